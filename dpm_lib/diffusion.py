@@ -1,0 +1,102 @@
+"""The 2015 model: a fixed forward chain q, and a learned reverse chain p that starts in pi.
+
+    q(x_0..x_T) = q(x_0) prod_t q(x_t | x_{t-1})          p(x_0..x_T) = pi(x_T) prod_t p(x_{t-1} | x_t)
+
+The last reverse step is not learned: p(x_0 | x_1) = T_pi(x_0 | x_1; beta_1), the paper's edge kernel.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from dpm_lib.kernels import Gaussian, GaussianKernel, pick
+from dpm_lib.reverse import GaussianReverse
+from dpm_lib.schedules import Schedule
+from dpm_lib.weights import WeightedSamples
+
+
+class DiffusionModel(nn.Module):
+    """A forward ``kernel`` (with its schedule) and a ``reverse`` kernel. States are float64, (..., d)."""
+
+    def __init__(self, kernel: GaussianKernel, reverse: GaussianReverse) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.reverse = reverse
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.kernel.schedule
+
+    @property
+    def T(self) -> int:
+        return self.schedule.T
+
+    def reverse_step(self, xt: Tensor, t: int) -> Gaussian:
+        """p(x_{t-1} | x_t): learned for t >= 2, the edge kernel T_pi(x_0 | x_1; beta_1) for t = 1."""
+        return self.kernel.step(xt, 1) if t == 1 else self.reverse(xt, t, self.kernel)
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """n draws of x_0 from the model, (n, d): T network calls."""
+        x = self._prior_sample(n, generator)
+        for t in range(self.T, 0, -1):
+            x = self.reverse_step(x, t).sample(generator)
+        return x
+
+    @torch.no_grad()
+    def reverse_trajectory(self, n: int, generator: torch.Generator) -> Tensor:
+        """n whole reverse trajectories, (T+1, n, d), indexed by t: row T is noise, row 0 the sample."""
+        path = [self._prior_sample(n, generator)]
+        for t in range(self.T, 0, -1):
+            path.append(self.reverse_step(path[-1], t).sample(generator))
+        return torch.stack(path[::-1])
+
+    @torch.no_grad()
+    def forward_trajectory(self, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """A draw of q(x_1..x_T | x_0) for each x0 (..., d): (T+1, ..., d), row 0 is x0 itself."""
+        path = [_as_state(x0, self.kernel.dim)]
+        for t in range(1, self.T + 1):
+            path.append(self.kernel.step(path[-1], t).sample(generator))
+        return torch.stack(path)
+
+    @torch.no_grad()
+    def trajectory_weights(self, x0: Tensor, n: int, generator: torch.Generator) -> WeightedSamples:
+        """The paper's model probability as importance sampling over n forward trajectories from each x0 (batch, d).
+
+        log w = log pi(x_T) + sum_t [log p(x_{t-1} | x_t) - log q(x_t | x_{t-1})], in nats. So ``log_z`` (batch,)
+        estimates log p(x_0), and ``elbo`` (batch,) estimates the bound K. The particles are the x_T, (batch, n, d).
+        """
+        x = _as_state(x0, self.kernel.dim).unsqueeze(-2).expand(*x0.shape[:-1], n, self.kernel.dim)
+        log_weights = torch.zeros(x.shape[:-1], dtype=x.dtype, device=x.device)
+        for t in range(1, self.T + 1):
+            forward = self.kernel.step(x, t)
+            x_next = forward.sample(generator)
+            log_weights = log_weights + self.reverse_step(x_next, t).log_prob(x) - forward.log_prob(x_next)
+            x = x_next
+        return WeightedSamples(x, log_weights + self.kernel.prior.log_prob(x))
+
+    @torch.no_grad()
+    def score(self, x: Tensor, t: int) -> Tensor:
+        """The model's estimate of grad log q_t(x), (..., d), by Tweedie's formula from its E[x_0 | x_t]."""
+        log_alpha_bar = pick(self.schedule.log_alpha_bar, t)
+        x0_hat, _ = self.reverse.moments(x, t, self.kernel)
+        return ((0.5 * log_alpha_bar).exp() * x0_hat - x) / -torch.expm1(log_alpha_bar)
+
+    @torch.no_grad()
+    def drift(self, x: Tensor, t: int) -> Tensor:
+        """E_p[x_{t-1} | x_t = x] - x, (..., d): where the reverse step pushes, as in the paper's Figure 1."""
+        return self.reverse_step(x, t).mean - x
+
+    def _prior_sample(self, n: int, generator: torch.Generator) -> Tensor:
+        prior = self.kernel.prior
+        return Gaussian(prior.mean.expand(n, -1), std=prior.std).sample(generator)
+
+
+def _as_state(x0: Tensor, dim: int) -> Tensor:
+    """x0 as float64 chain state; raises ValueError where it is not (..., dim) or holds NaN or infinity."""
+    if x0.ndim < 1 or x0.shape[-1] != dim:
+        raise ValueError(f"x0: last axis should have {dim} entries, got shape {tuple(x0.shape)}")
+    finite = torch.isfinite(x0)
+    if not finite.all():
+        where = tuple((~finite).nonzero()[0].tolist())
+        raise ValueError(f"x0: {x0[where].item()} at index {where}")
+    return x0.to(torch.float64)

@@ -1,0 +1,91 @@
+"""Learned reverse kernels p(x_{t-1} | x_t), around a plain network.
+
+The best Gaussian for the reverse step has the exact conditional mean and covariance. Both follow from two moments
+of the data given the noisy point: with q(x_{t-1} | x_t, x_0) = N(a x_t + b x_0, v I) (see ``GaussianKernel.bridge``),
+
+    E[x_{t-1} | x_t]   = a x_t + b E[x_0 | x_t]
+    Cov[x_{t-1} | x_t] = v I + b^2 Cov[x_0 | x_t]
+
+So the network predicts E[x_0 | x_t] and Cov[x_0 | x_t], and the schedule does the rest. Both are predicted in units
+in which they stay of order one at every noise level, given data of unit variance (as in Karras et al. 2022):
+
+    E[x_0 | x_t]   = sqrt(alpha_bar_t) x_t + sqrt(1 - alpha_bar_t) f(x_t, t)
+    Cov[x_0 | x_t] = (1 - alpha_bar_t) L L^T
+"""
+
+import torch
+from torch import Tensor, nn
+
+from dpm_lib.kernels import Gaussian, GaussianKernel, pick
+
+COVARIANCES = ("posterior", "constant", "isotropic", "diagonal", "full")
+
+
+def outputs(dim: int, covariance: str) -> int:
+    """Number of network outputs that a reverse kernel of this covariance form needs, in ``dim`` dimensions."""
+    if covariance not in COVARIANCES:
+        raise ValueError(f"covariance: {covariance!r} is not one of {', '.join(COVARIANCES)}")
+    extra = {"posterior": 0, "constant": 0, "isotropic": 1, "diagonal": dim, "full": dim * (dim + 1) // 2}
+    return dim + extra[covariance]
+
+
+class GaussianReverse(nn.Module):
+    """p(x_{t-1} | x_t) as a Gaussian whose mean and covariance come from ``network(x, t, log_tau)``.
+
+    ``covariance`` is the form of L L^T above: "posterior" (zero, so that the variance is that of
+    q(x_{t-1} | x_t, x_0), as in DDPM), "constant" (one learned number per t), "isotropic", "diagonal" (the 2015
+    paper's) or "full" functions of x. The network maps (n, d), (n,), (n,) to (n, ``outputs(d, covariance)``).
+    """
+
+    def __init__(self, network: nn.Module, kernel: GaussianKernel, covariance: str = "diagonal") -> None:
+        super().__init__()
+        outputs(kernel.dim, covariance)
+        self.network = network
+        self.dim = kernel.dim
+        self.covariance = covariance
+        if covariance == "constant":
+            self.log_std = nn.Parameter(torch.zeros(kernel.schedule.T + 1, 1))
+
+    def forward(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> Gaussian:
+        """p(x_{t-1} | x_t) for t >= 2; ``xt`` (..., d)."""
+        x0_hat, factor = self.moments(xt, t, kernel)
+        from_xt, from_x0, variance = kernel.bridge(t)
+        mean = from_xt * xt + from_x0 * x0_hat
+        if factor is None:
+            return Gaussian(mean, std=variance.sqrt())
+        if self.covariance != "full":
+            return Gaussian(mean, std=(variance + (from_x0 * factor).square()).sqrt())
+        spread = from_x0.unsqueeze(-1) * factor
+        identity = torch.eye(self.dim, dtype=xt.dtype, device=xt.device)
+        covariance = variance.unsqueeze(-1) * identity + spread @ spread.mT
+        return Gaussian(mean, tril=torch.linalg.cholesky(covariance))
+
+    def moments(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> tuple[Tensor, Tensor | None]:
+        """Predicted E[x_0 | x_t] (..., d), and a factor of Cov[x_0 | x_t]: std (..., 1 or d), Cholesky, or None."""
+        log_alpha_bar = pick(kernel.schedule.log_alpha_bar, t)
+        signal, noise = (0.5 * log_alpha_bar).exp(), (-torch.expm1(log_alpha_bar)).sqrt()
+        raw = self._call_network(xt, t, kernel.schedule.log_tau[t])
+        x0_hat = signal * xt + noise * raw[..., : self.dim]
+        rest = raw[..., self.dim :]
+        if self.covariance == "posterior":
+            return x0_hat, None
+        if self.covariance == "constant":
+            return x0_hat, noise * self.log_std.to(xt.dtype)[t].exp()
+        if self.covariance == "full":
+            return x0_hat, noise.unsqueeze(-1) * _lower_triangular(rest, self.dim)
+        return x0_hat, noise * rest.exp()
+
+    def _call_network(self, xt: Tensor, t: int | Tensor, log_tau: Tensor) -> Tensor:
+        batch = xt.shape[:-1]
+        dtype = next(self.network.parameters()).dtype
+        times = torch.as_tensor(t, device=xt.device).expand(batch).reshape(-1)
+        levels = log_tau.expand(batch).reshape(-1).to(dtype)
+        return self.network(xt.reshape(-1, self.dim).to(dtype), times, levels).to(xt.dtype).reshape(*batch, -1)
+
+
+def _lower_triangular(raw: Tensor, dim: int) -> Tensor:
+    """Cholesky factors (..., d, d): the first d numbers are log diagonals, the rest the strict lower triangle by rows."""
+    rows, columns = torch.tril_indices(dim, dim, offset=-1, device=raw.device)
+    factor = torch.diag_embed(raw[..., :dim].exp())
+    factor[..., rows, columns] = raw[..., dim:]
+    return factor

@@ -1,0 +1,140 @@
+"""Schedules: how fast a diffusion forgets.
+
+A schedule holds log alpha_bar_t for t = 0..T in float64, where alpha_bar_t = prod_{i<=t} (1 - beta_i) is the
+fraction of the signal's variance that is left. Everything else follows from it:
+
+    beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}          the diffusion rate of step t
+    tau_t  = 1 / alpha_bar_t - 1 = 1 / SNR_t            noise variance in the variance-exploding picture
+
+with ``beta[0] = 0``, ``alpha_bar[0] = 1``, ``tau[0] = 0``, so that ``beta[t]`` is the beta_t of the page.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Schedule(nn.Module):
+    """A fixed schedule from ``log_alpha_bar`` (T+1,): 0 first, then strictly decreasing; the last may be -inf."""
+
+    def __init__(self, log_alpha_bar: Tensor) -> None:
+        super().__init__()
+        value = torch.as_tensor(log_alpha_bar, dtype=torch.float64)
+        if value.ndim != 1 or len(value) < 2 or value[0] != 0:
+            raise ValueError(f"log_alpha_bar: need shape (T+1,) with 0 first, got {tuple(value.shape)}: {value[:3].tolist()}")
+        falls = value[1:] < value[:-1]
+        if not falls.all():
+            t = int((~falls).nonzero()[0]) + 1
+            raise ValueError(f"log_alpha_bar: must fall at every step; at t={t} it goes from {value[t - 1]} to {value[t]}")
+        self.register_buffer("_log_alpha_bar", value)
+
+    @property
+    def log_alpha_bar(self) -> Tensor:
+        """log alpha_bar_t, (T+1,)."""
+        return self._log_alpha_bar
+
+    @property
+    def T(self) -> int:
+        """Number of steps."""
+        return len(self.log_alpha_bar) - 1
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        """prod_{i<=t} (1 - beta_i), (T+1,): fraction of the signal's variance left at t."""
+        return self.log_alpha_bar.exp()
+
+    @property
+    def beta(self) -> Tensor:
+        """Diffusion rates, (T+1,), with beta[0] = 0."""
+        log = self.log_alpha_bar
+        return torch.cat([torch.zeros_like(log[:1]), -torch.expm1(log[1:] - log[:-1])])
+
+    @property
+    def tau(self) -> Tensor:
+        """1 / alpha_bar_t - 1, (T+1,): the variance of the noise when the signal is not shrunk."""
+        return torch.expm1(-self.log_alpha_bar)
+
+    @property
+    def log_tau(self) -> Tensor:
+        """log tau_t, (T+1,), with -inf first: minus the log signal-to-noise ratio. Exact to float64 at both ends."""
+        log = self.log_alpha_bar
+        return torch.cat([torch.full_like(log[:1], -math.inf), torch.log(-torch.expm1(log[1:])) - log[1:]])
+
+    @property
+    def snr(self) -> Tensor:
+        """alpha_bar_t / (1 - alpha_bar_t), (T+1,), with +inf first."""
+        return 1 / self.tau
+
+
+class LearnedSchedule(Schedule):
+    """A schedule whose beta_2..beta_T are learned, with beta_1 fixed, as in the 2015 paper.
+
+    Starts at ``start`` (any schedule with finite log alpha_bar). The parameters are the logarithms of the
+    T-1 increments of log tau, so every value of them is a valid schedule.
+    """
+
+    def __init__(self, start: Schedule) -> None:
+        super().__init__(start.log_alpha_bar)
+        log_tau = start.log_tau
+        if not torch.isfinite(log_tau[1:]).all():
+            raise ValueError("start: a learned schedule needs a finite log_alpha_bar at every step")
+        self.register_buffer("_log_tau_1", log_tau[1:2])
+        self.log_increments = nn.Parameter(torch.log(log_tau[2:] - log_tau[1:-1]))
+
+    @property
+    def log_tau(self) -> Tensor:
+        """log tau_t, (T+1,): log tau_1 + sum of the learned increments."""
+        first = self._log_tau_1
+        rest = first + torch.cumsum(self.log_increments.exp(), 0)
+        return torch.cat([torch.full_like(first, -math.inf), first, rest])
+
+    @property
+    def log_alpha_bar(self) -> Tensor:
+        """log alpha_bar = -log(1 + tau) = -softplus(log tau)."""
+        return -nn.functional.softplus(self.log_tau)
+
+
+def from_beta(beta: Tensor) -> Schedule:
+    """The schedule with diffusion rates ``beta`` (T+1,), beta[0] = 0 and each later one in (0, 1]."""
+    beta = torch.as_tensor(beta, dtype=torch.float64)
+    if beta.ndim != 1 or len(beta) < 2 or beta[0] != 0:
+        raise ValueError(f"beta: need shape (T+1,) with beta[0] = 0, got {tuple(beta.shape)}: {beta[:3].tolist()}")
+    outside = ~((beta[1:] > 0) & (beta[1:] <= 1))
+    if outside.any():
+        t = int(outside.nonzero()[0]) + 1
+        raise ValueError(f"beta: beta[{t}] = {beta[t]} is outside (0, 1]")
+    return Schedule(torch.cumsum(torch.log1p(-beta), 0))
+
+
+def from_tau(tau: Tensor) -> Schedule:
+    """The variance-preserving schedule of noise variances ``tau`` (T+1,), tau[0] = 0, strictly rising."""
+    return Schedule(-torch.log1p(torch.as_tensor(tau, dtype=torch.float64)))
+
+
+def geometric(T: int, beta_1: float = 1e-4, tau_T: float = 400.0) -> Schedule:
+    """T steps spaced evenly in log tau, from tau_1 = beta_1 / (1 - beta_1) to ``tau_T``."""
+    _check_steps(T, beta_1)
+    log_tau = torch.linspace(math.log(beta_1) - math.log1p(-beta_1), math.log(tau_T), T, dtype=torch.float64)
+    return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), log_tau.exp()]))
+
+
+def linear(T: int, beta_1: float = 1e-4, beta_T: float = 0.2) -> Schedule:
+    """beta_t rising in a straight line from ``beta_1`` to ``beta_T`` (Ho et al. 2020, with T = 1000, beta_T = 0.02)."""
+    _check_steps(T, beta_1)
+    beta = torch.linspace(beta_1, beta_T, T, dtype=torch.float64)
+    return from_beta(torch.cat([torch.zeros(1, dtype=torch.float64), beta]))
+
+
+def cosine(T: int, beta_1: float = 1e-4, tau_T: float = 400.0) -> Schedule:
+    """sqrt(alpha_bar) falling along a cosine (Nichol and Dhariwal 2021), cut to begin at beta_1 and end at tau_T."""
+    _check_steps(T, beta_1)
+    angle = torch.linspace(math.asin(math.sqrt(beta_1)), math.atan(math.sqrt(tau_T)), T, dtype=torch.float64)
+    return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), torch.tan(angle).square()]))
+
+
+def _check_steps(T: int, beta_1: float) -> None:
+    if T < 2:
+        raise ValueError(f"T: need at least 2 steps, got {T}")
+    if not 0 < beta_1 < 1:
+        raise ValueError(f"beta_1: {beta_1} is outside (0, 1)")

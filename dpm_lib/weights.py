@@ -1,0 +1,70 @@
+"""Samples with importance weights.
+
+Draw x_1..x_n from a proposal q, and keep log w_i = log p*(x_i) - log q(x_i), where p* is the target up to its
+normaliser Z. Then mean w estimates Z without bias, mean log w is a lower bound on log Z (Jensen), and weighted
+averages estimate expectations under the target. The same three facts are importance sampling, annealed importance
+sampling and, with trajectories for samples, the probability and the bound of a diffusion model.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class WeightedSamples:
+    """Particles ``x`` (..., n, d) with ``log_weights`` (..., n) in nats; leading axes are separate problems.
+
+    Raises ValueError where the shapes disagree, or a log weight is NaN or +infinity (-infinity, a particle of
+    weight zero, is allowed).
+    """
+
+    x: Tensor
+    log_weights: Tensor
+
+    def __post_init__(self) -> None:
+        n = self.log_weights.ndim
+        if n == 0 or self.x.shape[:n] != self.log_weights.shape:
+            raise ValueError(
+                f"log_weights: shape {tuple(self.log_weights.shape)} does not lead x's shape {tuple(self.x.shape)}"
+            )
+        bad = torch.isnan(self.log_weights) | (self.log_weights == torch.inf)
+        if bad.any():
+            where = tuple(bad.nonzero()[0].tolist())
+            raise ValueError(f"log_weights: {self.log_weights[where].item()} at index {where}")
+
+    @property
+    def n(self) -> int:
+        """Number of particles."""
+        return self.log_weights.shape[-1]
+
+    @property
+    def log_z(self) -> Tensor:
+        """log mean w, (...): the importance-sampling estimate of log Z, in nats."""
+        return torch.logsumexp(self.log_weights, -1) - torch.log(torch.tensor(float(self.n)))
+
+    @property
+    def elbo(self) -> Tensor:
+        """mean log w, (...): an unbiased estimate of a lower bound on log Z, in nats (Jensen's inequality)."""
+        return self.log_weights.mean(-1)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Self-normalised weights w_i / sum_j w_j, (..., n)."""
+        return torch.softmax(self.log_weights, -1)
+
+    @property
+    def ess(self) -> Tensor:
+        """Effective sample size (sum w)^2 / sum w^2, (...): between 1 and n."""
+        return 1 / self.probabilities.square().sum(-1)
+
+    @property
+    def log_z_stderr(self) -> Tensor:
+        """Standard error of ``log_z``, (...): to first order, that of mean w over mean w."""
+        return ((1 / self.ess - 1 / self.n).clamp(min=0) * self.n / max(self.n - 1, 1)).sqrt()
+
+    def mean(self, f: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+        """Self-normalised estimate of E[f(x)] under the target; ``f`` maps (..., n, d) to (..., n, k)."""
+        return (self.probabilities.unsqueeze(-1) * f(self.x)).sum(-2)
