@@ -49,14 +49,19 @@ def terms(model: DiffusionModel, x0: Tensor, generator: torch.Generator) -> Boun
     x0 = _as_state(x0, model.kernel.dim)
     with torch.no_grad():
         kl = [torch.zeros_like(x0[:, 0])] * 2
-        kl += [step_kl(model, x0, t, generator) for t in range(2, model.T + 1)]
+        for t in range(2, model.T + 1):
+            noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
+            kl.append(step_kl(model, x0, t, noise))
         return BoundTerms(torch.stack(kl), *ends(model.kernel, x0))
 
 
-def step_kl(model: DiffusionModel, x0: Tensor, t: int | Tensor, generator: torch.Generator) -> Tensor:
-    """D_KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) at a draw of x_t, (n,), nats; for t >= 2, one t or one per row."""
+def step_kl(model: DiffusionModel, x0: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
+    """D_KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), (n,), nats, at the x_t made of standard normal ``noise`` (n, d).
+
+    For t >= 2: one int, or an integer tensor (n,).
+    """
     kernel = model.kernel
-    xt = kernel.marginal(x0, t).sample(generator)
+    xt = kernel.marginal(x0, t).from_noise(noise)
     return kernel.posterior(x0, xt, t).kl(model.reverse(xt, t, kernel))
 
 
@@ -71,13 +76,13 @@ def ends(kernel: GaussianKernel, x0: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
     return prior, edge, kernel.marginal(zero, schedule.T).entropy, kernel.marginal(zero, 1).entropy
 
 
-def estimate(model: DiffusionModel, x0: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
+def estimate(model: DiffusionModel, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     """An unbiased estimate of K(x_0) from one time per row, (n,), nats: the objective of training.
 
     ``t`` (n,) holds times that are uniform on 2..T over the batch; the sum over t becomes (T-1) times a mean.
     """
     prior, edge, entropy_T, entropy_1 = ends(model.kernel, x0)
-    return prior + edge + entropy_T - entropy_1 - (model.T - 1) * step_kl(model, x0, t, generator)
+    return prior + edge + entropy_T - entropy_1 - (model.T - 1) * step_kl(model, x0, t, noise)
 
 
 def ceiling(target: Mixture, schedule: Schedule) -> float:
@@ -91,10 +96,10 @@ def ceiling(target: Mixture, schedule: Schedule) -> float:
 
 
 class BestReverse:
-    """The best Gaussian reverse kernel for a known target: exact moments, so what is left is the price of T and of form.
+    """The best Gaussian reverse kernel for a known target. Its moments are exact: what is lost is due to T and form.
 
-    Tabulates the variances of x_0 given x_t at ``levels`` values of log tau, for ``n`` draws of (x_0, noise) shared by all
-    levels. With k = 1/tau_{t-1} - 1/tau_t, the least possible KL of a step is
+    Tabulates the variances of x_0 given x_t at ``levels`` values of log tau, for ``n`` draws of (x_0, noise) shared
+    by all levels. With k = 1/tau_{t-1} - 1/tau_t, the least possible KL of a step is
 
         KL_t = 1/2 E sum_i log(1 + k c_i(x_t)),
 

@@ -24,10 +24,12 @@ class DiffusionModel(nn.Module):
 
     @property
     def schedule(self) -> Schedule:
+        """The forward chain's schedule."""
         return self.kernel.schedule
 
     @property
     def T(self) -> int:
+        """Number of steps."""
         return self.schedule.T
 
     def reverse_step(self, xt: Tensor, t: int) -> Gaussian:
@@ -88,7 +90,7 @@ class DiffusionModel(nn.Module):
 
     def _prior_sample(self, n: int, generator: torch.Generator) -> Tensor:
         prior = self.kernel.prior
-        return Gaussian(prior.mean.expand(n, -1), std=prior.std).sample(generator)
+        return Gaussian(prior.mean.expand(n, -1), prior.scale).sample(generator)
 
 
 def _as_state(x0: Tensor, dim: int) -> Tensor:

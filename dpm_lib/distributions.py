@@ -142,7 +142,7 @@ class Mixture:
 
 
 class SwissRoll(Mixture):
-    """scikit-learn's swiss roll in its (x, z) plane: phi uniform on [1.5 pi, 4.5 pi], phi (cos phi, sin phi) + noise N(0, I).
+    """scikit-learn's swiss roll, (x, z): phi (cos phi, sin phi) + noise N(0, I), phi uniform on [1.5 pi, 4.5 pi].
 
     Centred, and scaled by one factor so that E|x0|^2 = 2. ``noise`` is scikit-learn's, before the scaling; the
     scaled width of the curve is ``sqrt(variance)``. The density is exact to quadrature error (below 1e-9 nats).

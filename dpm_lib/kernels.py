@@ -23,31 +23,31 @@ LOG_2PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Gaussians over the last axis: ``mean`` (..., d), and one of two scales.
+    """Gaussians over the last axis, with ``mean`` (..., d).
 
-    ``std``: (..., 1) isotropic or (..., d) diagonal standard deviations.
-    ``tril``: (..., d, d) lower-triangular Cholesky factors of full covariances.
+    ``scale`` holds standard deviations, (..., 1) isotropic or (..., d) diagonal; or, with ``full``, lower-triangular
+    Cholesky factors (..., d, d) of the covariances.
     """
 
     mean: Tensor
-    std: Tensor | None = None
-    tril: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if (self.std is None) == (self.tril is None):
-            raise ValueError("Gaussian: give exactly one of std and tril")
+    scale: Tensor
+    full: bool = False
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """One draw per Gaussian, (..., d); differentiable in mean and scale."""
+        """One draw per Gaussian, (..., d)."""
         mean = self.mean
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        if self.tril is not None:
-            return mean + (self.tril @ noise.unsqueeze(-1)).squeeze(-1)
-        return mean + self.std * noise
+        return self.from_noise(torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device))
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The draw made of standard normal ``noise`` (..., d): differentiable in mean and scale."""
+        if self.full:
+            return self.mean + (self.scale @ noise.unsqueeze(-1)).squeeze(-1)
+        return self.mean + self.scale * noise
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log N(x; mean, covariance), (...), nats."""
-        return -0.5 * (self._whiten(x - self.mean).square().sum(-1) + self.mean.shape[-1] * LOG_2PI) - self._log_scale
+        square = self._whiten(x - self.mean).square().sum(-1)
+        return -0.5 * (square + self.mean.shape[-1] * LOG_2PI) - self._log_scale
 
     @property
     def entropy(self) -> Tensor:
@@ -57,28 +57,28 @@ class Gaussian:
     def kl(self, other: "Gaussian") -> Tensor:
         """D_KL(self || other), (...), nats, in closed form."""
         shift = other._whiten(self.mean - other.mean).square().sum(-1)
-        if self.tril is None and other.tril is None:
-            spread = (self.std / other.std).square().expand_as(self.mean).sum(-1)
-        else:
-            ratio = torch.linalg.solve_triangular(other.matrix, self.matrix, upper=False)
+        if self.full or other.full:
+            ratio = torch.linalg.solve_triangular(other.factor, self.factor, upper=False)
             spread = ratio.square().sum((-2, -1))
+        else:
+            spread = (self.scale / other.scale).square().expand_as(self.mean).sum(-1)
         return 0.5 * (shift + spread - self.mean.shape[-1]) + other._log_scale - self._log_scale
 
     @property
-    def matrix(self) -> Tensor:
-        """The Cholesky factor as a matrix, (..., d, d)."""
-        return torch.diag_embed(self.std.expand_as(self.mean)) if self.tril is None else self.tril
+    def factor(self) -> Tensor:
+        """The Cholesky factor of the covariance, (..., d, d)."""
+        return self.scale if self.full else torch.diag_embed(self.scale.expand_as(self.mean))
 
     @property
     def _log_scale(self) -> Tensor:
-        """log of the product of the scales, (...): half the log determinant of the covariance."""
-        diagonal = self.std.expand_as(self.mean) if self.tril is None else self.tril.diagonal(dim1=-2, dim2=-1)
+        """Half the log determinant of the covariance, (...)."""
+        diagonal = self.scale.diagonal(dim1=-2, dim2=-1) if self.full else self.scale.expand_as(self.mean)
         return diagonal.log().sum(-1)
 
     def _whiten(self, v: Tensor) -> Tensor:
-        if self.tril is None:
-            return v / self.std
-        return torch.linalg.solve_triangular(self.tril, v.unsqueeze(-1), upper=False).squeeze(-1)
+        if self.full:
+            return torch.linalg.solve_triangular(self.scale, v.unsqueeze(-1), upper=False).squeeze(-1)
+        return v / self.scale
 
 
 def pick(values: Tensor, t: int | Tensor) -> Tensor:
@@ -101,22 +101,22 @@ class GaussianKernel(nn.Module):
     def prior(self) -> Gaussian:
         """pi = N(0, I)."""
         zero = torch.zeros(self.dim, dtype=torch.float64, device=self.schedule.log_alpha_bar.device)
-        return Gaussian(zero, std=torch.ones_like(zero[:1]))
+        return Gaussian(zero, torch.ones_like(zero[:1]))
 
     def step(self, x_prev: Tensor, t: int | Tensor) -> Gaussian:
         """q(x_t | x_{t-1}). The kernel is reversible in pi, so this is also T_pi(x_{t-1} | x_t; beta_t)."""
         beta = pick(self.schedule.beta, t)
-        return Gaussian((1 - beta).sqrt() * x_prev, std=beta.sqrt())
+        return Gaussian((1 - beta).sqrt() * x_prev, beta.sqrt())
 
     def marginal(self, x0: Tensor, t: int | Tensor) -> Gaussian:
         """q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)."""
         log_alpha_bar = pick(self.schedule.log_alpha_bar, t)
-        return Gaussian((0.5 * log_alpha_bar).exp() * x0, std=(-torch.expm1(log_alpha_bar)).sqrt())
+        return Gaussian((0.5 * log_alpha_bar).exp() * x0, (-torch.expm1(log_alpha_bar)).sqrt())
 
     def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Gaussian:
         """q(x_{t-1} | x_t, x_0), for t >= 2 (at t = 1 it is a point mass at x_0)."""
         from_xt, from_x0, variance = self.bridge(t)
-        return Gaussian(from_xt * xt + from_x0 * x0, std=variance.sqrt())
+        return Gaussian(from_xt * xt + from_x0 * x0, variance.sqrt())
 
     def bridge(self, t: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Coefficients of the posterior: its mean is a x_t + b x_0, its variance v. Returns (a, b, v), each (..., 1).

@@ -5,6 +5,7 @@ of the noise-to-signal ratio; each uses the measure of time that suits it.
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -18,25 +19,33 @@ class MLP(nn.Module):
     projections at the start, in radians per unit of x: it sets how fine a structure is seen early in training.
     """
 
+    time_frequencies: Tensor
+
     def __init__(
-        self, dim: int, outputs: int, width: int = 128, depth: int = 3, frequencies: int = 16, scale: float = 4.0,
+        self,
+        dim: int,
+        outputs: int,
+        width: int = 128,
+        depth: int = 3,
+        frequencies: int = 16,
+        scale: float = 4.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.projection = nn.Parameter(torch.empty(dim, frequencies))
         self.register_buffer("time_frequencies", 0.25 * 2.0 ** torch.arange(4))
         sizes = [dim + 2 * frequencies + 2 * len(self.time_frequencies)] + depth * [width] + [outputs]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.reset(scale, generator)
 
     def reset(self, scale: float, generator: torch.Generator | None) -> None:
         """Draw the starting weights from ``generator``; the last layer starts at zero."""
         with torch.no_grad():
             self.projection.normal_(std=scale, generator=generator)
-            for layer in self.layers:
+            for layer in self._linear:
                 layer.weight.normal_(std=1 / math.sqrt(layer.in_features), generator=generator)
                 layer.bias.zero_()
-            self.layers[-1].weight.zero_()
+            self._linear[-1].weight.zero_()
 
     def features(self, x: Tensor, log_tau: Tensor) -> Tensor:
         """The input features, (n, d + 2 frequencies + 2 time frequencies)."""
@@ -47,16 +56,20 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, t: Tensor, log_tau: Tensor) -> Tensor:
         """(n, outputs); the integer time ``t`` is not used."""
         hidden = self.features(x, log_tau)
-        for layer in self.layers[:-1]:
+        for layer in self._linear[:-1]:
             hidden = nn.functional.silu(layer(hidden))
-        return self.layers[-1](hidden)
+        return self._linear[-1](hidden)
+
+    @property
+    def _linear(self) -> list[nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
 
 class RBF(nn.Module):
     """The 2015 paper's network for the swiss roll: normalised radial basis functions and a readout for each t.
 
-    phi_j(x) = exp(-|x - c_j|^2 / 2 w_j^2) / sum_k exp(-|x - c_k|^2 / 2 w_k^2), shared by all times, then for each time t
-    its own affine map of phi (Sohl-Dickstein et al. 2015, appendix D.1.1: one hidden layer of 16 units).
+    phi_j(x) = exp(-|x - c_j|^2 / 2 w_j^2) / sum_k exp(-|x - c_k|^2 / 2 w_k^2), shared by all times; then, for each
+    time t, its own affine map of phi (Sohl-Dickstein et al. 2015, appendix D.1.1: one hidden layer of 16 units).
     """
 
     def __init__(

@@ -52,13 +52,13 @@ class GaussianReverse(nn.Module):
         from_xt, from_x0, variance = kernel.bridge(t)
         mean = from_xt * xt + from_x0 * x0_hat
         if factor is None:
-            return Gaussian(mean, std=variance.sqrt())
+            return Gaussian(mean, variance.sqrt())
         if self.covariance != "full":
-            return Gaussian(mean, std=(variance + (from_x0 * factor).square()).sqrt())
+            return Gaussian(mean, (variance + (from_x0 * factor).square()).sqrt())
         spread = from_x0.unsqueeze(-1) * factor
         identity = torch.eye(self.dim, dtype=xt.dtype, device=xt.device)
         covariance = variance.unsqueeze(-1) * identity + spread @ spread.mT
-        return Gaussian(mean, tril=torch.linalg.cholesky(covariance))
+        return Gaussian(mean, torch.linalg.cholesky(covariance), full=True)
 
     def moments(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> tuple[Tensor, Tensor | None]:
         """Predicted E[x_0 | x_t] (..., d), and a factor of Cov[x_0 | x_t]: std (..., 1 or d), Cholesky, or None."""
@@ -84,7 +84,7 @@ class GaussianReverse(nn.Module):
 
 
 def _lower_triangular(raw: Tensor, dim: int) -> Tensor:
-    """Cholesky factors (..., d, d): the first d numbers are log diagonals, the rest the strict lower triangle by rows."""
+    """Cholesky factors (..., d, d): first d log diagonals, then the strict lower triangle by rows."""
     rows, columns = torch.tril_indices(dim, dim, offset=-1, device=raw.device)
     factor = torch.diag_embed(raw[..., :dim].exp())
     factor[..., rows, columns] = raw[..., dim:]

@@ -22,12 +22,18 @@ class Schedule(nn.Module):
         super().__init__()
         value = torch.as_tensor(log_alpha_bar, dtype=torch.float64)
         if value.ndim != 1 or len(value) < 2 or value[0] != 0:
-            raise ValueError(f"log_alpha_bar: need shape (T+1,) with 0 first, got {tuple(value.shape)}: {value[:3].tolist()}")
+            raise ValueError(
+                f"log_alpha_bar: need shape (T+1,) with 0 first, got {tuple(value.shape)}: {value[:3].tolist()}"
+            )
         falls = value[1:] < value[:-1]
         if not falls.all():
             t = int((~falls).nonzero()[0]) + 1
-            raise ValueError(f"log_alpha_bar: must fall at every step; at t={t} it goes from {value[t - 1]} to {value[t]}")
+            raise ValueError(
+                f"log_alpha_bar: must fall at every step; at t={t} it goes from {value[t - 1]} to {value[t]}"
+            )
         self.register_buffer("_log_alpha_bar", value)
+
+    _log_alpha_bar: Tensor
 
     @property
     def log_alpha_bar(self) -> Tensor:
@@ -81,6 +87,8 @@ class LearnedSchedule(Schedule):
             raise ValueError("start: a learned schedule needs a finite log_alpha_bar at every step")
         self.register_buffer("_log_tau_1", log_tau[1:2])
         self.log_increments = nn.Parameter(torch.log(log_tau[2:] - log_tau[1:-1]))
+
+    _log_tau_1: Tensor
 
     @property
     def log_tau(self) -> Tensor:

@@ -1,0 +1,49 @@
+# make book    build the book            make lint     style and types
+# make test    check everything          make outputs  refresh the checked outputs of the chapters
+# make serve   read the book             make bench    measure the numbers the book quotes
+# make clean   remove all that was made
+
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: book test serve lint bench outputs clean
+
+book: $(STAMP)
+	@$(BIN)/python tools/build_book.py -q
+
+$(STAMP): pyproject.toml requirements.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "This book needs Python 3.11 or newer. Name one with: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN) --editable '.[book,test]'
+	@touch $@
+
+# Exact versions; `make PIN=` takes the newest allowed ones instead.
+PIN := --constraint constraints.txt
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest --ignore tests/browser
+	@$(MAKE) --no-print-directory book
+	$(BIN)/pytest --nbval-lax --nbval-current-env $$($(BIN)/python tools/chapters.py)
+	$(BIN)/pytest tests/browser
+
+serve: $(STAMP)
+	@test -f _build/html/index.html || $(MAKE) --no-print-directory book
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+bench: $(STAMP)
+	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+outputs: $(STAMP)
+	$(BIN)/python tools/refresh_outputs.py
+
+clean:
+	rm -rf .venv _build .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,178 @@
+/* Brings the saved figures of a page to life: no kernel, no network, and no other script.
+
+   The notebook's build writes each widget's state into the page as JSON, and a marker where each one stands.
+   This script makes a small model of each state, imports the figure's own module from it, and calls its
+   render() at the marker. A figure that fails shows its poster and says so; the others go on. */
+(function () {
+  "use strict";
+
+  // The theme's icon script would replace every <i>, also those inside widgets; "nest" leaves them in place.
+  // It runs later than this line, and reads this name.
+  window.FontAwesomeConfig = { autoReplaceSvg: "nest" };
+
+  const STATE = "application/vnd.jupyter.widget-state+json";
+  const VIEW = "application/vnd.jupyter.widget-view+json";
+  const REFERENCE = "IPY_MODEL_";
+
+  function decode(base64) {
+    return new DataView(Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)).buffer);
+  }
+
+  /** What a figure sees of its widget: its traits, and events when they change. */
+  class Model {
+    constructor(record) {
+      this.name = record.model_name;
+      this.state = Object.assign({}, record.state);
+      this.listeners = new Map();
+      for (const buffer of record.buffers || []) {
+        const path = buffer.path.slice();
+        const last = path.pop();
+        path.reduce((node, key) => node[key], this.state)[last] = decode(buffer.data);
+      }
+    }
+    get(name) {
+      return this.state[name];
+    }
+    set(name, value) {
+      const changes = typeof name === "string" ? { [name]: value } : name;
+      const changed = Object.keys(changes).filter((key) => this.state[key] !== changes[key]);
+      Object.assign(this.state, changes);
+      for (const key of changed) this.fire(`change:${key}`, changes[key]);
+      if (changed.length) this.fire("change");
+    }
+    on(events, listener) {
+      for (const event of events.split(/\s+/)) {
+        this.listeners.set(event, [...(this.listeners.get(event) || []), listener]);
+      }
+    }
+    off(events, listener) {
+      for (const event of events ? events.split(/\s+/) : [...this.listeners.keys()]) {
+        const rest = listener ? (this.listeners.get(event) || []).filter((other) => other !== listener) : [];
+        this.listeners.set(event, rest);
+      }
+    }
+    fire(event, value) {
+      for (const listener of this.listeners.get(event) || []) listener.call(this, this, value);
+    }
+    save_changes() {} // there is no kernel to save to
+    send() {}
+  }
+
+  function readModels() {
+    const models = new Map();
+    const addModel = (id, record) => {
+      try {
+        models.set(id, new Model(record));
+      } catch (error) {
+        console.error(`figures: unreadable state of widget ${id}`, error);
+      }
+    };
+    for (const script of document.querySelectorAll(`script[type="${STATE}"]`)) {
+      try {
+        for (const [id, record] of Object.entries(JSON.parse(script.textContent).state)) addModel(id, record);
+      } catch (error) {
+        console.error("figures: unreadable widget state", error);
+      }
+    }
+    return models;
+  }
+
+  /** Links one trait of a figure to one of another, as jslink and jsdlink ask. */
+  function connect(link, models) {
+    const [source, target] = ["source", "target"].map((end) => {
+      const [reference, trait] = link.get(end);
+      return { model: models.get(reference.slice(REFERENCE.length)), trait };
+    });
+    if (!source.model || !target.model) return;
+    const follow = (from, to) => {
+      from.model.on(`change:${from.trait}`, () => to.model.set(to.trait, from.model.get(from.trait)));
+    };
+    follow(source, target);
+    if (link.name === "LinkModel") follow(target, source);
+    target.model.set(target.trait, source.model.get(source.trait));
+  }
+
+  const modules = new Map(); // figures of one kind share their module and style
+
+  function load(model) {
+    const source = model.get("_esm");
+    if (!modules.has(source)) {
+      const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+      modules.set(source, import(address).finally(() => URL.revokeObjectURL(address)));
+      if (model.get("_css")) {
+        const style = document.createElement("style");
+        style.textContent = model.get("_css");
+        document.head.append(style);
+      }
+    }
+    return modules.get(source);
+  }
+
+  async function start(model) {
+    const module = await load(model);
+    const widget = typeof module.default === "function" ? await module.default() : module.default;
+    if (widget.initialize) await widget.initialize({ model, experimental: {} });
+    return widget;
+  }
+
+  /** The picture in the <noscript> before the marker. Only its data and its alternative text are taken. */
+  function findPoster(marker) {
+    const cell = marker.closest(".cell_output, .cell") || marker.parentElement;
+    const before = (node) => node.compareDocumentPosition(marker) & Node.DOCUMENT_POSITION_FOLLOWING;
+    const stored = [...cell.querySelectorAll("noscript")].filter(before).pop();
+    const parsed = new DOMParser().parseFromString(stored ? stored.textContent : "", "text/html");
+    const found = parsed.querySelector("img[src^='data:image/']");
+    if (!found) return null;
+    const image = document.createElement("img");
+    image.className = "figure-poster";
+    image.alt = found.alt;
+    image.src = found.src;
+    return image;
+  }
+
+  function giveUp(marker, place, error) {
+    console.error("figures: a figure could not start", error);
+    const message = document.createElement("p");
+    message.className = "figure-message";
+    const poster = findPoster(marker);
+    message.textContent = poster
+      ? "This figure could not start in your browser. Here is a still picture of it."
+      : "This figure could not start in your browser.";
+    place.replaceChildren(...(poster ? [poster, message] : [message]));
+    place.dataset.figure = "failed";
+  }
+
+  async function show(marker, models, started) {
+    const place = document.createElement("div");
+    place.className = "figure-place";
+    place.dataset.figure = "loading";
+    marker.before(place);
+    try {
+      const id = JSON.parse(marker.textContent).model_id;
+      const model = models.get(id);
+      if (!model) throw new Error(`no state is saved for widget ${id}`);
+      if (!started.has(model)) started.set(model, start(model));
+      const widget = await started.get(model);
+      await widget.render({ model, el: place, experimental: {} });
+      place.dataset.figure = "ready";
+      performance.mark("figure-ready");
+    } catch (error) {
+      giveUp(marker, place, error);
+    }
+  }
+
+  async function main() {
+    performance.mark("figures-start");
+    const models = readModels();
+    for (const model of models.values()) {
+      if (model.name === "LinkModel" || model.name === "DirectionalLinkModel") connect(model, models);
+    }
+    const started = new Map();
+    const markers = [...document.querySelectorAll(`script[type="${VIEW}"]`)];
+    await Promise.all(markers.map((marker) => show(marker, models, started)));
+    performance.mark("figures-done");
+  }
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", main);
+  else main();
+})();

@@ -1,0 +1,50 @@
+"""The still figures, in one palette, the same that the moving figures use."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg", force=False)
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dpm_lib import bound
+from dpm_lib.bound import LN2
+from dpm_lib.data import Data
+from dpm_lib.diffusion import DiffusionModel
+
+PALETTE = {"data": "#3b6fb6", "model": "#d9722e", "drift": "#4f8a5b", "limit": "#8a4fa3", "ink": "#222222"}
+
+
+def scatter(ax: Axes, x: torch.Tensor, color: str, title: str = "", reach: float = 2.6) -> None:
+    """Points x (n, 2) in a square frame without ticks."""
+    ax.scatter(x[:, 0], x[:, 1], s=2, c=PALETTE[color], alpha=0.5, linewidths=0)
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal", title=title)
+
+
+def kl_bars(ax: Axes, terms: bound.BoundTerms) -> None:
+    """The cost of each step, E KL_t in bits, as bars over t = 2..T."""
+    bits = terms.kl.mean(1)[2:] / LN2
+    ax.bar(range(2, len(bits) + 2), bits, color=PALETTE["model"])
+    ax.set(xlabel="t", ylabel="KL$_t$ (bits)", title=f"cost of each step, {float(bits.sum()):.2f} bits in all")
+
+
+def run_summary(model: DiffusionModel, data: Data, seed: int = 0) -> Figure:
+    """Held-out data, samples of the model, and the cost of each step, side by side."""
+    generator = torch.Generator(model.schedule.log_alpha_bar.device).manual_seed(seed)
+    held_out = data.held_out(2000, seed)
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+    scatter(axes[0], held_out, "data", "held-out data")
+    scatter(axes[1], model.sample(2000, generator).cpu(), "model", "samples of the model")
+    terms = bound.terms(model, held_out.to(generator.device), generator)
+    kl_bars(axes[2], bound.BoundTerms(*(getattr(terms, name).cpu() for name in terms.__dataclass_fields__)))
+    return figure
+
+
+def save_run_summary(path: Path, model: DiffusionModel, data: Data, seed: int = 0) -> None:
+    """Write ``run_summary`` as a PNG."""
+    figure = run_summary(model, data, seed)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,159 @@
+"""Recipes: everything that defines a training run, in one flat record, so that a run folder can hold it as JSON."""
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import torch
+
+from dpm_lib import networks, schedules
+from dpm_lib.data import Data, load
+from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.kernels import GaussianKernel
+from dpm_lib.reverse import COVARIANCES, GaussianReverse, outputs
+
+SCHEDULES = {"geometric": schedules.geometric, "linear": schedules.linear, "cosine": schedules.cosine}
+NETWORKS = ("mlp", "rbf")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run. Raises ValueError, naming the field and its value, where a value makes no sense."""
+
+    name: str
+    about: str
+    data: str = "swiss-roll"
+    noise: float = 0.25  # scikit-learn's, before the roll is scaled to E|x0|^2 = 2
+    T: int = 40  # steps of the chain
+    beta_1: float = 1e-6  # fixed rate of the first step
+    tau_T: float = 20.0  # noise-to-signal ratio of the last step, at the start of training
+    schedule: str = "geometric"  # where the schedule starts, or stays
+    learn_schedule: bool = True  # learn beta_2..beta_T through the bound
+    covariance: str = "full"  # of the reverse kernel
+    network: str = "mlp"
+    width: int = 128
+    depth: int = 3
+    frequencies: int = 16  # Fourier features of x
+    scale: float = 4.0  # their standard deviation at the start
+    units: int = 16  # of the RBF network
+    steps: int = 5500  # of training
+    batch: int = 1024
+    lr: float = 6e-3  # peak learning rate of Adam, warmed up over 100 steps, then a cosine to zero
+    ema: float = 0.999  # averaging of the weights
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            whole = field.type is float and isinstance(value, int) and not isinstance(value, bool)
+            if not isinstance(value, field.type) and not whole:  # type: ignore[arg-type]
+                raise ValueError(f"{field.name}: expected {field.type.__name__}, got {value!r}")  # type: ignore[union-attr]
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{field.name}: {value} is not finite")
+        for name in ("width", "depth", "frequencies", "units", "steps", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is less than 1")
+        for name in ("noise", "scale", "lr", "tau_T"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is not positive")
+        if self.T < 2:
+            raise ValueError(f"T: {self.T} is less than 2")
+        if self.batch < self.T - 1:
+            raise ValueError(f"batch: {self.batch} is less than T - 1 = {self.T - 1}: every batch holds every time")
+        if not 0 < self.beta_1 < 1:
+            raise ValueError(f"beta_1: {self.beta_1} is outside (0, 1)")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema: {self.ema} is outside [0, 1)")
+        for name, known in (
+            ("covariance", COVARIANCES),
+            ("network", NETWORKS),
+            ("schedule", tuple(SCHEDULES)),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(known)}")
+
+    def override(self, settings: dict[str, str]) -> "Recipe":
+        """This recipe with some fields replaced, from text, as ``--set key=value`` gives them."""
+        types = {field.name: field.type for field in fields(self) if field.name not in ("name", "about")}
+        changed: dict[str, Any] = {}
+        for key, text in settings.items():
+            if key not in types:
+                raise ValueError(f"--set {key}: no such setting; there are: {', '.join(types)}")
+            changed[key] = _parse(key, text, types[key])
+        return replace(self, **changed)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Recipe":
+        names = {field.name for field in fields(cls)}
+        if unknown := sorted(set(record) - names):
+            raise ValueError(f"recipe: unknown fields {', '.join(unknown)}")
+        if missing := sorted({"name", "about"} - set(record)):
+            raise ValueError(f"recipe: missing fields {', '.join(missing)}")
+        return cls(**record)
+
+
+def _parse(key: str, text: str, kind: Any) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"--set {key}: expected true or false, got {text!r}")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"--set {key}: expected {kind.__name__}, got {text!r}") from None
+
+
+def load_data(recipe: Recipe) -> Data:
+    """The recipe's data set."""
+    return load(recipe.data, noise=recipe.noise)
+
+
+def build(recipe: Recipe, seed: int = 0) -> DiffusionModel:
+    """The recipe's model with fresh weights drawn from ``seed``."""
+    generator = torch.Generator().manual_seed(seed)
+    dim = load_data(recipe).dim
+    schedule = _schedule(recipe)
+    n_outputs = outputs(dim, recipe.covariance)
+    network: torch.nn.Module
+    if recipe.network == "rbf":
+        network = networks.RBF(dim, n_outputs, recipe.T, recipe.units, generator)
+    else:
+        network = networks.MLP(dim, n_outputs, recipe.width, recipe.depth, recipe.frequencies, recipe.scale, generator)
+    kernel = GaussianKernel(dim, schedule)
+    return DiffusionModel(kernel, GaussianReverse(network, kernel, recipe.covariance))
+
+
+def _schedule(recipe: Recipe) -> schedules.Schedule:
+    if recipe.schedule == "linear":
+        start = schedules.linear(recipe.T, recipe.beta_1)
+    else:
+        start = SCHEDULES[recipe.schedule](recipe.T, recipe.beta_1, recipe.tau_T)
+    return schedules.LearnedSchedule(start) if recipe.learn_schedule else start
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("swiss-roll", "the roll at noise 0.25, T=40, full covariance: about a CPU-minute"),
+        Recipe(
+            "swiss-roll-paper",
+            "near the 2015 paper's text: noise 0.02, T=40, diagonal covariance, 16 radial basis functions",
+            noise=0.02, beta_1=1e-8, covariance="diagonal", network="rbf",
+        ),
+        Recipe(
+            "swiss-roll-thin",
+            "a roll with almost no noise: 0.02, T=100, full covariance",
+            noise=0.02, beta_1=1e-8, T=100,
+        ),
+    )
+}  # fmt: skip
+
+
+def get(name: str) -> Recipe:
+    """The recipe called ``name``; ValueError with the list of names where there is none."""
+    if name not in RECIPES:
+        raise ValueError(f"recipe: {name!r} is not known; there are: {', '.join(RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,58 @@
+"""Measured results that the book quotes: JSON with provenance, and small trained weights, in ``book/results``."""
+
+import json
+import platform
+import subprocess
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def folder() -> Path:
+    """``book/results`` of the checkout this is run in; FileNotFoundError where there is none."""
+    here = Path.cwd()
+    checkout = Path(__file__).resolve().parents[1]
+    for root in (here, *here.parents, checkout):
+        for place in (root / "book" / "results", root / "results"):
+            if (place / "README.md").exists():
+                return place
+    raise FileNotFoundError(f"book/results: not found above {here}; run this inside a checkout of the book")
+
+
+def path(name: str) -> Path:
+    """The file ``name`` in ``book/results``; FileNotFoundError, with what there is, where it is missing."""
+    place = folder() / name
+    if not place.exists():
+        known = ", ".join(sorted(p.name for p in folder().iterdir()))
+        raise FileNotFoundError(f"results: {name!r} is not there; there are: {known}")
+    return place
+
+
+def read(name: str) -> dict[str, Any]:
+    """A JSON result, as a dictionary."""
+    return json.loads(path(name).read_text(encoding="utf-8"))
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """Where a number comes from: the command, the day, the commit, the versions and the machine."""
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "command": command,
+        "date": date.today().isoformat(),
+        "commit": git.stdout.strip() or "unknown",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "processor": _processor(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,262 @@
+// What every figure shares: building the page, theme colours, canvases, controls, animation, numbers.
+
+// --- Elements. Strings become text nodes, never HTML. ---
+
+function build(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") node.addEventListener(name, value);
+    else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children);
+  return node;
+}
+
+export const html = (tag, attributes = {}, ...children) =>
+  build(document.createElement(tag), attributes, children);
+
+export const svg = (tag, attributes = {}, ...children) =>
+  build(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+// --- Numbers. ---
+
+export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+/** The numbers in a DataView, copied, since a view may start at an address that is not aligned. */
+export const numbers = (view, Type) =>
+  new Type(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+
+export const fixedPoint = (view, scale) => Float32Array.from(numbers(view, Int16Array), (v) => v * scale);
+
+/** A generator of uniform numbers in (0, 1): a counter whose bits are mixed; the same for the same seed. */
+export function uniforms(seed) {
+  let counter = Math.imul(seed + 1, 0x9e3779b1);
+  return () => {
+    counter = (counter + 0x9e3779b9) | 0;
+    let bits = Math.imul(counter ^ (counter >>> 16), 0x21f0aaad);
+    bits = Math.imul(bits ^ (bits >>> 15), 0x735a2d97);
+    return (((bits ^ (bits >>> 15)) >>> 0) + 0.5) / 4294967296;
+  };
+}
+
+/** Fills an array with standard normal numbers, two from each turn of Box and Muller's method. */
+export function fillNormals(array, uniform) {
+  for (let i = 0; i < array.length; i += 2) {
+    const radius = Math.sqrt(-2 * Math.log(uniform()));
+    const angle = 2 * Math.PI * uniform();
+    array[i] = radius * Math.cos(angle);
+    if (i + 1 < array.length) array[i + 1] = radius * Math.sin(angle);
+  }
+  return array;
+}
+
+// --- Theme. The page's own switch comes first, then the reader's system; paper is always light. ---
+
+export function isDark() {
+  if (matchMedia("print").matches) return false;
+  const page = document.documentElement;
+  const named = page.dataset.theme ?? page.getAttribute("theme"); // this book; Colab
+  if (named === "dark" || named === "light") return named === "dark";
+  const { jpThemeLight, vscodeThemeKind } = document.body.dataset; // JupyterLab; VS Code
+  if (jpThemeLight) return jpThemeLight === "false";
+  if (vscodeThemeKind) return /dark|high-contrast$/.test(vscodeThemeKind);
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+function watchTheme(changed) {
+  const observer = new MutationObserver(changed);
+  for (const node of [document.documentElement, document.body]) observer.observe(node, { attributes: true });
+  const queries = ["print", "(prefers-color-scheme: dark)"].map((query) => matchMedia(query));
+  for (const query of queries) query.addEventListener("change", changed);
+  return () => {
+    observer.disconnect();
+    for (const query of queries) query.removeEventListener("change", changed);
+  };
+}
+
+const COLOURS = ["data", "model", "drift", "limit", "ink", "muted", "line", "panel"];
+
+// --- The figure. ---
+
+/**
+ * Opens a figure inside `el`. The caller adds nodes with `add`, sets `draw`, and returns `close` from
+ * render(). `draw({ all })` runs at most once per animation frame; `all` says that colours or sizes changed.
+ */
+export function openFigure(model, el, name) {
+  const caption = html("figcaption");
+  const root = html("figure", { class: `dpm-figure dpm-${name}`, role: "group" }, caption);
+  const figure = { root, colours: {}, draw() {}, add: (...nodes) => caption.before(...nodes) };
+  const closers = [];
+  let request = 0;
+  let all = true;
+
+  function paint() {
+    request = 0;
+    const start = performance.now();
+    if (all) readColours();
+    figure.draw({ all });
+    all = false;
+    performance.clearMeasures("figure-frame"); // the list would grow for as long as the figure plays
+    performance.measure("figure-frame", { start, end: performance.now() });
+  }
+  figure.redraw = () => {
+    request ||= requestAnimationFrame(paint);
+  };
+  figure.redrawAll = () => {
+    all = true;
+    figure.redraw();
+  };
+
+  function readColours() {
+    const style = getComputedStyle(root);
+    for (const colour of COLOURS) figure.colours[colour] = style.getPropertyValue(`--dpm-${colour}`).trim();
+  }
+  function recolour() {
+    const dark = String(isDark());
+    if (root.dataset.dark === dark) return;
+    root.dataset.dark = dark;
+    figure.redrawAll();
+    if (matchMedia("print").matches) paint(); // printing does not wait for an animation frame
+  }
+
+  function describe() {
+    root.setAttribute("aria-label", model.get("label"));
+    caption.textContent = model.get("caption");
+  }
+  figure.onChange = (names, action) => {
+    const events = names.split(" ").map((trait) => `change:${trait}`).join(" ");
+    model.on(events, action);
+    closers.push(() => model.off(events, action));
+  };
+
+  const sizes = new ResizeObserver((entries) => {
+    for (const { target, contentRect } of entries) {
+      if (target.tagName !== "CANVAS") continue;
+      target.width = Math.round(contentRect.width * devicePixelRatio);
+      target.height = Math.round(contentRect.height * devicePixelRatio);
+    }
+    figure.redrawAll();
+  });
+  figure.onResize = (node) => sizes.observe(node);
+  /** A canvas that follows its size on the page; a picture to a screen reader, or nothing without a label. */
+  figure.canvas = (label) => {
+    const about = label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" };
+    const canvas = html("canvas", about);
+    sizes.observe(canvas);
+    return canvas;
+  };
+
+  /** Calls `advance(seconds)` at every frame while playing and on the screen; a removed figure is not. */
+  figure.playButton = (advance) => {
+    let playing = false;
+    let visible = true;
+    let last = null;
+    let tick = 0;
+    const button = html("button", { type: "button", class: "dpm-play", click: () => set(!playing) });
+    function step(now) {
+      tick = 0;
+      if (!playing || !visible) return;
+      advance(last === null ? 0 : Math.min(0.1, (now - last) / 1000));
+      last = now;
+      resume();
+    }
+    function resume() {
+      if (playing && visible) tick ||= requestAnimationFrame(step);
+    }
+    function set(value) {
+      playing = value;
+      last = null;
+      button.textContent = playing ? "Pause" : "Play";
+      root.dataset.playing = playing;
+      resume();
+    }
+    const sight = new IntersectionObserver(([entry]) => {
+      visible = entry.isIntersecting;
+      last = null;
+      resume();
+    });
+    sight.observe(root);
+    closers.push(() => sight.disconnect(), () => cancelAnimationFrame(tick), () => (playing = false));
+    set(false);
+    return { button, set };
+  };
+
+  figure.close = () => {
+    cancelAnimationFrame(request);
+    sizes.disconnect();
+    for (const close of closers) close();
+    root.remove();
+  };
+
+  figure.onChange("label caption", describe);
+  describe();
+  el.append(root);
+  recolour();
+  closers.push(watchTheme(recolour));
+  return figure;
+}
+
+/** Does the reader ask for less motion? Looked up each time, since the answer can change. */
+export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+// --- Controls. ---
+
+/** A labelled range with its value in words; `set` moves it without calling `input`. */
+export function slider({ label, min, max, step = 1, value, format = String, input }) {
+  const range = html("input", { type: "range", min, max, step, value });
+  const words = html("span", { class: "dpm-value" });
+  const show = () => {
+    words.textContent = format(range.valueAsNumber);
+    range.setAttribute("aria-valuetext", words.textContent);
+  };
+  range.addEventListener("input", () => {
+    show();
+    input(range.valueAsNumber);
+  });
+  show();
+  const node = html("label", { class: "dpm-control dpm-range" }, html("span", {}, label), range, words);
+  const set = (next) => {
+    range.value = next;
+    show();
+  };
+  return { node, range, set };
+}
+
+/** A labelled select; `options` are [value, text] pairs. */
+export function chooser({ label, options, value, change }) {
+  const select = html("select", {}, ...options.map(([key, text]) => html("option", { value: key }, text)));
+  select.value = value;
+  select.addEventListener("change", () => change(select.value));
+  const node = html("label", { class: "dpm-control" }, html("span", {}, label), select);
+  return { node, select };
+}
+
+export function checkbox({ label, checked = false, change }) {
+  const box = html("input", { type: "checkbox", checked });
+  box.addEventListener("change", () => change(box.checked));
+  return html("label", { class: "dpm-control" }, box, html("span", {}, label));
+}
+
+export const button = (label, click) => html("button", { type: "button", click }, label);
+
+// --- Drawing. ---
+
+/** A map from the square [-extent, extent]^2 to a canvas, cleared and ready to draw on. */
+export function openSquare(canvas, extent, background) {
+  const context = canvas.getContext("2d");
+  context.globalAlpha = 1;
+  context.fillStyle = background;
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  const scale = canvas.width / (2 * extent);
+  return { context, x: (v) => (v + extent) * scale, y: (v) => (extent - v) * scale, pixel: devicePixelRatio };
+}
+
+/** Draws the first `count` points of a flat array [x, y, x, y, ...] as small squares. */
+export function drawPoints({ context, x, y, pixel }, points, count, { colour, size = 2, alpha = 0.6 }) {
+  const side = size * pixel;
+  context.fillStyle = colour;
+  context.globalAlpha = alpha;
+  for (let i = 0; i < 2 * count; i += 2) {
+    context.fillRect(x(points[i]) - side / 2, y(points[i + 1]) - side / 2, side, side);
+  }
+  context.globalAlpha = 1;
+}

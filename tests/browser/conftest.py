@@ -1,0 +1,158 @@
+"""A headless browser with the network cut, and small pages that hold figures as the built book holds them."""
+
+import html
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ipywidgets.embed import dependency_state
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from dpm_lib.widgets.base import Figure, bundle
+
+STATIC = Path(__file__).parents[2] / "book" / "_static"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LOCAL = ("file:", "data:", "blob:", "about:")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")  # else Playwright's own
+        with playwright.chromium.launch(executable_path=chromium, args=FLAGS) as browser:
+            yield browser
+
+
+class Watched:
+    """A page whose requests and errors are written down; `check` fails on any that should not be."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+
+    def check(self) -> None:
+        outside = [url for url in self.requests if not url.startswith(LOCAL)]
+        assert not outside, f"requests off the machine: {outside[:5]}"
+        assert not self.errors, f"errors in the console: {self.errors[:5]}"
+
+
+@pytest.fixture
+def watch(browser: Browser) -> Iterator[Callable[..., Watched]]:
+    """``watch(width=1280, height=800, **context options)`` opens a page in a fresh profile, offline."""
+    contexts: list[BrowserContext] = []
+
+    def open_page(width: int = 1280, height: int = 800, **options: Any) -> Watched:
+        context = browser.new_context(viewport={"width": width, "height": height}, offline=True, **options)
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        return Watched(context.new_page())
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(watch: Callable[..., Watched]) -> Iterator[Page]:
+    """A page of 1280 x 800; the test fails if it asked the network for anything, or logged an error."""
+    watched = watch()
+    yield watched.page
+    watched.check()
+
+
+def to_js(value: Any) -> Any:
+    """Arguments for the page: an array becomes the typed array of its dtype, tagged for `js` to revive."""
+    if isinstance(value, np.ndarray):
+        kinds = {"f4": "Float32Array", "f8": "Float64Array", "i2": "Int16Array"}
+        return {"typed": kinds[value.dtype.str[1:]], "values": value.ravel().tolist()}
+    if isinstance(value, dict):
+        return {key: to_js(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_js(item) for item in value]
+    return value
+
+
+CALL = """async ({ source, code, args }) => {
+  const revive = (v) => {
+    if (v === null || typeof v !== "object") return v;
+    if (v.typed) return globalThis[v.typed].from(v.values);
+    if (Array.isArray(v)) return v.map(revive);
+    return Object.fromEntries(Object.entries(v).map(([key, item]) => [key, revive(item)]));
+  };
+  const flatten = (v) => {
+    if (ArrayBuffer.isView(v)) return Array.from(v);
+    if (v === null || typeof v !== "object") return v;
+    if (Array.isArray(v)) return v.map(flatten);
+    return Object.fromEntries(Object.entries(v).map(([key, item]) => [key, flatten(item)]));
+  };
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const module = await import(address);
+  return flatten(await (0, eval)(code)(module, revive(args)));
+}"""
+
+
+@pytest.fixture
+def js(page: Page) -> Callable[..., Any]:
+    """``js("schedule.js", "(module, args) => ...", args)``: imports a figure's module and calls the function.
+
+    NumPy arrays in ``args`` arrive as typed arrays (flat); typed arrays in the result come back as lists.
+    """
+
+    def call(module: str, code: str, args: Any = None) -> Any:
+        return page.evaluate(CALL, {"source": bundle(module), "code": code, "args": to_js(args)})
+
+    return call
+
+
+def script(kind: str, value: object) -> str:
+    body = json.dumps(value).replace("</", r"<\/")
+    return f'<script type="application/vnd.jupyter.widget-{kind}+json">{body}</script>'
+
+
+def page_html(figures: list[Figure], state: dict | None = None, loader: str | None = None) -> str:
+    """A page with figures, as the book's build writes them: posters, markers, the state, the loader."""
+    if state is None:
+        state = dependency_state(figures, drop_defaults=False)
+    loader = (STATIC / "figures.js").as_uri() if loader is None else loader
+    cells = "".join(
+        f'<div class="cell_output">{figure.poster_html()}'
+        f"{script('view', {'version_major': 2, 'version_minor': 0, 'model_id': figure.model_id})}</div>"
+        for figure in figures
+    )
+    return f"""<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Figures</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="{html.escape((STATIC / "book.css").as_uri())}">
+<style>
+html {{ --pst-color-text-muted: #48566b; font-family: sans-serif; background: #fff }}
+html[data-theme=dark] {{ background: #14181e; color: #ced6dd }}
+body {{ margin: 0 auto; max-width: 720px; padding: 12px }}
+</style><script src="{loader}"></script></head>
+<body>{cells}{script("state", {"version_major": 2, "version_minor": 0, "state": state})}</body></html>"""
+
+
+@pytest.fixture
+def write_page(tmp_path: Path) -> Callable[..., str]:
+    """``write_page([figure, ...])`` writes a page and returns its file:// address."""
+
+    def write(figures: list[Figure], **options: Any) -> str:
+        path = tmp_path / "page.html"
+        path.write_text(page_html(figures, **options), encoding="utf-8")
+        return path.as_uri()
+
+    return write

@@ -1,0 +1,268 @@
+"""The structure of the book: its equations and its chapters keep their contracts.
+
+The rules run twice: on the book, where they must find nothing, and on small bad inputs, where they must find
+the fault.
+"""
+
+import textwrap
+from pathlib import Path
+
+import build_book
+import contract
+import nbformat
+import pytest
+from chapters import chapters, notebooks, pages
+from checked_equations import find_checks, problem
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from refresh_outputs import clean, text
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def markdown(path: Path) -> str:
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf8")
+    return "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+def name(value: object) -> str:
+    return value.stem if isinstance(value, Path) else value.__name__
+
+
+# The book
+
+
+@pytest.mark.parametrize("page", pages(), ids=name)
+def test_every_equation_is_a_definition_or_checked(page):
+    checks = find_checks()
+    faults = [problem(label, checks) for label in contract.equation_labels(markdown(page))]
+    assert [fault for fault in faults if fault] == []
+
+
+def test_every_check_names_an_equation_of_the_book():
+    labels = [label for page in pages() for label in contract.equation_labels(markdown(page))]
+    assert list(contract.unused_checks(labels, find_checks())) == []
+
+
+@pytest.mark.parametrize("rule", contract.CHAPTER_RULES, ids=name)
+@pytest.mark.parametrize("chapter", chapters(), ids=name)
+def test_chapter_keeps_the_contract(chapter, rule):
+    assert list(rule(read(chapter))) == []
+
+
+@pytest.mark.parametrize("rule", contract.NOTEBOOK_RULES, ids=name)
+def test_front_page_keeps_the_contract(rule):
+    assert list(rule(read(notebooks()[0]))) == []
+
+
+@pytest.mark.parametrize("notebook", notebooks(), ids=name)
+def test_notebook_is_as_make_outputs_writes_it(notebook):
+    """Fix with `make outputs`."""
+    assert notebook.read_text(encoding="utf8") == text(clean(read(notebook)))
+
+
+# Equations: the rules catch what they should
+
+
+@pytest.mark.parametrize(
+    ("source", "labels"),
+    [
+        ("$$ a = b $$ (eq-one)", ["eq-one"]),
+        ("$$\na = b\n$$ (def-two)\n\nand\n\n$$ c $$", ["def-two", None]),
+        ("- item\n\n  $$ a $$ (eq-in-list)", ["eq-in-list"]),
+        ("```{prf:theorem}\nText.\n```\n\n````{prf:proof}\n$$ a $$ (eq-in-proof)\n````", ["eq-in-proof"]),
+        (":::{note}\n```{tip}\n$$ a $$\n```\n:::", [None]),
+        ("in a paragraph\n$$ a $$ (eq-lost)", [None]),
+        ("```{math}\n:label: eq-other-syntax\na\n```", [None]),
+        ("\\begin{align}\na &= b\n\\end{align}", [None]),
+        ("$$\n\\begin{aligned}\na &= b\n\\end{aligned}\n$$ (eq-aligned)", ["eq-aligned"]),
+        ("A listing:\n\n```text\n$$ a $$\n```\n\n```{code-block} tex\n$$ a $$\n```", []),
+        ("A span, `$$ a $$`, and inline $a$.", []),
+    ],
+)
+def test_equation_labels(source, labels):
+    assert contract.equation_labels(source) == labels
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (None, "has no label"),
+        ("bound", "starts with neither"),
+        ("eq-untested", "no test is marked"),
+        ("eq-tested", None),
+        ("def-anything", None),
+    ],
+)
+def test_problem_of_a_label(label, message):
+    found = problem(label, {"eq-tested": []})
+    assert found is None if message is None else message in found
+
+
+def test_unused_checks():
+    found = list(contract.unused_checks(["eq-kept", "def-noise", None], ["eq-kept", "eq-gone", "def-noise"]))
+    assert len(found) == 2
+    assert "'def-noise'" in found[0] and "'eq-gone'" in found[1]
+
+
+def write_tests(root: Path, source: str) -> None:
+    (root / "tests").mkdir()
+    (root / "tests" / "test_x.py").write_text("import pytest\n" + textwrap.dedent(source), encoding="utf8")
+
+
+def test_find_checks_sees_what_pytest_runs(tmp_path):
+    write_tests(
+        tmp_path,
+        """
+        @pytest.mark.equation("eq-a", "eq-b")
+        def test_function(): ...
+
+        class TestGroup:
+            @pytest.mark.equation("eq-a")
+            @pytest.mark.parametrize("x", [1])
+            def test_method(self, x): ...
+
+        @pytest.mark.equation("eq-helper")
+        def helper(): ...
+
+        @pytest.mark.equation("eq-skipped")
+        @pytest.mark.skip(reason="slow")
+        def test_skipped(): ...
+
+        @pytest.mark.xfail
+        @pytest.mark.equation("eq-failing")
+        def test_failing(): ...
+        """,
+    )
+    checks = find_checks(tmp_path)
+    assert sorted(checks) == ["eq-a", "eq-b"]
+    assert [check.test for check in checks["eq-a"]] == ["test_function", "test_method"]
+    assert (checks["eq-b"][0].path, checks["eq-b"][0].line) == ("tests/test_x.py", 4)
+
+
+@pytest.mark.parametrize("call", ["equation", "equation()", "equation(LABEL)", "equation(1)"])
+def test_find_checks_wants_labels_in_quotes(tmp_path, call):
+    write_tests(tmp_path, f"@pytest.mark.{call}\ndef test_x(): ...\n")
+    with pytest.raises(ValueError, match=r"tests/test_x.py:3: test_x: equation\(\.\.\.\) takes labels"):
+        find_checks(tmp_path)
+
+
+# Chapters: a good one passes, and each fault is caught
+
+
+def exercise(label: str) -> list[nbformat.NotebookNode]:
+    return [
+        new_markdown_cell(f"```{{exercise}}\n:label: {label}\nWhy?\n```"),
+        new_markdown_cell(f"```{{solution-start}} {label}\n:class: dropdown\n```\n\nBecause."),
+        new_code_cell("assert True"),
+        new_markdown_cell("```{solution-end}\n```"),
+    ]
+
+
+def chapter() -> nbformat.NotebookNode:
+    cells = [cell for number in range(5) for cell in exercise(f"ex-{number}")]
+    output = new_output("stream", name="stdout", text="1\n")
+    for _ in range(3):
+        cells.append(new_code_cell("print(1)", outputs=[output], metadata={"tags": [contract.CHECKED]}))
+    return new_notebook(cells=cells)
+
+
+def faults(notebook: nbformat.NotebookNode) -> list[str]:
+    return [fault for rule in contract.CHAPTER_RULES for fault in rule(notebook)]
+
+
+def test_a_good_chapter_has_no_faults():
+    assert faults(chapter()) == []
+
+
+def test_long_cells_are_caught_unless_hidden():
+    notebook = chapter()
+    notebook.cells.append(new_code_cell("\n".join(["x = 1"] * 16)))
+    assert "shows 16 lines" in faults(notebook)[0]
+    notebook.cells[-1].metadata["tags"] = ["hide-input"]
+    assert faults(notebook) == []
+
+
+def test_too_few_checked_cells_are_caught():
+    notebook = chapter()
+    notebook.cells.pop()
+    assert faults(notebook) == ["2 cells are tagged nbval-check-output; at least 3"]
+
+
+def test_outputs_must_be_those_of_checked_cells():
+    notebook = chapter()
+    notebook.cells[-1].metadata["tags"], notebook.cells[2].metadata["tags"] = [], [contract.CHECKED]
+    assert [fault.split("; ")[0] for fault in faults(notebook)] == [
+        "cell 2 is tagged nbval-check-output, and has no output to compare with",
+        "cell 22 has outputs, and no tag nbval-check-output",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (":label: ex-0\n", "", "cell 0: an exercise has no label"),
+        (":class: dropdown", ":class: tip", "the solution of 'ex-0' is not folded"),
+        ("start} ex-0", "start} ex-9", "the exercise 'ex-0' has no solution"),
+        ("start} ex-0", "start} ex-9", "a solution names 'ex-9', which is no exercise"),
+        ("{solution-start}", "{solution}", "cell 1: write solution-start"),
+    ],
+)
+def test_exercise_faults(old, new, fault):
+    notebook = chapter()
+    for cell in notebook.cells[:2]:
+        cell.source = cell.source.replace(old, new)
+    assert fault in "\n".join(faults(notebook))
+
+
+def test_an_exercise_without_a_solution_is_caught():
+    notebook = chapter()
+    notebook.cells.append(new_markdown_cell(":::{exercise} Sixth\n:label: ex-6\nHow?\n:::"))
+    assert faults(notebook) == ["the exercise 'ex-6' has no solution with a cell that runs"]
+
+
+def test_too_few_exercises_are_caught():
+    notebook = chapter()
+    del notebook.cells[:4]
+    assert faults(notebook) == ["4 exercises; at least 5"]
+
+
+def test_clean_keeps_checked_outputs_and_tags_only():
+    notebook = chapter()
+    for cell in notebook.cells:
+        cell.metadata["collapsed"] = True
+        if cell.cell_type == "code":
+            cell.execution_count = 7
+            cell.outputs = [new_output("execute_result", {"text/plain": "1"}, execution_count=7)]
+    cleaned = clean(notebook)
+    assert [len(cell.outputs) for cell in cleaned.cells if cell.cell_type == "code"] == [0] * 5 + [1] * 3
+    assert cleaned.cells[-1].outputs[0].execution_count == cleaned.cells[-1].execution_count == 8
+    assert cleaned.cells[-1].metadata == {"tags": [contract.CHECKED]} and cleaned.cells[0].metadata == {}
+    assert notebook.cells[0].metadata["collapsed"], "the original is left alone"
+
+
+# The build
+
+
+def test_digest_changes_with_names_and_contents(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text("1", encoding="utf8")
+    first = build_book.digest(tmp_path, ("*.py",))
+    path.write_text("2", encoding="utf8")
+    second = build_book.digest(tmp_path, ("*.py",))
+    path.rename(tmp_path / "b.py")
+    third = build_book.digest(tmp_path, ("*.py",))
+    (tmp_path / "c.txt").write_text("no match", encoding="utf8")
+    assert len({first, second, third}) == 3
+    assert build_book.digest(tmp_path, ("*.py",)) == third
+
+
+def test_table_of_contents_names_existing_pages(tmp_path):
+    (tmp_path / "_toc.yml").write_text(
+        "root: a\nparts:\n  - chapters:\n      - file: gone\n", encoding="utf8"
+    )
+    (tmp_path / "a.md").touch()
+    with pytest.raises(FileNotFoundError, match="'gone'"):
+        pages(tmp_path)

@@ -1,0 +1,148 @@
+"""The launch buttons appear exactly when the repository's address is known, and point to that repository."""
+
+import subprocess
+
+import colab_copies
+import launch
+import nbformat
+import pytest
+from launch import Repository, find_repository, parse_remote, parse_slug
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def unknown_address(monkeypatch, tmp_path):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    monkeypatch.delenv("GITHUB_SHA", raising=False)
+    monkeypatch.setattr(launch, "ROOT", tmp_path)
+    monkeypatch.setattr(find_repository, "__defaults__", (tmp_path,))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://github.com/ada/book",
+        "https://github.com/ada/book.git",
+        "https://github.com/ada/book/",
+        "git@github.com:ada/book.git",
+        "ssh://git@github.com/ada/book.git\n",
+    ],
+)
+def test_remotes_on_github(url):
+    assert parse_remote(url) == Repository("ada", "book")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/srv/git/book.git",
+        "https://gitlab.com/ada/book.git",
+        "https://github.com.example.org/ada/book",
+        "https://example.org/github.com/ada/book",
+        "https://user:secret@github.com/ada/book",
+        "https://github.com/ada/book/tree/main",
+        "https://github.com/-ada/book",
+        "https://github.com/ada/..",
+        "https://github.com/ada/bo ok",
+        'https://github.com/ada/book"onclick="x',
+    ],
+)
+def test_other_remotes_are_unknown(url):
+    assert parse_remote(url) is None
+
+
+@pytest.mark.parametrize(
+    "slug", ["ada", "ada/", "/book", "ada/book/x", "a--b/book", "ada/.", "ada/book\n", "../book"]
+)
+def test_slugs_that_github_does_not_allow(slug):
+    assert parse_slug(slug) is None
+
+
+def test_commit_is_kept_only_if_it_is_one():
+    assert parse_slug("ada/book", COMMIT).commit == COMMIT
+    assert parse_slug("ada/book", "main?x").commit == "HEAD"
+
+
+def add_remote(root, url):
+    subprocess.run(["git", "init", "-q", root], check=True)
+    subprocess.run(["git", "-C", root, "remote", "add", "origin", url], check=True)
+
+
+def test_environment_comes_before_the_remote(monkeypatch, tmp_path):
+    assert find_repository(tmp_path) is None
+    add_remote(tmp_path, "git@github.com:ada/book.git")
+    assert find_repository(tmp_path) == Repository("ada", "book")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "grace/fork")
+    monkeypatch.setenv("GITHUB_SHA", COMMIT)
+    assert find_repository(tmp_path) == Repository("grace", "fork", COMMIT)
+
+
+def test_folder_inside_another_repository_does_not_take_its_address(tmp_path):
+    add_remote(tmp_path, "git@github.com:ada/other.git")
+    (tmp_path / "book").mkdir()
+    assert find_repository(tmp_path / "book") is None
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Build a book of one notebook and one Markdown page with the real theme; return the two pages' HTML."""
+
+    def run() -> tuple[str, str]:
+        source, out = tmp_path / "source", tmp_path / "out"
+        source.mkdir()
+        text = "# A chapter\n\n$$ a $$ (def-a)\n"
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text, id="a")])
+        nbformat.write(notebook, source / "index.ipynb")
+        (source / "page.md").write_text("---\norphan: true\n---\n# A page\n", encoding="utf8")
+        overrides = {
+            "extensions": ["myst_nb", "checked_equations"],
+            "html_theme": "sphinx_book_theme",
+            "myst_enable_extensions": ["dollarmath"],
+            "nb_execution_mode": "off",
+        }
+        with patch_docutils(), docutils_namespace():
+            Sphinx(source, None, out, out, "html", overrides, status=None, warningiserror=True).build()
+        return (out / "index.html").read_text(encoding="utf8"), (out / "page.html").read_text(encoding="utf8")
+
+    return run
+
+
+def test_no_buttons_and_no_address_when_it_is_unknown(build):
+    notebook, page = build()
+    for html in (notebook, page):
+        assert "dropdown-launch-buttons" not in html
+        assert not any(host in html for host in ("colab.research.google.com", "mybinder.org", "github.com"))
+
+
+def test_buttons_point_to_the_fork(build, monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "grace/fork")
+    monkeypatch.setenv("GITHUB_SHA", COMMIT)
+    notebook, page = build()
+    assert 'href="https://colab.research.google.com/github/grace/fork/blob/colab/index.ipynb"' in notebook
+    assert f'href="https://mybinder.org/v2/gh/grace/fork/{COMMIT}?urlpath=lab/tree/index.ipynb"' in notebook
+    assert 'href="https://github.com/grace/fork"' in notebook
+    assert "dropdown-launch-buttons" not in page, "only notebooks can be run"
+
+
+def test_colab_copies_fetch_that_repository_at_that_commit(tmp_path):
+    (tmp_path / "_toc.yml").write_text("root: book/index\n", encoding="utf8")
+    (tmp_path / "book").mkdir()
+    original = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A chapter", id="a")])
+    nbformat.write(original, tmp_path / "book" / "index.ipynb")
+    colab_copies.write_copies(tmp_path / "out", Repository("grace", "fork", COMMIT), tmp_path)
+    copy = nbformat.read(tmp_path / "out" / "book" / "index.ipynb", as_version=4)
+    assert f"fetch -q --depth 1 https://github.com/grace/fork {COMMIT}" in copy.cells[0].source
+    assert "%cd book-source/book" in copy.cells[0].source
+    assert copy.cells[1:] == original.cells
+    nbformat.validate(copy)
+
+
+def test_colab_copies_say_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(colab_copies, "ROOT", tmp_path)
+    assert "address is not known" in colab_copies.main([str(tmp_path)])
+    monkeypatch.setenv("GITHUB_REPOSITORY", "grace/fork")
+    assert "commit is not known" in colab_copies.main([str(tmp_path)])

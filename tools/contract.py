@@ -1,0 +1,123 @@
+"""The part of the chapter contract that a machine can check, on the sources of the chapters.
+
+Each rule takes a notebook (as `nbformat` reads it) and yields one message per fault; tests/test_book.py runs
+them on every chapter, and on small bad notebooks that each must be caught.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from mdit_py_plugins.amsmath import amsmath_plugin
+from mdit_py_plugins.colon_fence import colon_fence_plugin
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from nbformat import NotebookNode
+
+CHECKED = "nbval-check-output"
+HIDDEN = {"hide-input", "remove-input", "remove-cell"}
+MOST_LINES = 15
+FEWEST_CHECKED = 3
+FEWEST_EXERCISES = 5
+
+MARKDOWN = (
+    MarkdownIt("commonmark")
+    .use(dollarmath_plugin, allow_labels=True, double_inline=True)
+    .use(amsmath_plugin)
+    .use(colon_fence_plugin)
+)
+DIRECTIVE = re.compile(
+    r"^(?:`{3,}|:{3,})\{(?P<name>(?:exercise|solution)(?:-start|-end)?)\}[ \t]*(?P<argument>[^\n]*)\n"
+    r"(?P<options>(?::[a-z]+:[^\n]*\n)*)",
+    re.M,
+)
+
+
+def tags(cell: NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def equation_labels(markdown: str) -> list[str | None]:
+    """The labels of the displayed equations of a page, in order; None for one without."""
+    return list(_labels(MARKDOWN.parse(markdown)))
+
+
+def _labels(tokens: list[Token]) -> Iterator[str | None]:
+    for token in tokens:
+        if token.type == "math_block_label":
+            yield token.info
+        elif token.type in ("math_block", "math_inline_double", "amsmath"):
+            yield None
+        elif token.type in ("fence", "colon_fence") and token.info.startswith("{"):
+            directive = token.info[1:].split("}")[0]
+            if directive == "math":
+                yield None
+            elif not directive.startswith("code"):
+                yield from equation_labels(token.content)
+        yield from _labels(token.children or [])
+
+
+def unused_checks(labels: Iterable[str | None], checked: Iterable[str]) -> Iterator[str]:
+    """Tests that name an equation which the book does not have, or has as a definition."""
+    claims = {label for label in labels if label and not label.startswith("def-")}
+    for label in sorted(set(checked) - claims):
+        yield f"a test is marked @pytest.mark.equation({label!r}), but no claim of the book has this label"
+
+
+def long_cells(notebook: NotebookNode) -> Iterator[str]:
+    for number, cell in enumerate(notebook.cells):
+        lines = len(cell.source.strip().splitlines())
+        if cell.cell_type == "code" and lines > MOST_LINES and not tags(cell) & HIDDEN:
+            yield f"cell {number} shows {lines} lines of code; at most {MOST_LINES}"
+
+
+def few_checked_cells(notebook: NotebookNode) -> Iterator[str]:
+    count = sum(CHECKED in tags(cell) for cell in notebook.cells)
+    if count < FEWEST_CHECKED:
+        yield f"{count} cells are tagged {CHECKED}; at least {FEWEST_CHECKED}"
+
+
+def unexplained_outputs(notebook: NotebookNode) -> Iterator[str]:
+    """Outputs where none should be kept, and checked cells that have none to compare with."""
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        if cell.outputs and CHECKED not in tags(cell):
+            yield f"cell {number} has outputs, and no tag {CHECKED}; run: make outputs"
+        if not cell.outputs and CHECKED in tags(cell):
+            yield f"cell {number} is tagged {CHECKED}, and has no output to compare with; run: make outputs"
+
+
+def exercise_faults(notebook: NotebookNode) -> Iterator[str]:
+    """Too few exercises, or one without a label; a solution missing, unfolded, or with no cell to run."""
+    exercises, solved, current = [], set(), None
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and current:
+            solved.add(current)
+        if cell.cell_type != "markdown":
+            continue
+        for match in DIRECTIVE.finditer(cell.source):
+            name, options = match["name"], dict(re.findall(r"^:([a-z]+):[ \t]*(.*)$", match["options"], re.M))
+            if name in ("exercise", "exercise-start"):
+                if "label" not in options:
+                    yield f"cell {number}: an exercise has no label"
+                exercises.append(options.get("label"))
+            elif name == "solution":
+                yield f"cell {number}: write solution-start, a code cell that runs, and solution-end"
+            elif name == "solution-start":
+                current = match["argument"].strip()
+                if "dropdown" not in options.get("class", "").split():
+                    yield f"cell {number}: the solution of {current!r} is not folded (:class: dropdown)"
+            elif name == "solution-end":
+                current = None
+    if len(exercises) < FEWEST_EXERCISES:
+        yield f"{len(exercises)} exercises; at least {FEWEST_EXERCISES}"
+    for label in exercises:
+        if label and label not in solved:
+            yield f"the exercise {label!r} has no solution with a cell that runs"
+    for label in sorted(solved - set(exercises)):
+        yield f"a solution names {label!r}, which is no exercise of this chapter"
+
+
+CHAPTER_RULES = (long_cells, few_checked_cells, unexplained_outputs, exercise_faults)
+NOTEBOOK_RULES = (long_cells, unexplained_outputs)

@@ -1,0 +1,65 @@
+"""Execute the chapters, and keep only the outputs that are checked.
+
+`python tools/refresh_outputs.py [NOTEBOOK ...]` runs the notebooks named, or all in the table of contents,
+and writes them back with the outputs of the cells tagged `nbval-check-output`, and no others. What it writes
+depends only on the cells and on what they print, so that a difference in git is a difference in a number.
+"""
+
+import sys
+from pathlib import Path
+
+import nbformat
+from chapters import notebooks
+from contract import CHECKED, tags
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+KERNEL = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """A copy with checked outputs only, and no metadata but the cells' tags."""
+    notebook = nbformat.from_dict(notebook)
+    notebook.metadata = nbformat.from_dict(KERNEL)
+    count = 0
+    for cell in notebook.cells:
+        kept = sorted(tags(cell))
+        cell.metadata = nbformat.from_dict({"tags": kept} if kept else {})
+        if cell.cell_type == "code":
+            count += 1
+            checked = CHECKED in kept
+            # nbval takes a cell without an execution count for one that never ran.
+            cell.execution_count = count if checked else None
+            cell.outputs = [_clean_output(output, count) for output in cell.outputs] if checked else []
+    return notebook
+
+
+def _clean_output(output: NotebookNode, count: int) -> NotebookNode:
+    if output.output_type == "execute_result":
+        output.execution_count = count
+    if "metadata" in output:
+        output.metadata = nbformat.from_dict({})
+    return output
+
+
+def text(notebook: NotebookNode) -> str:
+    """The file's contents: what nbformat writes, ending in one newline."""
+    return nbformat.writes(notebook).rstrip("\n") + "\n"
+
+
+def refresh(path: Path) -> bool:
+    """Execute one notebook and write it back; True if the file changed."""
+    before = path.read_text(encoding="utf8")
+    notebook = nbformat.reads(before, as_version=4)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": path.parent}}).execute()
+    after = text(clean(notebook))
+    path.write_text(after, encoding="utf8")
+    return after != before
+
+
+if __name__ == "__main__":
+    for path in [Path(name) for name in sys.argv[1:]] or notebooks():
+        print(f"{path}: {'changed' if refresh(path) else 'as it was'}", flush=True)
