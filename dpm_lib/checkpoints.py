@@ -52,6 +52,12 @@ def load_json(path: Path) -> dict[str, Any]:
     return record
 
 
+def load_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON lines; a last line that was cut short is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
     """Write tensors and a JSON record to one safetensors file, atomically."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -111,10 +111,9 @@ def load_data(recipe: Recipe) -> Data:
     return load(recipe.data, noise=recipe.noise)
 
 
-def build(recipe: Recipe, seed: int = 0) -> DiffusionModel:
-    """The recipe's model with fresh weights drawn from ``seed``."""
+def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
+    """The recipe's model, for data of dimension ``dim``, with fresh weights drawn from ``seed``."""
     generator = torch.Generator().manual_seed(seed)
-    dim = load_data(recipe).dim
     schedule = _schedule(recipe)
     n_outputs = outputs(dim, recipe.covariance)
     network: torch.nn.Module
@@ -141,12 +140,12 @@ RECIPES = {
         Recipe(
             "swiss-roll-paper",
             "near the 2015 paper's text: noise 0.02, T=40, diagonal covariance, 16 radial basis functions",
-            noise=0.02, beta_1=1e-8, covariance="diagonal", network="rbf",
+            noise=0.02, beta_1=1e-8, covariance="diagonal", network="rbf", steps=8000, lr=0.03,
         ),
         Recipe(
             "swiss-roll-thin",
             "a roll with almost no noise: 0.02, T=100, full covariance",
-            noise=0.02, beta_1=1e-8, T=100,
+            noise=0.02, beta_1=1e-8, T=100, frequencies=32, scale=6.0, steps=6000,
         ),
     )
 }  # fmt: skip

@@ -18,7 +18,16 @@ from tqdm.auto import tqdm
 
 from dpm_lib import bound
 from dpm_lib.bound import LN2
-from dpm_lib.checkpoints import BrokenFile, load_state, load_tensors, save_json, save_model, save_tensors
+from dpm_lib.checkpoints import (
+    BrokenFile,
+    load_lines,
+    load_state,
+    load_tensors,
+    save_json,
+    save_model,
+    save_tensors,
+    write_atomically,
+)
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.evaluation import evaluate
@@ -67,14 +76,16 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 class Run:
     """The state of a run: everything that has to survive an interruption, and the files it lives in."""
 
-    def __init__(self, recipe: Recipe, seed: int, device: str = "auto", folder: Path | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, seed: int, device: str = "auto", folder: Path | None = None, data: Data | None = None
+    ) -> None:
         self.recipe, self.seed, self.folder = recipe, seed, folder
         self.accelerator = accelerator_for(device)
         if recipe.batch % self.accelerator.num_processes:
             raise ValueError(f"batch: {recipe.batch} cannot be split over {self.accelerator.num_processes} processes")
-        self.data = load_data(recipe)
+        self.data = load_data(recipe) if data is None else data
         self.generator = torch.Generator().manual_seed(seed)
-        objective = Objective(build(recipe, seed))
+        objective = Objective(build(recipe, seed, self.data.dim))
         optimizer = torch.optim.Adam(objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
         self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
         self.model: DiffusionModel = self.accelerator.unwrap_model(self.objective).model
@@ -104,7 +115,7 @@ class Run:
 
     def averaged_model(self) -> DiffusionModel:
         """A copy of the model with the averaged weights: the one that is evaluated and saved."""
-        model = build(self.recipe, self.seed).to(self.accelerator.device)
+        model = build(self.recipe, self.seed, self.data.dim).to(self.accelerator.device)
         model.load_state_dict(self.average)
         return model.requires_grad_(False)
 
@@ -158,8 +169,9 @@ def fit(
     device: str = "auto",
     resume: bool = False,
     progress: bool = True,
+    data: Data | None = None,
 ) -> tuple[DiffusionModel, dict[str, Any]]:
-    """Train ``recipe`` and return the averaged model and its metrics (see ``evaluation.evaluate``).
+    """Train ``recipe``, on its own data or on ``data``; returns the averaged model and its metrics (``evaluate``).
 
     With a ``folder``, writes config.json, metrics.jsonl (the course of training), checkpoint.safetensors,
     model.safetensors and metrics.json there. ``resume`` goes on from the folder's checkpoint. On Ctrl-C a checkpoint
@@ -167,7 +179,7 @@ def fit(
     good checkpoint is kept.
     """
     folder = None if folder is None else Path(folder)
-    run = Run(recipe, seed, device, folder)
+    run = Run(recipe, seed, device, folder, data)
     main = run.accelerator.is_main_process
     if folder is not None and main:
         folder.mkdir(parents=True, exist_ok=True)
@@ -229,9 +241,8 @@ def _append(log: Path | None, record: dict[str, Any]) -> None:
 
 def _cut_log(log: Path, step: int) -> None:
     """Drop the lines after ``step``, which a resumed run will write again."""
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    log.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    kept = [record for record in load_lines(log) if record["step"] <= step]
+    write_atomically(log, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 
 def _device_name(device: torch.device) -> str:

@@ -260,9 +260,7 @@ def test_digest_changes_with_names_and_contents(tmp_path):
 
 
 def test_table_of_contents_names_existing_pages(tmp_path):
-    (tmp_path / "_toc.yml").write_text(
-        "root: a\nparts:\n  - chapters:\n      - file: gone\n", encoding="utf8"
-    )
+    (tmp_path / "_toc.yml").write_text("root: a\nparts:\n  - chapters:\n      - file: gone\n", encoding="utf8")
     (tmp_path / "a.md").touch()
     with pytest.raises(FileNotFoundError, match="'gone'"):
         pages(tmp_path)

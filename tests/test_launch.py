@@ -55,9 +55,7 @@ def test_other_remotes_are_unknown(url):
     assert parse_remote(url) is None
 
 
-@pytest.mark.parametrize(
-    "slug", ["ada", "ada/", "/book", "ada/book/x", "a--b/book", "ada/.", "ada/book\n", "../book"]
-)
+@pytest.mark.parametrize("slug", ["ada", "ada/", "/book", "ada/book/x", "a--b/book", "ada/.", "ada/book\n", "../book"])
 def test_slugs_that_github_does_not_allow(slug):
     assert parse_slug(slug) is None
 

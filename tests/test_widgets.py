@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dpm_lib import plots
 from dpm_lib.widgets import LiveSampler, ScheduleBars, TrajectoryPlayer
-from dpm_lib.widgets.base import SCRIPTS, STYLE, Figure, bundle, fixed_point, fixed_point_scale
+from dpm_lib.widgets.base import PALETTE, SCRIPTS, STYLE, Figure, bundle, fixed_point, fixed_point_scale
 
 T, N, G = 6, 30, 9
 
@@ -148,9 +149,7 @@ def test_player_keeps_its_points_and_drift():
     drift *= 10.0 ** -np.arange(T + 1)[:, None, None]  # each time has its own scale, so small drifts survive
     figure = player(forward=forward, drift=drift)
     points = np.frombuffer(figure.forward, "<i2").reshape(forward.shape) * figure.scale
-    arrows = (
-        np.frombuffer(figure.drift, "<i2").reshape(drift.shape) * np.array(figure.drift_scale)[:, None, None]
-    )
+    arrows = np.frombuffer(figure.drift, "<i2").reshape(drift.shape) * np.array(figure.drift_scale)[:, None, None]
     assert (figure.T, figure.n) == (T, N)
     assert np.abs(points - forward).max() <= 0.51 * figure.scale
     assert (np.abs(arrows - drift).max(axis=(1, 2)) <= 2e-5 * np.abs(drift).max(axis=(1, 2))).all()
@@ -200,9 +199,7 @@ def test_poster_is_small_and_escaped(make):
     figure = make(label=label)
     image = Image.open(io.BytesIO(figure.poster()))
     assert image.format == "PNG" and min(image.size) > 200
-    assert image.convert("RGBA").getpixel((0, 0))[3] == 0, (
-        "a poster is transparent, so that it is not white at night"
-    )
+    assert image.convert("RGBA").getpixel((0, 0))[3] == 0, "a poster is transparent, so that it is not white at night"
     assert len(figure.poster()) < 60_000
     tags = ImageTags()
     tags.feed(figure.poster_html())
@@ -226,9 +223,8 @@ def test_a_figure_needs_a_poster():
         Figure(label="nothing").poster()
 
 
-def test_palette_is_that_of_the_stylesheet():
-    from dpm_lib.widgets.base import PALETTE
-
+def test_palette_is_that_of_the_stylesheet_and_of_the_still_figures():
+    assert PALETTE == plots.PALETTE
     for name, colour in PALETTE.items():
         assert f"--dpm-{name}: {colour};" in STYLE
 

@@ -64,9 +64,7 @@ def _labels(test: ast.FunctionDef, path: str) -> list[str]:
             return []
         if call == "pytest.mark.equation":
             arguments = decorator.args if isinstance(decorator, ast.Call) else []
-            if not arguments or not all(
-                isinstance(a, ast.Constant) and isinstance(a.value, str) for a in arguments
-            ):
+            if not arguments or not all(isinstance(a, ast.Constant) and isinstance(a.value, str) for a in arguments):
                 raise ValueError(f"{path}:{test.lineno}: {test.name}: equation(...) takes labels in quotes")
             labels += [argument.value for argument in arguments]
     return labels

@@ -17,8 +17,10 @@ import anywidget
 import numpy as np
 import traitlets
 from IPython.display import HTML, display
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 
+# The light colours of js/figure.css.
 PALETTE = {"data": "#3b6fb6", "model": "#d9722e", "drift": "#4f8a5b", "limit": "#8a4fa3", "ink": "#222222"}
 
 SCRIPTS = Path(__file__).parent / "js"
@@ -118,7 +120,7 @@ def picture(width: float, height: float) -> Picture:
     return figure
 
 
-def panels(figure: Picture, rows: int, columns: int) -> Iterator:
+def panels(figure: Picture, rows: int, columns: int) -> Iterator[Axes]:
     """The panels of ``figure`` row by row, with quiet frames and no ticks."""
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         quiet(axes)
@@ -126,7 +128,7 @@ def panels(figure: Picture, rows: int, columns: int) -> Iterator:
         yield axes
 
 
-def quiet(axes) -> None:
+def quiet(axes: Axes) -> None:
     """Frame, ticks and labels in the poster's ink, on a transparent background."""
     axes.patch.set_alpha(0.0)
     axes.tick_params(colors=INK, labelsize=8)

@@ -10,7 +10,7 @@ class TrajectoryPlayer(Figure):
     """Three rows over one time slider: data diffusing, the model un-diffusing, and the drift it has learned.
 
     forward:  (T + 1, n, 2), the points x_t of n forward trajectories; index t, so ``forward[0]`` is data
-    reverse:  (T + 1, n, 2), the points of n trajectories of the model, indexed by t too: ``reverse[T]`` is noise
+    reverse:  (T + 1, n, 2), the points of n trajectories of the model; index t too: ``reverse[T]`` is noise
     drift_at: (g, 2), the points at which the drift was evaluated
     drift:    (T + 1, g, 2), E[x_{t-1} | x_t] - x_t there; ``drift[0]`` is zero
     Raises ``ValueError`` for a wrong shape or a value that is not finite.
@@ -72,7 +72,7 @@ class TrajectoryPlayer(Figure):
                 if colour == "drift" and t > 0:
                     axes.quiver(*drift_at.T, *row[t].T, color=PALETTE[colour], width=0.008)
                 elif colour != "drift":
-                    axes.scatter(*row[t, :300].T, s=1, color=PALETTE[colour])
+                    axes.scatter(row[t, :300, 0], row[t, :300, 1], s=1, color=PALETTE[colour])
                 if colour == "data":
                     axes.set_title(f"t = {t}")
         return png(figure)

@@ -25,8 +25,8 @@ class LiveSampler(Figure):
 
     frequencies:      (2, F), the B of the features sin(x B), cos(x B)
     time_frequencies: (E,), the w of the features sin(w log tau), cos(w log tau)
-    layers:           [(W (out, in), b (out)), ...]; SiLU between them; the first input is 2 + 2F + 2E wide, in
-                      the order [x, sin x B, cos x B, sin w log tau, cos w log tau]; the last output is
+    layers:           [(W (out, in), b (out)), ...]; SiLU between them; the first input has 2 + 2F + 2E numbers,
+                      in the order [x, sin x B, cos x B, sin w log tau, cos w log tau]; the last output is
                       [f (2), log diagonal of L (2)] and, for 'full', the entry of L below its diagonal
     covariance:       'full' or 'diagonal'
     log_tau:          (T + 1,), log(1 / alpha_bar_t - 1), increasing; ``log_tau[0]`` is minus infinity
@@ -37,7 +37,7 @@ class LiveSampler(Figure):
 
     _esm = bundle("sampler.js")
     weights = traitlets.Bytes(help="float32: B, w, then W and b of each layer").tag(sync=True)
-    shapes = traitlets.List(help="[out, in] of each layer").tag(sync=True)
+    shapes = traitlets.List(traitlets.List(traitlets.Int()), help="[out, in] of each layer").tag(sync=True)
     d = traitlets.Int().tag(sync=True)
     F = traitlets.Int().tag(sync=True)
     E = traitlets.Int().tag(sync=True)
@@ -67,7 +67,9 @@ class LiveSampler(Figure):
             raise ValueError(f"covariance must be 'full' or 'diagonal', got {covariance!r}")
         if not layers:
             raise ValueError("layers must hold at least one layer, got none")
-        arrays, shapes, width = [B, w], [], d + 2 * B.shape[1] + 2 * len(w)
+        arrays = [B, w]
+        shapes: list[list[int]] = []
+        width = d + 2 * B.shape[1] + 2 * len(w)
         for k, (weight, bias) in enumerate(layers):
             W = checked(f"layers[{k}][0]", weight, ("out", width))
             b = checked(f"layers[{k}][1]", bias, (len(W),))
@@ -99,7 +101,7 @@ class LiveSampler(Figure):
 
     @classmethod
     def from_model(cls, model: Any, target: object, **options: Any) -> "LiveSampler":
-        """The figure of a ``DiffusionModel`` whose network is an ``MLP``; ``options``: samples, label, caption."""
+        """The figure of a ``DiffusionModel`` around an ``MLP``; ``options``: samples, label, caption."""
         network, reverse = model.reverse.network, model.reverse
         layers = [(layer.weight, layer.bias) for layer in network.layers]
         log_tau = model.kernel.schedule.log_tau
@@ -118,7 +120,7 @@ class LiveSampler(Figure):
         axes = next(panels(figure, 1, 1))
         axes.set(xlim=(-self.extent, self.extent), ylim=(-self.extent, self.extent), aspect="equal")
         for name, points in self._poster_points.items():
-            axes.scatter(*points.T, s=1.5, color=PALETTE[name])
+            axes.scatter(points[:, 0], points[:, 1], s=1.5, color=PALETTE[name])
         return png(figure)
 
 

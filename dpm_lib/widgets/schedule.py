@@ -1,10 +1,9 @@
 """A beta schedule to bend, above the bars of KL_t that it causes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
-from numpy.typing import ArrayLike
 
 from dpm_lib.widgets.base import PALETTE, Figure, bundle, checked, picture, png, quiet
 
@@ -13,8 +12,8 @@ class ScheduleBars(Figure):
     """The bound K of the best Gaussian reverse kernel, term by term, under a schedule the reader can bend.
 
     log_tau_grid: (G,), increasing and evenly spaced; tau = 1 / alpha_bar - 1
-    log_c:        {form: (G, S, d)}, logarithms of the variances of x_0 given x_t at S samples of x_t, by the form
-                  of the covariance ('full': eigenvalues; 'diagonal': the diagonal; 'constant': S = 1, its mean)
+    log_c:        {form: (G, S, d)}, logarithms of the variances of x_0 given x_t at S samples of x_t, by the
+                  form of the covariance ('full': eigenvalues; 'diagonal': the diagonal; 'constant': S = 1)
     beta:         (T,), the schedule shown first: beta_1, ..., beta_T in (0, 1]
     limit_bits:   -H(X_0), which no bound exceeds
     presets:      {name: (T,)}, schedules to choose from
@@ -79,7 +78,7 @@ class ScheduleBars(Figure):
         return png(figure)
 
 
-def kl_bits(beta: ArrayLike, log_tau_grid: ArrayLike, log_c: np.ndarray) -> np.ndarray:
+def kl_bits(beta: Sequence[float], log_tau_grid: Sequence[float], log_c: np.ndarray) -> np.ndarray:
     """KL_2, ..., KL_T (T - 1,) in bits, as the figure computes them; ``log_c`` (G, S, d) of one form.
 
     KL_t = 1/2 mean over samples of sum_i log(1 + (1/tau_{t-1} - 1/tau_t) c_i(tau_t)) nats
@@ -87,7 +86,7 @@ def kl_bits(beta: ArrayLike, log_tau_grid: ArrayLike, log_c: np.ndarray) -> np.n
     log_alpha_bar = np.log1p(-np.clip(beta, 1e-9, 1 - 1e-9)).cumsum()
     tau = np.expm1(-log_alpha_bar)
     columns = log_c.reshape(len(log_c), -1).T
-    log_variance = np.stack([np.interp(np.log(tau[1:]), log_tau_grid, column) for column in columns])
+    log_variance = np.stack([np.interp(np.log(tau[1:]), np.asarray(log_tau_grid), column) for column in columns])
     kl = np.log1p((1 / tau[:-1] - 1 / tau[1:]) * np.exp(log_variance))
     return 0.5 * log_c.shape[2] * kl.mean(axis=0) / np.log(2)
 

@@ -140,6 +140,7 @@ def page_html(figures: list[Figure], state: dict | None = None, loader: str | No
 <link rel="stylesheet" href="{html.escape((STATIC / "book.css").as_uri())}">
 <style>
 html {{ --pst-color-text-muted: #48566b; font-family: sans-serif; background: #fff }}
+@media (prefers-color-scheme: dark) {{ html:not([data-theme]) {{ background: #14181e; color: #ced6dd }} }}
 html[data-theme=dark] {{ background: #14181e; color: #ced6dd }}
 body {{ margin: 0 auto; max-width: 720px; padding: 12px }}
 </style><script src="{loader}"></script></head>

@@ -1,5 +1,7 @@
 """Small figures of synthetic data for the browser tests."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from dpm_lib.widgets import LiveSampler, ScheduleBars, TrajectoryPlayer
@@ -16,11 +18,7 @@ def player(n: int = 1000, T: int = T, **text: str) -> TrajectoryPlayer:
     forward, reverse = (np.sqrt(1 - mix) * ring + np.sqrt(mix) * rng.normal(size=(n, 2)) for _ in range(2))
     axis = np.linspace(-2.5, 2.5, 13)
     at = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    drift = (
-        np.arange(T + 1)[:, None, None]
-        / T
-        * (1.4 * at / np.linalg.norm(at + 1e-9, axis=1, keepdims=True) - at)
-    )
+    drift = np.arange(T + 1)[:, None, None] / T * (1.4 * at / np.linalg.norm(at + 1e-9, axis=1, keepdims=True) - at)
     return TrajectoryPlayer(forward, reverse, at, drift, **text)
 
 
@@ -39,9 +37,7 @@ def sampler(width: int = 16, T: int = T, **text: str) -> LiveSampler:
     """An untrained network: it samples, though not well."""
     rng = np.random.default_rng(0)
     sizes = [2 + 2 * 16 + 2 * 4, width, width, width, 5]
-    layers = [
-        (rng.normal(size=(o, i)) / np.sqrt(i), np.zeros(o)) for i, o in zip(sizes, sizes[1:], strict=False)
-    ]
+    layers = [(rng.normal(size=(o, i)) / np.sqrt(i), np.zeros(o)) for i, o in pairwise(sizes)]
     log_tau = np.concatenate([[-np.inf], np.linspace(-9, 6, T)])
     target = rng.normal(size=(300, 2)) * [1.5, 0.1]
     return LiveSampler(rng.normal(size=(2, 16)), rng.normal(size=4), layers, "full", log_tau, target, **text)

@@ -49,7 +49,7 @@ export function fillNormals(array, uniform) {
   return array;
 }
 
-// --- Theme. The page's own switch comes first, then the reader's system; paper is always light. ---
+// --- Theme. The page's own switch comes first, then what the page looks like; print is always light. ---
 
 export function isDark() {
   if (matchMedia("print").matches) return false;
@@ -59,7 +59,12 @@ export function isDark() {
   const { jpThemeLight, vscodeThemeKind } = document.body.dataset; // JupyterLab; VS Code
   if (jpThemeLight) return jpThemeLight === "false";
   if (vscodeThemeKind) return /dark|high-contrast$/.test(vscodeThemeKind);
-  return matchMedia("(prefers-color-scheme: dark)").matches;
+  for (const node of [document.body, page]) {
+    const [red, green, blue, alpha = 1] = getComputedStyle(node).backgroundColor.match(/[\d.]+/g).map(Number);
+    if (alpha > 0) return 0.3 * red + 0.6 * green + 0.1 * blue < 128;
+  }
+  const mayBeDark = getComputedStyle(page).colorScheme.includes("dark");
+  return mayBeDark && matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
 function watchTheme(changed) {

@@ -70,7 +70,9 @@ function drawTrails({ context, x, y, pixel }, frames, points, n, start, t, colou
       context.lineTo(x(frames[at]), y(frames[at + 1]));
     }
     context.lineTo(x(points[i]), y(points[i + 1]));
+    context.globalAlpha = 0.6;
     context.stroke();
+    context.globalAlpha = 1;
     context.beginPath();
     context.arc(x(points[i]), y(points[i + 1]), 3.5 * pixel, 0, 2 * Math.PI);
     context.fill();
@@ -153,8 +155,8 @@ function render({ model, el }) {
       longest = drawArrows(square, at, drift, Math.round(t) * at.length, cell, colours.drift);
     } else {
       const points = pointsAt(frames[key], t, n, count, scratch);
-      drawPoints(square, points, count, { ...style, colour: colours[key], alpha: follow ? 0.3 : style.alpha });
-      if (follow) drawTrails(square, frames[key], points, n, key === "data" ? 0 : T, t, colours.ink);
+      drawPoints(square, points, count, { ...style, colour: colours[key], alpha: style.trails ? 0.3 : style.alpha });
+      if (style.trails) drawTrails(square, frames[key], points, n, key === "data" ? 0 : T, t, colours.ink);
     }
     writeTime(square, Math.round(t), colours);
     return longest;
@@ -163,7 +165,7 @@ function render({ model, el }) {
   figure.draw = ({ all }) => {
     const t = isCalm() ? Math.round(state.t) : state.t;
     for (const { key, live, words, stills, node } of rows) {
-      const longest = drawPanel(live, key, t, { size: 2, alpha: 0.6 });
+      const longest = drawPanel(live, key, t, { size: 2, alpha: 0.6, trails: follow });
       if (key === "drift") {
         words.textContent = t < 0.5
           ? "At t = 0 there is no step left to take."
@@ -207,7 +209,7 @@ function render({ model, el }) {
     label: `Follow ${Math.min(FOLLOWED, n)} points`,
     change: (value) => {
       follow = value && n >= FOLLOWED;
-      figure.redrawAll();
+      figure.redraw();
     },
   });
 

@@ -1,0 +1,48 @@
+"""How good can K be? The best Gaussian reverse kernels on the swiss roll, each with its best schedule.
+
+    OMP_NUM_THREADS=1 python benchmarks/swiss_roll_limits.py
+
+Writes book/results/swiss-roll-limits.json. About five minutes on one core.
+"""
+
+import math
+
+from dpm_lib import checkpoints, results
+from dpm_lib.bound import LN2, BestReverse
+from dpm_lib.distributions import SwissRoll
+
+CASES = ((0.25, 1e-6), (0.02, 1e-8))  # noise, beta_1
+SEEDS = range(5)
+
+
+def limits(noise: float, beta_1: float) -> list[dict[str, float | int | str]]:
+    """For each T and covariance form: the best K in bits, mean and standard error over independent tables."""
+    target = SwissRoll(noise)
+    limit = -target.entropy() / LN2
+    tau_1 = beta_1 / (1 - beta_1)
+    tables = [BestReverse(target, tau_1, 1000.0, levels=400, n=4000, seed=seed) for seed in SEEDS]
+    rows: list[dict[str, float | int | str]] = []
+    for T in (40, 100):
+        for form in BestReverse.FORMS:
+            gaps = [limit - table.best_schedule(T, form)[1] / LN2 for table in tables]
+            mean = sum(gaps) / len(gaps)
+            spread = math.sqrt(sum((g - mean) ** 2 for g in gaps) / (len(gaps) - 1) / len(gaps))
+            rows.append(
+                {
+                    "noise": noise,
+                    "beta_1": beta_1,
+                    "T": T,
+                    "covariance": form,
+                    "entropy_limit_bits": limit,
+                    "best_bound_bits": limit - mean,
+                    "best_gap_bits": mean,
+                    "best_gap_bits_stderr": spread,
+                }
+            )
+    return rows
+
+
+if __name__ == "__main__":
+    rows = [row for case in CASES for row in limits(*case)]
+    provenance = results.provenance("python benchmarks/swiss_roll_limits.py")
+    checkpoints.save_json(results.folder() / "swiss-roll-limits.json", {"rows": rows, "provenance": provenance})
