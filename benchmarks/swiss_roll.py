@@ -25,6 +25,7 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "swiss-roll-thin": ("swiss-roll-thin", {}),
     "swiss-roll-thin-diagonal": ("swiss-roll-thin", {"T": "40", "covariance": "diagonal"}),
     "swiss-roll-paper": ("swiss-roll-paper", {}),
+    "swiss-roll-paper-learned": ("swiss-roll-paper", {"learn_schedule": "true"}),
     "swiss-roll-paper-64": ("swiss-roll-paper", {"units": "64"}),
 }
 WEIGHTS = ("swiss-roll", "swiss-roll-page", "swiss-roll-thin")  # the models that the book loads

@@ -1,5 +1,6 @@
 """The still figures, in one palette, the same that the moving figures use."""
 
+import io
 from pathlib import Path
 
 import matplotlib
@@ -7,6 +8,7 @@ import matplotlib
 matplotlib.use("agg", force=False)
 import matplotlib.pyplot as plt
 import torch
+from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,8 +16,25 @@ from dpm_lib import bound
 from dpm_lib.bound import LN2
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.widgets.base import INK, PALETTE, image_html
 
-PALETTE = {"data": "#3b6fb6", "model": "#d9722e", "drift": "#4f8a5b", "limit": "#8a4fa3", "ink": "#222222"}
+
+def use_book_style() -> None:
+    """Transparent figures with grey ink, which suit light and dark pages alike."""
+    plt.rc("figure", facecolor="none")
+    plt.rc("text", color=INK)
+    plt.rc("xtick", color=INK)
+    plt.rc("ytick", color=INK)
+    plt.rc("axes", facecolor="none", edgecolor=INK, labelcolor=INK, titlecolor=INK, titlesize="medium")
+    plt.rc("axes.spines", top=False, right=False)
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a still figure in the page with a text ``alt`` for those who cannot see it, and close it."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=144, bbox_inches="tight")
+    plt.close(figure)
+    display(HTML(image_html(file.getvalue(), alt, "figure-still")))
 
 
 def scatter(ax: Axes, x: torch.Tensor, color: str, title: str = "", reach: float = 2.6) -> None:

@@ -140,7 +140,8 @@ RECIPES = {
         Recipe(
             "swiss-roll-paper",
             "near the 2015 paper's text: noise 0.02, T=40, diagonal covariance, 16 radial basis functions",
-            noise=0.02, beta_1=1e-8, covariance="diagonal", network="rbf", steps=8000, lr=0.03,
+            noise=0.02, beta_1=1e-8, covariance="diagonal", network="rbf", learn_schedule=False,
+            steps=8000, lr=0.03,
         ),
         Recipe(
             "swiss-roll-thin",

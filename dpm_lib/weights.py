@@ -6,6 +6,7 @@ averages estimate expectations under the target. The same three facts are import
 sampling and, with trajectories for samples, the probability and the bound of a diffusion model.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,11 +26,9 @@ class WeightedSamples:
     log_weights: Tensor
 
     def __post_init__(self) -> None:
-        n = self.log_weights.ndim
-        if n == 0 or self.x.shape[:n] != self.log_weights.shape:
-            raise ValueError(
-                f"log_weights: shape {tuple(self.log_weights.shape)} does not lead x's shape {tuple(self.x.shape)}"
-            )
+        shape = tuple(self.log_weights.shape)
+        if not shape or shape[-1] == 0 or self.x.shape[:-1] != shape:
+            raise ValueError(f"log_weights: shape {shape} does not fit x's shape (..., n, d), {tuple(self.x.shape)}")
         bad = torch.isnan(self.log_weights) | (self.log_weights == torch.inf)
         if bad.any():
             where = tuple(bad.nonzero()[0].tolist())
@@ -43,7 +42,7 @@ class WeightedSamples:
     @property
     def log_z(self) -> Tensor:
         """log mean w, (...): the importance-sampling estimate of log Z, in nats."""
-        return torch.logsumexp(self.log_weights, -1) - torch.log(torch.tensor(float(self.n)))
+        return torch.logsumexp(self.log_weights, -1) - math.log(self.n)
 
     @property
     def elbo(self) -> Tensor:

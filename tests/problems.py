@@ -179,8 +179,10 @@ def model_law(model: DiffusionModel) -> torch.distributions.MultivariateNormal:
         for t in range(model.T, 0, -1):
             offset = model.reverse_step(torch.zeros(1, d, dtype=torch.float64), t).mean[0]
             slope = (model.reverse_step(torch.eye(d, dtype=torch.float64), t).mean - offset).T
-            mean, covariance = slope @ mean + offset, slope @ covariance @ slope.T + covariance_of(
-                model.reverse_step(torch.zeros(1, d, dtype=torch.float64), t)
+            mean, covariance = (
+                slope @ mean + offset,
+                slope @ covariance @ slope.T
+                + covariance_of(model.reverse_step(torch.zeros(1, d, dtype=torch.float64), t)),
             )
     return torch.distributions.MultivariateNormal(mean, covariance)
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from problems import close, randn, rng
+from problems import close, randn
 
 from dpm_lib.weights import WeightedSamples
 
@@ -114,10 +114,3 @@ def test_the_standard_error_is_that_of_the_mean_weight():
 def test_bad_input_is_named(x, log_weights, message):
     with pytest.raises(ValueError, match=message):
         WeightedSamples(x, log_weights)
-
-
-def test_reproducible_and_frozen():
-    samples = some()
-    with pytest.raises(AttributeError):
-        samples.x = torch.zeros(1)
-    assert torch.equal(torch.rand(3, generator=rng(5)), torch.rand(3, generator=rng(5)))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dpm_lib import plots
 from dpm_lib.widgets import LiveSampler, ScheduleBars, TrajectoryPlayer
 from dpm_lib.widgets.base import PALETTE, SCRIPTS, STYLE, Figure, bundle, fixed_point, fixed_point_scale
 
@@ -223,8 +222,7 @@ def test_a_figure_needs_a_poster():
         Figure(label="nothing").poster()
 
 
-def test_palette_is_that_of_the_stylesheet_and_of_the_still_figures():
-    assert PALETTE == plots.PALETTE
+def test_palette_is_that_of_the_stylesheet():
     for name, colour in PALETTE.items():
         assert f"--dpm-{name}: {colour};" in STYLE
 

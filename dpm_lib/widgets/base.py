@@ -61,16 +61,19 @@ class Figure(anywidget.AnyWidget):
 
     def poster_html(self) -> str:
         """The poster as HTML that only a page without JavaScript shows."""
-        data = base64.b64encode(self.poster()).decode("ascii")
-        alt = html.escape(self.label, quote=True)
-        image = f'<img class="figure-poster" alt="{alt}" src="data:image/png;base64,{data}">'
-        return f"<noscript>{image}</noscript>"
+        return f"<noscript>{image_html(self.poster(), self.label, 'figure-poster')}</noscript>"
 
     def _ipython_display_(self, **_: object) -> None:
         display(HTML(self.poster_html()))
         mimebundle = self._repr_mimebundle_()
         assert mimebundle is not None
         display(*mimebundle[:1], metadata=mimebundle[1], raw=True)
+
+
+def image_html(png: bytes, alt: str, css_class: str) -> str:
+    """A picture with its alternative text, as HTML that needs no other file."""
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img class="{css_class}" alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
 
 
 def fixed_point(values: np.ndarray, scale: float) -> bytes:

@@ -1,6 +1,9 @@
 """The trajectory player: the 2015 paper's first figure, with time to play."""
 
+from typing import Any
+
 import numpy as np
+import torch
 import traitlets
 
 from dpm_lib.widgets.base import PALETTE, Figure, bundle, checked, fixed_point, fixed_point_scale, panels, picture, png
@@ -59,6 +62,16 @@ class TrajectoryPlayer(Figure):
             T=len(forward) - 1,
             n=forward.shape[1],
         )
+
+    @classmethod
+    def from_model(cls, model: Any, x0: Any, generator: Any, side: int = 15, reach: float = 2.6, **options: Any) -> Any:
+        """The figure of a ``DiffusionModel`` for data ``x0`` (n, 2); the drift on a square of ``side``^2 points."""
+        line = torch.linspace(-reach, reach, side, dtype=torch.float64)
+        grid = torch.cartesian_prod(line, line)
+        drift = [torch.zeros_like(grid)] + [model.drift(grid, t) for t in range(1, model.T + 1)]
+        forward = model.forward_trajectory(x0, generator)
+        reverse = model.reverse_trajectory(len(x0), generator)
+        return cls(forward, reverse, grid, torch.stack(drift), **options)
 
     def poster(self) -> bytes:
         forward, reverse, drift_at, drift = self._poster_data

@@ -1,6 +1,8 @@
 """A beta schedule to bend, above the bars of KL_t that it causes."""
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import traitlets
@@ -63,6 +65,14 @@ class ScheduleBars(Figure):
             limit_bits=float(checked("limit_bits", limit_bits, ())),
             presets={k: _checked_beta(f"presets[{k!r}]", v, len(first)).tolist() for k, v in presets.items()},
         )
+
+    @classmethod
+    def from_best(cls, best: Any, presets: Mapping[str, Any], **options: Any) -> "ScheduleBars":
+        """The figure of a ``bound.BestReverse`` table; ``presets`` are schedules, of which the first is shown first."""
+        log_c = {form: best.variances[form].log() for form in ("full", "diagonal", "constant")}
+        betas = {name: schedule.beta.detach()[1:] for name, schedule in presets.items()}
+        limit_bits = -best.target.entropy() / math.log(2)
+        return cls(best.log_tau, log_c, next(iter(betas.values())), limit_bits, betas, **options)
 
     def poster(self) -> bytes:
         figure = picture(6.4, 4.2)
