@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/swiss_roll.py [NAME ...]
 
-Writes book/results/NAME.json and NAME.safetensors for each run below, and swiss-roll-sampling.json. Each run takes one
+Writes book/results/NAME.json and NAME.safetensors for each run below, and swiss-roll-sampling.json, and draws the README's picture. Each run takes one
 to three minutes on one core.
 """
 
@@ -14,21 +14,20 @@ from pathlib import Path
 
 import torch
 
-from dpm_lib import checkpoints, recipes, results, training
+from dpm_lib import checkpoints, recipes, results, training, widgets
 
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "swiss-roll": ("swiss-roll", {}),
     "swiss-roll-diagonal": ("swiss-roll", {"covariance": "diagonal"}),
     "swiss-roll-posterior": ("swiss-roll", {"covariance": "posterior"}),
     "swiss-roll-fixed": ("swiss-roll", {"learn_schedule": "false"}),
-    "swiss-roll-page": ("swiss-roll", {"width": "64", "lr": "0.008"}),
     "swiss-roll-thin": ("swiss-roll-thin", {}),
     "swiss-roll-thin-diagonal": ("swiss-roll-thin", {"T": "40", "covariance": "diagonal"}),
     "swiss-roll-paper": ("swiss-roll-paper", {}),
     "swiss-roll-paper-learned": ("swiss-roll-paper", {"learn_schedule": "true"}),
     "swiss-roll-paper-64": ("swiss-roll-paper", {"units": "64"}),
 }
-WEIGHTS = ("swiss-roll", "swiss-roll-page", "swiss-roll-thin")  # the models that the book loads
+WEIGHTS = ("swiss-roll", "swiss-roll-thin")  # the models that the book loads
 
 
 def measure(name: str) -> None:
@@ -65,13 +64,22 @@ def measure_sampling(n: int = 10_000, repeats: int = 7) -> None:
     checkpoints.save_json(results.folder() / "swiss-roll-sampling.json", record)
 
 
+def draw_picture() -> None:
+    """The picture of the README: the poster of the trajectory player."""
+    model, recipe = checkpoints.load_model(results.path("swiss-roll.safetensors"))
+    generator = torch.Generator().manual_seed(0)
+    player = widgets.TrajectoryPlayer.from_model(model, recipes.load_data(recipe).batch(1000, generator), generator)
+    checkpoints.write_atomically(results.folder().parent / "_static" / "player.png", player.poster())
+
+
 def main(names: list[str]) -> None:
     """Measure the runs named, or all of them."""
-    known = [*RUNS, "sampling"]
+    extra = {"sampling": measure_sampling, "picture": draw_picture}
+    known = [*RUNS, *extra]
     if unknown := set(names) - set(known):
         raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     for name in names or known:
-        measure_sampling() if name == "sampling" else measure(name)
+        extra[name]() if name in extra else measure(name)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,11 @@ class Mixture:
             raise ValueError(f"weights: shape {tuple(self.weights.shape)} for centers {tuple(self.centers.shape)}")
         if not self.weights.min() >= 0 or abs(self.weights.sum() - 1) > 1e-9:
             raise ValueError(f"weights: must be >= 0 and sum to 1, got sum {self.weights.sum()}")
-        if not self.variance >= 0:
-            raise ValueError(f"variance: {variance} is negative")
+        if not torch.isfinite(self.centers).all():
+            row = int((~torch.isfinite(self.centers)).any(1).nonzero()[0])
+            raise ValueError(f"centers: not finite at row {row}: {self.centers[row].tolist()}")
+        if not 0 <= self.variance < math.inf:
+            raise ValueError(f"variance: {variance} is not in [0, infinity)")
 
     @property
     def dim(self) -> int:
@@ -76,7 +79,7 @@ class Mixture:
         """grad_z log density of y + sqrt(t) noise, (n, d): (mean centre given z, minus z) / (variance + t)."""
         return (self._center_moments(z, t)[0] - self._points(z)) / self._width(t)
 
-    def entropy(self, t: float = 0.0, nodes: int = 24) -> float:
+    def entropy(self, t: float = 0.0, nodes: int = 16) -> float:
         """-E log density of y + sqrt(t) noise, nats: Gauss-Hermite quadrature over each component's noise."""
         centers, weights = self._outer_nodes(t)
         width = self._width(t)
@@ -91,6 +94,8 @@ class Mixture:
         return self.components(t)
 
     def _width(self, t: float) -> float:
+        if not t >= 0:
+            raise ValueError(f"t: {t}: the noise's variance must be >= 0")
         if not self.variance + t > 0:
             raise ValueError(f"t: {t}: a density needs variance + t > 0, and the variance is {self.variance}")
         return self.variance + t
@@ -145,7 +150,8 @@ class SwissRoll(Mixture):
     """scikit-learn's swiss roll, (x, z): phi (cos phi, sin phi) + noise N(0, I), phi uniform on [1.5 pi, 4.5 pi].
 
     Centred, and scaled by one factor so that E|x0|^2 = 2. ``noise`` is scikit-learn's, before the scaling; the
-    scaled width of the curve is ``sqrt(variance)``. The density is exact to quadrature error (below 1e-9 nats).
+    scaled width of the curve is ``sqrt(variance)``. The log density is exact to quadrature error: below 1e-8 nats
+    within 6 widths of the curve, 1e-4 within 10, and 0.1 (of 450) at 30, where only beyond the ends is it that large.
     """
 
     FIRST, LAST = 1.5 * math.pi, 4.5 * math.pi
@@ -181,7 +187,8 @@ class SwissRoll(Mixture):
         return self.curve(angles), weights
 
     def _outer_nodes(self, t: float) -> tuple[Tensor, Tensor]:
-        angles, weights = self._angles(0.25)  # log density varies slowly along the curve, except at its two ends
+        # the log density varies slowly along the curve, except within a few widths of its two ends
+        angles, weights = _panels(self.FIRST, self.LAST, 1.0, halvings=12)
         return self.curve(angles), weights
 
     @classmethod
@@ -196,9 +203,12 @@ class SwissRoll(Mixture):
 
 
 @lru_cache(maxsize=64)
-def _panels(first: float, last: float, width: float) -> tuple[Tensor, Tensor]:
+def _panels(first: float, last: float, width: float, halvings: int = 0) -> tuple[Tensor, Tensor]:
     count = max(8, math.ceil((last**2 - first**2) / (4 * width)))
-    edges = torch.linspace(first**2, last**2, count + 1, dtype=torch.float64).sqrt()
+    share = torch.linspace(0, 1, count + 1, dtype=torch.float64)
+    ends = 0.5 ** torch.arange(halvings, 0, -1, dtype=torch.float64) / count  # finer and finer towards both ends
+    share = torch.cat([share[:1], ends, share[1:-1], 1 - ends.flip(0), share[-1:]])
+    edges = (first**2 + (last**2 - first**2) * share).sqrt()
     root, weight = (torch.as_tensor(a) for a in roots_legendre(8))
     half = (edges[1:] - edges[:-1]) / 2
     angles = (edges[:-1] + half).unsqueeze(1) + half.unsqueeze(1) * root

@@ -56,12 +56,13 @@ class Gaussian:
 
     def kl(self, other: "Gaussian") -> Tensor:
         """D_KL(self || other), (...), nats, in closed form."""
-        shift = other._whiten(self.mean - other.mean).square().sum(-1)
+        apart = self.mean - other.mean
+        shift = other._whiten(apart).square().sum(-1)
         if self.full or other.full:
             ratio = torch.linalg.solve_triangular(other.factor, self.factor, upper=False)
             spread = ratio.square().sum((-2, -1))
         else:
-            spread = (self.scale / other.scale).square().expand_as(self.mean).sum(-1)
+            spread = (self.scale / other.scale).square().expand_as(apart).sum(-1)
         return 0.5 * (shift + spread - self.mean.shape[-1]) + other._log_scale - self._log_scale
 
     @property

@@ -31,14 +31,14 @@ class Recipe:
     learn_schedule: bool = True  # learn beta_2..beta_T through the bound
     covariance: str = "full"  # of the reverse kernel
     network: str = "mlp"
-    width: int = 128
+    width: int = 64
     depth: int = 3
     frequencies: int = 16  # Fourier features of x
     scale: float = 4.0  # their standard deviation at the start
     units: int = 16  # of the RBF network
-    steps: int = 5500  # of training
+    steps: int = 8000  # of training
     batch: int = 1024
-    lr: float = 6e-3  # peak learning rate of Adam, warmed up over 100 steps, then a cosine to zero
+    lr: float = 1e-2  # peak learning rate of Adam, warmed up over 100 steps, then a cosine to zero
     ema: float = 0.999  # averaging of the weights
     checkpoint_every: int = 500
 
@@ -141,12 +141,12 @@ RECIPES = {
             "swiss-roll-paper",
             "near the 2015 paper's text: noise 0.02, T=40, diagonal covariance, 16 radial basis functions",
             noise=0.02, beta_1=1e-8, covariance="diagonal", network="rbf", learn_schedule=False,
-            steps=8000, lr=0.03,
+            lr=0.03,
         ),
         Recipe(
             "swiss-roll-thin",
             "a roll with almost no noise: 0.02, T=100, full covariance",
-            noise=0.02, beta_1=1e-8, T=100, frequencies=32, scale=6.0, steps=6000,
+            noise=0.02, beta_1=1e-8, T=100, width=128, frequencies=32, scale=6.0, steps=6000, lr=6e-3,
         ),
     )
 }  # fmt: skip

@@ -70,7 +70,7 @@ class Schedule(nn.Module):
     @property
     def snr(self) -> Tensor:
         """alpha_bar_t / (1 - alpha_bar_t), (T+1,), with +inf first."""
-        return 1 / self.tau
+        return (-self.log_tau).exp()
 
 
 class LearnedSchedule(Schedule):
@@ -99,8 +99,8 @@ class LearnedSchedule(Schedule):
 
     @property
     def log_alpha_bar(self) -> Tensor:
-        """log alpha_bar = -log(1 + tau) = -softplus(log tau)."""
-        return -nn.functional.softplus(self.log_tau)
+        """log alpha_bar = -log(1 + tau), from log tau."""
+        return -torch.logaddexp(self.log_tau, torch.zeros_like(self.log_tau))
 
 
 def from_beta(beta: Tensor) -> Schedule:
@@ -117,12 +117,19 @@ def from_beta(beta: Tensor) -> Schedule:
 
 def from_tau(tau: Tensor) -> Schedule:
     """The variance-preserving schedule of noise variances ``tau`` (T+1,), tau[0] = 0, strictly rising."""
-    return Schedule(-torch.log1p(torch.as_tensor(tau, dtype=torch.float64)))
+    tau = torch.as_tensor(tau, dtype=torch.float64)
+    if tau.ndim != 1 or len(tau) < 2 or tau[0] != 0:
+        raise ValueError(f"tau: need shape (T+1,) with tau[0] = 0, got {tuple(tau.shape)}: {tau[:3].tolist()}")
+    rises = tau[1:] > tau[:-1]
+    if not rises.all():
+        t = int((~rises).nonzero()[0]) + 1
+        raise ValueError(f"tau: must rise at every step; tau[{t}] = {tau[t]} comes after {tau[t - 1]}")
+    return Schedule(-torch.log1p(tau))
 
 
 def geometric(T: int, beta_1: float = 1e-4, tau_T: float = 400.0) -> Schedule:
     """T steps spaced evenly in log tau, from tau_1 = beta_1 / (1 - beta_1) to ``tau_T``."""
-    _check_steps(T, beta_1)
+    _check_steps(T, beta_1, tau_T)
     log_tau = torch.linspace(math.log(beta_1) - math.log1p(-beta_1), math.log(tau_T), T, dtype=torch.float64)
     return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), log_tau.exp()]))
 
@@ -136,13 +143,15 @@ def linear(T: int, beta_1: float = 1e-4, beta_T: float = 0.2) -> Schedule:
 
 def cosine(T: int, beta_1: float = 1e-4, tau_T: float = 400.0) -> Schedule:
     """sqrt(alpha_bar) falling along a cosine (Nichol and Dhariwal 2021), cut to begin at beta_1 and end at tau_T."""
-    _check_steps(T, beta_1)
+    _check_steps(T, beta_1, tau_T)
     angle = torch.linspace(math.asin(math.sqrt(beta_1)), math.atan(math.sqrt(tau_T)), T, dtype=torch.float64)
     return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), torch.tan(angle).square()]))
 
 
-def _check_steps(T: int, beta_1: float) -> None:
+def _check_steps(T: int, beta_1: float, tau_T: float | None = None) -> None:
     if T < 2:
         raise ValueError(f"T: need at least 2 steps, got {T}")
     if not 0 < beta_1 < 1:
         raise ValueError(f"beta_1: {beta_1} is outside (0, 1)")
+    if tau_T is not None and not beta_1 / (1 - beta_1) < tau_T < math.inf:
+        raise ValueError(f"tau_T: {tau_T} is not between tau_1 = {beta_1 / (1 - beta_1):g} and infinity")

@@ -207,7 +207,7 @@ def test_state_survives_saving():
         (lambda: schedules.geometric(1), "T: need at least 2 steps, got 1"),
         (lambda: schedules.cosine(5, 0.0), r"beta_1: 0\.0 is outside"),
         (lambda: schedules.linear(5, 1.0), r"beta_1: 1\.0 is outside"),
-        (lambda: schedules.linear(5, 0.1, 1.5), r"beta\[5\] = 1\.5 is outside"),
+        (lambda: schedules.linear(5, 0.1, 1.5), r"beta\[4\] = 1\.15 is outside"),
         (lambda: schedules.geometric(5, 0.1, -1.0), r"tau_T: -1\.0"),
         (lambda: schedules.geometric(5, 0.1, 0.05), r"tau_T: 0\.05"),
         (lambda: schedules.cosine(5, 0.1, math.inf), r"tau_T: inf"),
