@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import qmc
 from torch import Tensor
 
 from dpm_lib.diffusion import DiffusionModel, _as_state
@@ -98,8 +99,8 @@ def ceiling(target: Mixture, schedule: Schedule) -> float:
 class BestReverse:
     """The best Gaussian reverse kernel for a known target. Its moments are exact: what is lost is due to T and form.
 
-    Tabulates the variances of x_0 given x_t at ``levels`` values of log tau, for ``n`` draws of (x_0, noise) shared
-    by all levels. With k = 1/tau_{t-1} - 1/tau_t, the least possible KL of a step is
+    Tabulates the variances of x_0 given x_t at ``levels`` values of log tau, at ``n`` quasi-random points (scrambled
+    Sobol, so ``n`` is best a power of two) that are shared by all levels. With k = 1/tau_{t-1} - 1/tau_t, the least possible KL of a step is
 
         KL_t = 1/2 E sum_i log(1 + k c_i(x_t)),
 
@@ -109,14 +110,12 @@ class BestReverse:
 
     FORMS = ("full", "diagonal", "isotropic", "constant")
 
-    def __init__(self, target: Mixture, tau_1: float, tau_T: float, levels: int = 120, n: int = 2000, seed: int = 0):
-        generator = torch.Generator().manual_seed(seed)
-        y = target.sample(n, generator)
-        noise = torch.randn(y.shape, generator=generator, dtype=y.dtype)
+    def __init__(self, target: Mixture, tau_1: float, tau_T: float, levels: int = 120, n: int = 1024, seed: int = 0):
         self.target = target
         self.log_tau = torch.linspace(math.log(tau_1), math.log(tau_T), levels, dtype=torch.float64)
-        cov = [target.posterior_covariance(y + math.exp(g / 2) * noise, math.exp(g)) for g in self.log_tau.tolist()]
-        covariance = torch.stack(cov)
+        uniform = torch.as_tensor(qmc.Sobol(target.dim + 1, rng=seed).random(n)).clamp(1e-12, 1 - 1e-12)
+        taus = self.log_tau.exp().tolist()
+        covariance = torch.stack([target.posterior_covariance(target.transport(uniform, t), t) for t in taus])
         diagonal = covariance.diagonal(dim1=-2, dim2=-1)
         trace = diagonal.mean(-1, keepdim=True).expand_as(diagonal)
         self.variances = {  # each (levels, n or 1, d)
@@ -128,6 +127,8 @@ class BestReverse:
 
     def step_costs(self, covariance: str) -> Tensor:
         """Least KL of a step from level j down to level i, (levels, levels), nats; infinite unless i < j."""
+        if covariance not in self.FORMS:
+            raise ValueError(f"covariance: {covariance!r} is not one of {', '.join(self.FORMS)}")
         variances = self.variances[covariance]
         snr = (-self.log_tau).exp()
         cost = torch.full((len(snr), len(snr)), math.inf, dtype=torch.float64)
@@ -152,6 +153,8 @@ class BestReverse:
         """The schedule of T steps from level 0 with the largest K, and that K in nats, by dynamic programming."""
         cost = self.step_costs(covariance)
         levels = len(self.log_tau)
+        if not 2 <= T <= levels:
+            raise ValueError(f"T: {T} steps do not fit on {levels} levels")
         total = torch.full((levels,), math.inf, dtype=torch.float64)
         total[0] = 0
         came_from = []

@@ -90,9 +90,9 @@ def load_model(path: str | Path) -> tuple[DiffusionModel, Recipe]:
     tensors, record = load_tensors(path)
     try:
         recipe = Recipe.from_dict(record["recipe"])
+        model = build(recipe)
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenFile(f"{path}: {error}") from None
-    model = build(recipe)
     load_state(model, tensors, path)
     return model.requires_grad_(False), recipe
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from accelerate import PartialState
 
 from dpm_lib import plots, training
 from dpm_lib.checkpoints import load_json, load_model, save_tensors
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         options.run(options)
-    except (Failure, ValueError, FloatingPointError, OSError) as error:
+    except (Failure, ValueError, FloatingPointError, OSError, torch.linalg.LinAlgError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -100,8 +101,9 @@ def _train(options: argparse.Namespace) -> None:
             raise Failure(f"{folder}: holds a run already; go on with --resume {folder}, or name another --out")
         options.out = folder
     model, metrics = training.fit(recipe, seed, folder, options.device, resume=bool(options.resume))
-    plots.save_run_summary(folder / "summary.png", model, load_data(recipe), seed)
-    print(json.dumps(metrics))
+    if PartialState().is_main_process:
+        plots.save_run_summary(folder / "summary.png", model, load_data(recipe), seed)
+        print(json.dumps(metrics))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -67,6 +67,8 @@ class DiffusionModel(nn.Module):
         log w = log pi(x_T) + sum_t [log p(x_{t-1} | x_t) - log q(x_t | x_{t-1})], in nats. So ``log_z`` (batch,)
         estimates log p(x_0), and ``elbo`` (batch,) estimates the bound K. The particles are the x_T, (batch, n, d).
         """
+        if n < 1:
+            raise ValueError(f"n: {n}: need at least 1 trajectory")
         x = _as_state(x0, self.kernel.dim).unsqueeze(-2).expand(*x0.shape[:-1], n, self.kernel.dim)
         log_weights = torch.zeros(x.shape[:-1], dtype=x.dtype, device=x.device)
         for t in range(1, self.T + 1):

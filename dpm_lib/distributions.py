@@ -55,6 +55,15 @@ class Mixture:
         noise = torch.randn(n, self.dim, generator=generator, dtype=torch.float64)
         return self.centers[which] + math.sqrt(self.variance) * noise
 
+    def transport(self, uniform: Tensor, t: float = 0.0) -> Tensor:
+        """Points (n, d) of y + sqrt(t) noise made of ``uniform`` (n, d+1): independent draws if that is independent.
+
+        The first number chooses the component, in order; the others make its Gaussian by the inverse CDF.
+        """
+        total = self.weights.cumsum(0)
+        which = torch.searchsorted(total, uniform[:, 0].contiguous() * total[-1]).clamp(max=len(total) - 1)
+        return self.centers[which] + math.sqrt(self._width(t)) * torch.special.ndtri(uniform[:, 1:])
+
     def components(self, t: float) -> tuple[Tensor, Tensor]:
         """(centers, weights) that represent the target at noise t; subclasses may use fewer when t is large."""
         return self.centers, self.weights

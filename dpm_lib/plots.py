@@ -45,7 +45,7 @@ def scatter(ax: Axes, x: torch.Tensor, color: str, title: str = "", reach: float
 
 def kl_bars(ax: Axes, terms: bound.BoundTerms) -> None:
     """The cost of each step, E KL_t in bits, as bars over t = 2..T."""
-    bits = terms.kl.mean(1)[2:] / LN2
+    bits = (terms.kl.mean(1)[2:] / LN2).numpy()
     ax.bar(range(2, len(bits) + 2), bits, color=PALETTE["model"])
     ax.set(xlabel="t", ylabel="KL$_t$ (bits)", title=f"cost of each step, {float(bits.sum()):.2f} bits in all")
 

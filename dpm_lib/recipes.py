@@ -45,8 +45,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            whole = field.type is float and isinstance(value, int) and not isinstance(value, bool)
-            if not isinstance(value, field.type) and not whole:  # type: ignore[arg-type]
+            fits = isinstance(value, field.type) or (field.type is float and isinstance(value, int))  # type: ignore[arg-type]
+            if not fits or isinstance(value, bool) != (field.type is bool):
                 raise ValueError(f"{field.name}: expected {field.type.__name__}, got {value!r}")  # type: ignore[union-attr]
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name}: {value} is not finite")

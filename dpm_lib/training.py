@@ -7,7 +7,11 @@ uninterrupted one does, and every process draws the same global batch and keeps 
 
 import json
 import math
+import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +96,7 @@ class Run:
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.step = 0
         self.seconds = 0.0
+        self.recent: list[float] = []  # K of the batches since the last line of the log, bits
 
     def advance(self) -> float:
         """One step of training; returns the batch's estimate of K in bits."""
@@ -120,6 +125,9 @@ class Run:
         return model.requires_grad_(False)
 
     def save_checkpoint(self) -> None:
+        """Write the folder's checkpoint; FloatingPointError, and the old one stays, where a weight is not finite."""
+        if not all(torch.isfinite(value).all() for value in self.model.parameters()):
+            raise FloatingPointError(f"step {self.step}: weights not finite; try a smaller lr than {self.recipe.lr}")
         if self.folder is None or not self.accelerator.is_main_process:
             return
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
@@ -132,6 +140,7 @@ class Run:
             "seed": self.seed,
             "step": self.step,
             "seconds": self.seconds,
+            "recent": self.recent,
         }
         save_tensors(self.folder / "checkpoint.safetensors", tensors, record)
 
@@ -154,7 +163,8 @@ class Run:
             self.optimizer.load_state_dict({"state": state, "param_groups": groups})
             self.generator.set_state(tensors["random"])
             self.step, self.seconds = int(record["step"]), float(record["seconds"])
-        except (KeyError, ValueError, RuntimeError) as error:
+            self.recent = [float(value) for value in record["recent"]]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BrokenFile(f"{path}: {error}") from None
 
 
@@ -181,11 +191,11 @@ def fit(
     folder = None if folder is None else Path(folder)
     run = Run(recipe, seed, device, folder, data)
     main = run.accelerator.is_main_process
+    if resume:
+        run.load_checkpoint()
     if folder is not None and main:
         folder.mkdir(parents=True, exist_ok=True)
         save_json(folder / "config.json", {"recipe": recipe.to_dict(), "seed": seed})
-    if resume:
-        run.load_checkpoint()
     log = folder / "metrics.jsonl" if folder is not None and main else None
     if log is not None:
         _cut_log(log, run.step)
@@ -209,28 +219,62 @@ def fit(
 def _train(run: Run, log: Path | None, progress: bool) -> None:
     recipe, start, before = run.recipe, time.perf_counter(), run.seconds
     bar = tqdm(total=recipe.steps, initial=run.step, disable=not progress, desc=recipe.name, unit="step")
-    recent: list[float] = []
     try:
-        while run.step < recipe.steps:
-            recent.append(run.advance())
-            if not math.isfinite(recent[-1]):
-                raise FloatingPointError(
-                    f"step {run.step}: the bound is {recent[-1]}; try a smaller lr than {recipe.lr}"
-                )
-            run.seconds = before + time.perf_counter() - start
-            bar.update()
-            if run.step % LOG_EVERY == 0 or run.step == recipe.steps:
-                mean = sum(recent) / len(recent)
-                recent.clear()
-                bar.set_postfix_str(f"K = {mean:.3f} bits")
-                _append(log, {"step": run.step, "bound_bits": mean, "seconds": round(run.seconds, 3)})
-            if run.step % recipe.checkpoint_every == 0:
-                run.save_checkpoint()
+        with _whole_steps() as let_through:
+            while run.step < recipe.steps:
+                run.recent.append(_advance(run))
+                run.seconds = before + time.perf_counter() - start
+                bar.update()
+                if run.step % LOG_EVERY == 0 or run.step == recipe.steps:
+                    mean = sum(run.recent) / len(run.recent)
+                    run.recent.clear()
+                    bar.set_postfix_str(f"K = {mean:.3f} bits")
+                    _append(log, {"step": run.step, "bound_bits": mean, "seconds": round(run.seconds, 3)})
+                if run.step % recipe.checkpoint_every == 0:
+                    run.save_checkpoint()
+                let_through()
     except KeyboardInterrupt:
         run.save_checkpoint()
         raise
     finally:
         bar.close()
+
+
+def _advance(run: Run) -> float:
+    """One step; FloatingPointError where the bound is not finite, or a covariance is not positive definite."""
+    try:
+        K = run.advance()
+    except torch.linalg.LinAlgError:
+        K = math.nan
+    if not math.isfinite(K):
+        raise FloatingPointError(f"step {run.step}: the bound is {K}; try a smaller lr than {run.recipe.lr}")
+    return K
+
+
+@contextmanager
+def _whole_steps() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C and SIGTERM back while a step is under way; the function it yields lets them through between steps.
+
+    A step that stops half-way has drawn its batch but not used it: a checkpoint of that would not resume exactly.
+    """
+    held: list[signal.Signals] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    main = threading.current_thread() is threading.main_thread()  # only there can handlers be set
+    ours = {number: handler for number, handler in handlers.items() if main and callable(handler)}
+
+    def let_through() -> None:
+        if held:
+            number = held.pop()
+            ours[number](number, None)
+
+    for number in ours:
+        signal.signal(number, lambda number, _: held.append(signal.Signals(number)))
+    try:
+        yield let_through
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+    let_through()
 
 
 def _append(log: Path | None, record: dict[str, Any]) -> None:

@@ -9,9 +9,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.distributions import Mixture, SwissRoll
 from dpm_lib.kernels import Gaussian, GaussianKernel
+from dpm_lib.recipes import Recipe, get
 from dpm_lib.reverse import GaussianReverse, outputs
 from dpm_lib.schedules import Schedule, from_tau
 
@@ -191,3 +193,17 @@ def covariance_of(gaussian: Gaussian) -> Tensor:
     """The covariance matrix of the first Gaussian of a batch."""
     factor = gaussian.factor
     return (factor @ factor.mT).reshape(-1, *factor.shape[-2:])[0]
+
+
+# Training runs
+
+
+def tiny_recipe(**settings: object) -> Recipe:
+    """Small enough to train in a second."""
+    tiny = {"width": 8, "depth": 1, "frequencies": 2, "T": 5, "batch": 32, "steps": 60, "checkpoint_every": 1000}
+    return get("swiss-roll").override({key: str(value) for key, value in (tiny | settings).items()})
+
+
+def blob_data() -> Data:
+    """Training data whose entropy takes no time."""
+    return Data("blobs", blobs())

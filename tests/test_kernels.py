@@ -9,8 +9,8 @@ from problems import (
     close_covariance,
     condition,
     forward_moments,
-    random_schedule,
     randn,
+    random_schedule,
     rng,
     short_schedule,
 )

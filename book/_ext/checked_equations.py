@@ -42,7 +42,9 @@ def find_checks(root: Path = ROOT) -> dict[str, list[Check]]:
     checks = defaultdict(list)
     for path in sorted((root / "tests").rglob("test_*.py")):
         name = path.relative_to(root).as_posix()
-        for test in _tests(ast.parse(path.read_text(encoding="utf8"), filename=name)):
+        for test in _tests(
+            ast.parse(path.read_text(encoding="utf8"), filename=name)
+        ):
             for label in _labels(test, name):
                 checks[label].append(Check(name, test.lineno, test.name))
     return dict(checks)
@@ -50,22 +52,35 @@ def find_checks(root: Path = ROOT) -> dict[str, list[Check]]:
 
 def _tests(tree: ast.Module) -> Iterator[ast.FunctionDef]:
     for item in tree.body:
-        members = item.body if isinstance(item, ast.ClassDef) and item.name.startswith("Test") else [item]
+        members = (
+            item.body
+            if isinstance(item, ast.ClassDef) and item.name.startswith("Test")
+            else [item]
+        )
         for member in members:
-            if isinstance(member, ast.FunctionDef) and member.name.startswith("test"):
+            if isinstance(member, ast.FunctionDef) and member.name.startswith(
+                "test"
+            ):
                 yield member
 
 
 def _labels(test: ast.FunctionDef, path: str) -> list[str]:
     labels = []
     for decorator in test.decorator_list:
-        call = ast.unparse(decorator.func if isinstance(decorator, ast.Call) else decorator)
+        call = ast.unparse(
+            decorator.func if isinstance(decorator, ast.Call) else decorator
+        )
         if call in ("pytest.mark.skip", "pytest.mark.xfail"):
             return []
         if call == "pytest.mark.equation":
             arguments = decorator.args if isinstance(decorator, ast.Call) else []
-            if not arguments or not all(isinstance(a, ast.Constant) and isinstance(a.value, str) for a in arguments):
-                raise ValueError(f"{path}:{test.lineno}: {test.name}: equation(...) takes labels in quotes")
+            if not arguments or not all(
+                isinstance(a, ast.Constant) and isinstance(a.value, str)
+                for a in arguments
+            ):
+                raise ValueError(
+                    f"{path}:{test.lineno}: {test.name}: equation(...) takes labels in quotes"
+                )
             labels += [argument.value for argument in arguments]
     return labels
 
@@ -101,7 +116,9 @@ class MarkEquations(SphinxTransform):
             if message := problem(label, checks):
                 logger.warning(message, location=equation, type="equation")
             else:
-                mark = equation_mark(definition=is_definition(label), checks=checks.get(label, []))
+                mark = equation_mark(
+                    definition=is_definition(label), checks=checks.get(label, [])
+                )
                 equation.parent.insert(equation.parent.index(equation) + 1, mark)
 
 
@@ -132,7 +149,10 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_node(
         equation_mark,
         html=(visit_mark, None),
-        **{builder: (skip_mark, None) for builder in ("latex", "text", "man", "texinfo")},
+        **{
+            builder: (skip_mark, None)
+            for builder in ("latex", "text", "man", "texinfo")
+        },
     )
     app.add_transform(MarkEquations)
     app.add_css_file("equations.css")

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from sphinx.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = re.compile(r"(?P<owner>[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})/(?P<name>(?!\.\.?$)[A-Za-z0-9._-]{1,100})")
+NAME = re.compile(
+    r"(?P<owner>[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})/(?P<name>(?!\.\.?$)[A-Za-z0-9._-]{1,100})"
+)
 REMOTE = re.compile(
     r"(?:https://github\.com/|git@github\.com:|ssh://git@github\.com/)(?P<slug>[^/]+/[^/]+?)(?:\.git)?/?"
 )
@@ -57,7 +59,11 @@ def parse_slug(slug: str, commit: str = "") -> Repository | None:
     match = NAME.fullmatch(slug)
     if not match:
         return None
-    return Repository(match["owner"], match["name"], commit if COMMIT.fullmatch(commit) else "HEAD")
+    return Repository(
+        match["owner"],
+        match["name"],
+        commit if COMMIT.fullmatch(commit) else "HEAD",
+    )
 
 
 def parse_remote(url: str) -> Repository | None:
@@ -74,17 +80,25 @@ def find_repository(root: Path = ROOT) -> Repository | None:
         return None
     command = ["git", "-C", str(root), "remote", "get-url", "origin"]
     try:
-        return parse_remote(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        return parse_remote(
+            subprocess.run(
+                command, capture_output=True, text=True, check=True
+            ).stdout
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
 def set_address(app: Sphinx, config: Config) -> None:
     if repository := config.book_repository:
-        config.html_theme_options.update(repository_url=repository.url, use_repository_button=True)
+        config.html_theme_options.update(
+            repository_url=repository.url, use_repository_button=True
+        )
 
 
-def add_buttons(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+def add_buttons(
+    app: Sphinx, page: str, template: str, context: dict, doctree: object
+) -> None:
     repository = app.config.book_repository
     source = app.env.doc2path(page, base=False)
     if repository is None or doctree is None or not source.endswith(".ipynb"):
@@ -101,7 +115,13 @@ def add_buttons(app: Sphinx, page: str, template: str, context: dict, doctree: o
             "tooltip": "Run this page",
             "icon": "fas fa-rocket",
             "buttons": [
-                {"type": "link", "text": text, "tooltip": f"Run on {text}", "icon": icon, "url": url}
+                {
+                    "type": "link",
+                    "text": text,
+                    "tooltip": f"Run on {text}",
+                    "icon": icon,
+                    "url": url,
+                }
                 for text, icon, url in services
             ],
         },

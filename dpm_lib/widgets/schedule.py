@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import traitlets
 
 from dpm_lib.widgets.base import PALETTE, Figure, bundle, checked, picture, png, quiet
@@ -68,8 +69,12 @@ class ScheduleBars(Figure):
 
     @classmethod
     def from_best(cls, best: Any, presets: Mapping[str, Any], **options: Any) -> "ScheduleBars":
-        """The figure of a ``bound.BestReverse`` table; ``presets`` are schedules, of which the first is shown first."""
-        log_c = {form: best.variances[form].log() for form in ("full", "diagonal", "constant")}
+        """The figure of a ``bound.BestReverse`` table; ``presets`` are schedules, of which the first is shown first.
+
+        The variances of a level are sorted and averaged in 48 groups, dimension by dimension, so that the page stays
+        small: KL_t is a mean over them, and does not care which goes with which.
+        """
+        log_c = {form: _grouped(best.variances[form], 48).log() for form in ("full", "diagonal", "constant")}
         betas = {name: schedule.beta.detach()[1:] for name, schedule in presets.items()}
         limit_bits = -best.target.entropy() / math.log(2)
         return cls(best.log_tau, log_c, next(iter(betas.values())), limit_bits, betas, **options)
@@ -99,6 +104,12 @@ def kl_bits(beta: Sequence[float], log_tau_grid: Sequence[float], log_c: np.ndar
     log_variance = np.stack([np.interp(np.log(tau[1:]), np.asarray(log_tau_grid), column) for column in columns])
     kl = np.log1p((1 / tau[:-1] - 1 / tau[1:]) * np.exp(log_variance))
     return 0.5 * log_c.shape[2] * kl.mean(axis=0) / np.log(2)
+
+
+def _grouped(variances: Any, groups: int) -> Any:
+    """(G, S, d) reduced to (G, min(S, groups), d) by averaging neighbours in order of size."""
+    parts = variances.sort(dim=1).values.tensor_split(min(variances.shape[1], groups), dim=1)
+    return torch.stack([part.mean(1) for part in parts], 1)
 
 
 def _checked_beta(name: str, values: object, length: int | str) -> np.ndarray:

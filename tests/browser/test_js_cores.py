@@ -5,7 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
+from dpm_lib import bound
+from dpm_lib.distributions import SwissRoll
+from dpm_lib.widgets import ScheduleBars
 from dpm_lib.widgets.schedule import kl_bits
 
 T, D = 12, 2
@@ -92,6 +96,22 @@ def test_schedule_bars(js, form, beta):
     np.testing.assert_allclose(kl_bits(beta, grid, log_c[form]), kl / math.log(2), rtol=1e-8)
     assert found["total"] == pytest.approx(kl.sum(), rel=1e-9)
     assert found["K"] == pytest.approx(K, rel=1e-9)
+
+
+@pytest.mark.parametrize("form", ["full", "diagonal", "constant"])
+def test_schedule_bars_are_those_of_the_library(js, form):
+    """The page's K is that of ``bound.BestReverse`` for a schedule that visits the table's own levels."""
+    best = bound.BestReverse(SwissRoll(0.5), 1e-3, 30.0, levels=20, n=64)
+    path = torch.tensor([0, 2, 5, 6, 9, 13, 16, 19])
+    cost = best.step_costs(form)
+    figure = ScheduleBars.from_best(best, {"visited": best.schedule(path)})
+    code = "(m, a) => m.scheduleBars(a.beta, { d: 2, logTauGrid: a.grid, logC: a.logC }, 'only')"
+    log_c = best.variances[form].log().numpy().astype("f4")
+    table = {"only": log_c.ravel()}
+    got = js("schedule.js", code, {"beta": figure.beta, "grid": figure.log_tau_grid, "logC": table})
+    np.testing.assert_allclose(got["kl"][2:], cost[path[:-1], path[1:]], rtol=1e-5)
+    # the figure's K takes E|x0|^2 = d, which the roll was scaled to have
+    assert got["K"] == pytest.approx(best.bound(path, cost), abs=1e-5)
 
 
 def test_schedule_bars_survive_extreme_betas(js):

@@ -99,7 +99,7 @@ function render({ model, el }) {
   const figure = openFigure(model, el, "player");
   const { root, colours } = figure;
   let T, n, extent, frames, at, drift, cell, scratch;
-  let state = { t: Math.round(model.get("T") / 4), direction: 1, rest: 0 };
+  let state = { t: Math.round(model.get("T") / 2), direction: 1, rest: 0 };
   let speed = 1;
   let count = 0;
   let follow = false;
@@ -215,8 +215,8 @@ function render({ model, el }) {
 
   time.node.classList.add("dpm-time");
   figure.add(
-    html("div", { class: "dpm-rows" }, ...rows.map((row) => row.node)),
     html("div", { class: "dpm-controls" }, play.button, time.node),
+    html("div", { class: "dpm-rows" }, ...rows.map((row) => row.node)),
     html("div", { class: "dpm-controls" }, pace.node, trails, points.node),
   );
   figure.onChange("forward reverse drift drift_at scale drift_scale extent", () => {

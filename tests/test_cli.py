@@ -1,0 +1,263 @@
+"""The command line: its exit codes, its one-line errors, its JSON, and Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from problems import close_mean, rng
+
+from dpm_lib import training
+from dpm_lib.checkpoints import load_model, load_tensors, save_json
+from dpm_lib.cli import main
+from dpm_lib.evaluation import evaluate
+from dpm_lib.recipes import RECIPES, get
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = {"width": 8, "depth": 1, "frequencies": 2, "T": 5, "batch": 32, "steps": 60}
+KEYS = {
+    "recipe", "seed", "device", "steps", "seconds", "bound_bits", "bound_bits_stderr", "entropy_limit_bits",
+    "gap_bits", "gap_bits_stderr", "beta_1",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """One thread, few held-out points, and the handler that ``main`` sets taken away again."""
+    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    torch.set_num_threads(1)
+    monkeypatch.setattr(training, "evaluate", partial(evaluate, n=400))
+    yield
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, handler)
+
+
+def tiny(**settings: object) -> list[str]:
+    return [text for key, value in (TINY | settings).items() for text in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(folder), "--seed", "4", *tiny()]) == 0
+    return folder
+
+
+def fails(capsys, *arguments: object) -> str:
+    """Exit code 2 and one line on stderr, nothing on stdout; returns the line."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1, err
+    return err.strip()
+
+
+# What works
+
+
+def test_list(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name, recipe in RECIPES.items():
+        assert f"{name}: {recipe.about}" in out
+    assert f"T={get('swiss-roll-thin').T} " in out and "covariance=diagonal" in out
+
+
+def test_train_prints_the_json_that_it_writes(tmp_path, capsys):
+    folder = tmp_path / "run"
+    command = ["train", "swiss-roll", "--device", "cpu", "--seed", "3", "--out", str(folder)]
+    assert main([*command, *tiny(covariance="diagonal", noise="0.5")]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1 and "K = " in err  # the progress bar shows the bound
+    metrics = json.loads(out)
+    assert metrics == json.loads((folder / "metrics.json").read_text()) and set(metrics) >= KEYS
+    assert (metrics["recipe"], metrics["seed"], metrics["device"], metrics["steps"]) == ("swiss-roll", 3, "cpu", 60)
+    assert metrics["beta_1"] == pytest.approx(get("swiss-roll").beta_1)
+    assert round(metrics["entropy_limit_bits"], 3) == -1.949
+    assert metrics["bound_bits"] <= metrics["ceiling_bits"] + 3 * metrics["bound_bits_stderr"]
+    assert metrics["gap_bits"] > 0 and metrics["seconds"] > 0
+    config = json.loads((folder / "config.json").read_text())
+    assert config["seed"] == 3 and config["recipe"]["covariance"] == "diagonal" and config["recipe"]["noise"] == 0.5
+    assert (folder / "summary.png").read_bytes().startswith(b"\x89PNG")
+    assert load_model(folder / "model.safetensors")[1].to_dict() == config["recipe"]
+
+
+def test_the_default_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "swiss-roll", "--device", "cpu", "--seed", "7", *tiny(steps=2)]) == 0
+    assert (tmp_path / "runs" / "swiss-roll-7" / "metrics.json").exists()
+    assert "runs/swiss-roll-7: holds a run already" in fails(capsys, "train", "swiss-roll", "--seed", "7", *tiny())
+
+
+def test_evaluate_repeats_the_metrics_of_the_run(run, capsys):
+    for path in (run, run / "model.safetensors"):
+        assert main(["evaluate", str(path), "--n", "400", "--seed", "4", "--device", "cpu"]) == 0
+        out = capsys.readouterr().out
+        assert out.count("\n") == 1
+        again, metrics = json.loads(out), json.loads((run / "metrics.json").read_text())
+        assert again == {key: metrics[key] for key in again} and "gap_bits" in again and again["recipe"] == "swiss-roll"
+    assert main(["evaluate", str(run), "--n", "300", "--seed", "5", "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["gap_bits"] != metrics["gap_bits"]
+
+
+def test_sample_as_csv_and_as_tensors(run, tmp_path, capsys):
+    command = ["sample", str(run), "--n", "500", "--seed", "9", "--device", "cpu"]
+    assert main([*command, "--out", str(tmp_path / "x.safetensors")]) == 0
+    tensors, record = load_tensors(tmp_path / "x.safetensors")
+    x = load_model(run / "model.safetensors")[0].sample(500, rng(9))
+    assert torch.equal(tensors["x"], x) and record == {"recipe": "swiss-roll", "seed": 9}
+    assert main([*command, "--out", str(tmp_path / "x.csv")]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(command) == 0
+    on_screen = capsys.readouterr().out
+    assert on_screen == (tmp_path / "x.csv").read_text()
+    rows = torch.tensor([[float(v) for v in line.split(",")] for line in on_screen.splitlines()], dtype=torch.float64)
+    torch.testing.assert_close(rows, x, rtol=1e-5, atol=1e-8)
+    close_mean(x.square().sum(-1), 2.0, errors=10)  # untrained, yet of the scale of the data
+
+
+# What does not
+
+
+def test_mistakes_of_the_user(tmp_path, capsys):
+    out = tmp_path / "run"
+    train = ("train", "swiss-roll", "--out", out)
+    cases = {
+        ("train",): "train: name a recipe; there are: swiss-roll, ",
+        ("train", "roll", "--out", out): "recipe: 'roll' is not known; there are: swiss-roll, ",
+        (*train, "--set", "nose=1"): "--set nose: no such setting; there are: ",
+        (*train, "--set", "noise"): "--set noise: expected KEY=VALUE",
+        (*train, "--set", "noise=much"): "--set noise: expected float, got 'much'",
+        (*train, "--set", "noise=-1"): "noise: -1.0 is not positive",
+        (*train, "--set", "steps=1e3"): "--set steps: expected int, got '1e3'",
+        (*train, "--set", "covariance=banded"): "covariance: 'banded' is not one of ",
+        (*train, "--set", "data=mnist"): "data: 'mnist' is not known",
+        (*train, "--set", "beta_1=0.99"): "tau_T: ",
+        (*train, "--device", "tpu"): "device: 'tpu' is not one of auto, cpu, cuda",
+        (*train, "--seed", "1" + 30 * "0"): "seed",
+        (*train, "--resume", out): "--resume takes the recipe and its settings from the run folder",
+        ("train", "--resume", out): f"{out}: no such run folder",
+        ("evaluate", out): f"{out}: no such run folder",
+        ("evaluate", out / "model.safetensors"): "model.safetensors: no such file",
+        ("sample", out): f"{out}: no such run folder",
+        ("sample", out, "--n", "0"): "--n: 0 is less than 1",
+        ("sample", out, "--out", "x.txt"): "--out: x.txt should end in .csv or .safetensors",
+    }
+    if not torch.cuda.is_available():
+        cases[(*train, "--device", "cuda")] = "device: 'cuda' was asked for, and PyTorch sees no GPU"
+    for arguments, message in cases.items():
+        assert message in fails(capsys, *arguments), arguments
+        assert not out.exists(), arguments
+
+
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "swiss-roll", "--seed", "x"], ["list", "--all"]])
+def test_a_command_that_cannot_be_read(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_broken_run_folders(run, tmp_path, capsys):
+    assert "holds a run already; go on with --resume" in fails(capsys, "train", "swiss-roll", "--out", run)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert "config.json: no such file" in fails(capsys, "train", "--resume", folder)
+    for command in ("evaluate", "sample"):
+        assert f"{folder}: has no model.safetensors: the run has not ended" in fails(capsys, command, folder)
+    recipe = get("swiss-roll").to_dict()
+    for config, message in (
+        ({"recipe": recipe}, "config.json: 'seed'"),
+        ({"recipe": recipe | {"colour": 1}, "seed": 0}, "config.json: recipe: unknown fields colour"),
+        ({"recipe": recipe | {"T": 1}, "seed": 0}, "config.json: T: 1 is less than 2"),
+        ({"recipe": None, "seed": 0}, "config.json: "),
+        ({"recipe": recipe, "seed": 0}, "checkpoint.safetensors: no such file"),
+    ):
+        save_json(folder / "config.json", config)
+        assert message in fails(capsys, "train", "--resume", folder, "--device", "cpu")
+    (folder / "config.json").write_text('{"recipe": ')
+    assert "config.json: cannot be read as JSON" in fails(capsys, "train", "--resume", folder)
+    content = (run / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+    for command in ("evaluate", "sample"):
+        line = fails(capsys, command, folder)
+        assert "model.safetensors: not a whole safetensors file" in line
+    (tmp_path / "file").write_text("x")
+    assert "file" in fails(capsys, "train", "swiss-roll", "--out", tmp_path / "file", *tiny(steps=1))
+
+
+def test_other_mistakes_with_a_good_run(run, tmp_path, capsys):
+    assert "n: 1: need at least 2" in fails(capsys, "evaluate", run, "--n", "1")
+    assert "device: 'tpu'" in fails(capsys, "sample", run, "--device", "tpu")
+    for name in ("x.csv", "x.safetensors"):
+        assert "No such file" in fails(capsys, "sample", run, "--n", "2", "--out", tmp_path / "none" / name)
+
+
+@pytest.mark.parametrize("steps", [1, 50])
+def test_a_run_that_diverges_is_one_line(tmp_path, capsys, monkeypatch, steps):
+    monkeypatch.setattr(training, "WARMUP", 1)
+    command = ["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path / "run"), *tiny(steps=steps, lr="1e30")]
+    assert main(command) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" not in err and err.splitlines()[-1].startswith("error: ")
+
+
+def test_a_settings_error_of_the_shell_has_no_traceback(tmp_path):
+    """The same through the real program."""
+    command = [sys.executable, "-m", "dpm_lib", "train", "swiss-rol"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: recipe: 'swiss-rol' is not known") and done.stderr.count("\n") == 1
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, capsys, number):
+    """The signal falls wherever it falls in a real process; the resumed run ends as one that was left alone."""
+    settings = tiny(steps=3000, noise="0.5", checkpoint_every=10_000)
+    command = ["train", "swiss-roll", "--device", "cpu", "--out"]
+    folder, whole = tmp_path / "run", tmp_path / "whole"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, "-m", "dpm_lib", *command, str(folder), *settings]
+    process = subprocess.Popen(
+        program, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    log, until = folder / "metrics.jsonl", time.monotonic() + 120
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == "" and "Traceback" not in err
+    assert err.splitlines()[-1] == f"interrupted; go on with: python -m dpm_lib train --resume {folder}"
+    step = load_tensors(folder / "checkpoint.safetensors")[1]["step"]
+    assert 50 <= step < 3000
+    assert f"{folder}: has no model.safetensors" in fails(capsys, "sample", folder)
+    assert main(["train", "--resume", str(folder), "--device", "cpu"]) == 0
+    resumed = json.loads(capsys.readouterr().out)
+    assert main([*command, str(whole), *settings]) == 0
+    uninterrupted = json.loads(capsys.readouterr().out)
+    del resumed["seconds"], uninterrupted["seconds"]
+    assert resumed == uninterrupted
+    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_an_interruption_before_there_is_anything_to_keep(tmp_path, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "fit", stop)
+    assert main(["train", "swiss-roll", "--out", str(tmp_path / "run")]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

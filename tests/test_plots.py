@@ -1,0 +1,58 @@
+"""The still figures: what is drawn is what was given."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from PIL import Image
+from problems import affine_model, blob_data, randn, rng, short_schedule
+
+from dpm_lib import bound, plots
+from dpm_lib.bound import LN2
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def test_scatter_shows_every_point_in_its_colour(ax):
+    x = randn(30, 2)
+    plots.scatter(ax, x, "drift", "title", reach=5.0)
+    (dots,) = ax.collections
+    np.testing.assert_allclose(dots.get_offsets(), x)
+    assert to_hex(dots.get_facecolor()[0]) == plots.PALETTE["drift"]
+    assert ax.get_xlim() == ax.get_ylim() == (-5, 5) and ax.get_title() == "title" and not len(ax.get_xticks())
+
+
+def test_bars_are_the_mean_costs_in_bits(ax):
+    terms = bound.terms(affine_model(short_schedule()), randn(40, 2), rng())
+    plots.kl_bars(ax, terms)
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in ax.patches]
+    np.testing.assert_allclose(centres, [2, 3, 4])
+    np.testing.assert_allclose([bar.get_height() for bar in ax.patches], terms.kl.mean(1)[2:] / LN2)
+    assert f"{float(terms.kl.mean(1).sum()) / LN2:.2f} bits" in ax.get_title()
+
+
+def test_the_summary_of_a_run(tmp_path):
+    model, data = affine_model(short_schedule()), blob_data()
+    figure = plots.run_summary(model, data, seed=3)
+    held_out, samples, bars = figure.axes
+    np.testing.assert_allclose(held_out.collections[0].get_offsets(), data.held_out(2000, 3))
+    np.testing.assert_allclose(samples.collections[0].get_offsets(), model.sample(2000, rng(3)))
+    assert len(bars.patches) == 3
+    plt.close(figure)
+    open_before = plt.get_fignums()
+    plots.save_run_summary(tmp_path / "summary.png", model, data)
+    assert plt.get_fignums() == open_before
+    pixels = np.asarray(Image.open(tmp_path / "summary.png").convert("RGB"))
+    assert pixels.shape[1] > 2.5 * pixels.shape[0] and (pixels != 255).any(-1).mean() > 0.02
+
+
+def test_no_global_randomness():
+    state = torch.get_rng_state()
+    plt.close(plots.run_summary(affine_model(short_schedule()), blob_data()))
+    assert torch.equal(torch.get_rng_state(), state)

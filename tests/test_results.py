@@ -1,0 +1,56 @@
+"""Measured results: found from anywhere in a checkout, and stamped with where they come from."""
+
+import json
+import subprocess
+
+import pytest
+import torch
+
+from dpm_lib import results
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    place = tmp_path / "book" / "results"
+    place.mkdir(parents=True)
+    (place / "README.md").write_text("results")
+    (place / "a.json").write_text(json.dumps({"value": 1.5, "unit": "β"}), encoding="utf-8")
+    (tmp_path / "book" / "chapter").mkdir()
+    monkeypatch.setattr(results, "__file__", str(tmp_path / "elsewhere" / "dpm_lib" / "results.py"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("where", [".", "book", "book/chapter", "book/results"])
+def test_found_from_anywhere_in_a_checkout(checkout, monkeypatch, where):
+    monkeypatch.chdir(checkout / where)
+    assert results.folder() == checkout / "book" / "results"
+    assert results.path("a.json") == checkout / "book" / "results" / "a.json"
+    assert results.read("a.json") == {"value": 1.5, "unit": "β"}
+
+
+def test_the_librarys_own_checkout_is_the_last_resort(checkout, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("away"))
+    monkeypatch.setattr(results, "__file__", str(checkout / "dpm_lib" / "results.py"))
+    assert results.folder() == checkout / "book" / "results"
+
+
+def test_what_is_missing_is_named(checkout, tmp_path_factory, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"results: 'b\.json' is not there; there are: README\.md, a\.json"):
+        results.read("b.json")
+    monkeypatch.chdir(tmp_path_factory.mktemp("away"))
+    with pytest.raises(FileNotFoundError, match="book/results: not found above"):
+        results.folder()
+
+
+def test_provenance(checkout, monkeypatch):
+    record = results.provenance("make bench")
+    assert record["command"] == "make bench" and record["torch"] == torch.__version__
+    assert record["commit"] == "unknown"  # no repository here
+    assert record["threads"] == torch.get_num_threads() and record["processor"]
+    assert json.loads(json.dumps(record)) == record
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    assert len(results.provenance("x")["commit"]) >= 7 and commit.startswith(results.provenance("x")["commit"])
