@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/swiss_roll.py [NAME ...]
 
-Writes book/results/NAME.json and NAME.safetensors for each run below, and swiss-roll-sampling.json, and draws the README's picture. Each run takes one
-to three minutes on one core.
+Writes book/results/NAME.json for each run below, NAME.safetensors for some, and swiss-roll-sampling.json, and draws the
+README's picture. Each run takes about a minute on one core.
 """
 
 import statistics

@@ -100,7 +100,8 @@ class BestReverse:
     """The best Gaussian reverse kernel for a known target. Its moments are exact: what is lost is due to T and form.
 
     Tabulates the variances of x_0 given x_t at ``levels`` values of log tau, at ``n`` quasi-random points (scrambled
-    Sobol, so ``n`` is best a power of two) that are shared by all levels. With k = 1/tau_{t-1} - 1/tau_t, the least possible KL of a step is
+    Sobol, so ``n`` is best a power of two) that are shared by all levels. With k = 1/tau_{t-1} - 1/tau_t, the least
+    possible KL of a step is
 
         KL_t = 1/2 E sum_i log(1 + k c_i(x_t)),
 

@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if not 0 <= getattr(options, "seed", 0) < 2**62:
+            raise Failure(f"--seed: {options.seed} is not between 0 and 2^62")
         options.run(options)
     except (Failure, ValueError, FloatingPointError, OSError, torch.linalg.LinAlgError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

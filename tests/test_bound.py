@@ -232,7 +232,7 @@ def gaussian_ends(best: BestReverse, path: torch.Tensor) -> float:
 def test_the_best_kernel_is_the_exact_networks(covariance):
     """Its K, from tabulated variances, against ``bound.terms`` of the model that carries the exact moments."""
     target = blobs()
-    best = BestReverse(target, 0.01, 8.0, levels=7, n=6000)
+    best = BestReverse(target, 0.01, 8.0, levels=7, n=4096)
     path = torch.tensor([0, 2, 3, 5, 6])
     expected, error = best_with_error(best, path, covariance)
     model = exact_model(target, best.schedule(path), covariance)
@@ -246,7 +246,7 @@ def test_the_best_kernel_is_the_exact_networks(covariance):
 
 
 def test_the_forms_are_ordered():
-    best = BestReverse(blobs(), 0.01, 8.0, levels=8, n=500)
+    best = BestReverse(blobs(), 0.01, 8.0, levels=8, n=512)
     path = torch.tensor([0, 2, 4, 7])
     K = [best.bound(path, best.step_costs(form)) for form in ("full", "diagonal", "isotropic", "constant")]
     assert K == sorted(K, reverse=True) and len(set(K)) == 4
@@ -255,7 +255,7 @@ def test_the_forms_are_ordered():
 @pytest.mark.parametrize("covariance", ["full", "diagonal", "constant"])
 @pytest.mark.parametrize("T", [2, 3, 4, 7])
 def test_the_best_schedule_beats_every_other_on_its_grid(T, covariance):
-    best = BestReverse(blobs(), 0.01, 8.0, levels=7, n=200)
+    best = BestReverse(blobs(), 0.01, 8.0, levels=7, n=256)
     cost = best.step_costs(covariance)
     paths = [torch.tensor([0, *rest]) for rest in itertools.combinations(range(1, 7), T - 1)]
     bounds = [best.bound(path, cost) for path in paths]
@@ -267,7 +267,7 @@ def test_the_best_schedule_beats_every_other_on_its_grid(T, covariance):
 
 
 def test_a_best_schedule_needs_enough_levels():
-    best = BestReverse(blobs(), 0.01, 8.0, levels=5, n=50)
+    best = BestReverse(blobs(), 0.01, 8.0, levels=5, n=64)
     with pytest.raises(ValueError, match="T: 6 steps do not fit on 5 levels"):
         best.best_schedule(6, "full")
     with pytest.raises(ValueError, match="covariance: 'banded'"):
@@ -277,11 +277,11 @@ def test_a_best_schedule_needs_enough_levels():
 def test_the_best_gaps_of_the_roll():
     """TARGETS.md, noise .25, T=40, bits; there by gradient on the schedule, here on a grid of 240 levels.
 
-    K itself has a standard error of .03 bits at n = 1000. The same draws estimate half the integral of E tr Cov over
-    the signal-to-noise ratio, which is known exactly from the entropies (I-MMSE): taking that error off leaves .003.
+    K itself is off by some .005 bits at n = 1024. The same draws estimate half the integral of E tr Cov over the
+    signal-to-noise ratio, which is known exactly from the entropies (I-MMSE): taking that error off leaves .001.
     """
     target = roll(0.25)
-    best = BestReverse(target, 1e-6, 50.0, levels=240, n=1000)
+    best = BestReverse(target, 1e-6, 50.0, levels=240, n=1024)
     limit = -roll_entropy(0.25)
     mmse = best.variances["diagonal"].sum(-1).mean(1)
     drawn = torch.cumulative_trapezoid(0.5 * mmse * (-best.log_tau).exp(), best.log_tau)
@@ -293,7 +293,7 @@ def test_the_best_gaps_of_the_roll():
         schedule, K = best.best_schedule(40, covariance)
         end = int((best.log_tau - schedule.log_tau[-1]).abs().argmin())
         error = float(drawn[end - 1]) - information(1e-6) + information(float(schedule.tau[-1]))
-        assert abs(error) / LN2 < 4 * 0.034
+        assert abs(error) / LN2 < 4 * 0.006
         # never worse than the scout's schedule and beta_1, and not better by more than those two can be worth
         assert gap - 0.015 < (limit - K - error) / LN2 < gap + 0.003
 

@@ -29,6 +29,13 @@ def test_every_number_of_a_gaussian():
     close(metrics["beta_1"], short_schedule().beta[1])
 
 
+def test_the_points_are_the_held_out_ones_of_the_seed():
+    data = Data("normal", gaussian(torch.zeros(2), 1.0))
+    for seed in (0, 3):
+        metrics = evaluate(exact_model(data.target, short_schedule()), data, n=200, seed=seed)
+        close(metrics["bound_bits"], data.target.log_prob(data.held_out(200, seed)).mean() / LN2)
+
+
 def test_the_bound_is_that_of_terms():
     """Two estimates on the same held-out points, of a model with a large gap."""
     data, model = blob_data(), affine_model(short_schedule(), 2)

@@ -331,6 +331,32 @@ def test_two_processes_are_one(tmp_path):
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
 
 
+def test_each_process_keeps_its_share_of_the_batch():
+    """Two processes see disjoint halves, with every time in each, and together the whole batch."""
+    halves = []
+    for index in (0, 1):
+        run = Run(tiny_recipe(), 0, "cpu", data=blob_data())
+        run.accelerator = Pretend(run.accelerator, index)
+        run.objective.register_forward_pre_hook(lambda _, given: halves.append(given))
+        run.advance()
+    whole = draw_batch(blob_data(), tiny_recipe(), rng(0))
+    for position, full in enumerate(whole):
+        assert torch.equal(torch.stack([half[position] for half in halves], 1).flatten(0, 1), full)
+    assert all(set(half[1].tolist()) == {2, 3, 4, 5} for half in halves)
+
+
+class Pretend:
+    """An accelerator that says it is one process of two."""
+
+    num_processes = 2
+
+    def __init__(self, accelerator, index: int) -> None:
+        self.accelerator, self.process_index = accelerator, index
+
+    def __getattr__(self, name):
+        return getattr(self.accelerator, name)
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
     class Three:
         num_processes = 3
