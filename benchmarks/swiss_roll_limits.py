@@ -9,8 +9,9 @@ import math
 from typing import Any
 
 from dpm_lib import checkpoints, results
-from dpm_lib.bound import LN2, BestReverse
+from dpm_lib.bound import LN2
 from dpm_lib.distributions import SwissRoll
+from dpm_lib.limits import BestReverse
 
 CASES = ((0.25, 1e-6), (0.02, 1e-8))  # noise, beta_1
 SEEDS = range(5)

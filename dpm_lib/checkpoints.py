@@ -81,7 +81,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def save_model(path: Path, model: DiffusionModel, recipe: Recipe, **record: Any) -> None:
     """Write a model with its recipe, and any further facts, to one safetensors file."""
-    save_tensors(path, model.state_dict(), {"recipe": recipe.to_dict(), **record})
+    save_tensors(path, model.state_dict(), {"recipe": recipe.to_dict(), "dim": model.kernel.dim, **record})
 
 
 def load_model(path: str | Path) -> tuple[DiffusionModel, Recipe]:
@@ -90,7 +90,7 @@ def load_model(path: str | Path) -> tuple[DiffusionModel, Recipe]:
     tensors, record = load_tensors(path)
     try:
         recipe = Recipe.from_dict(record["recipe"])
-        model = build(recipe)
+        model = build(recipe, dim=int(record.get("dim", 2)))
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenFile(f"{path}: {error}") from None
     load_state(model, tensors, path)

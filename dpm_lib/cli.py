@@ -23,7 +23,7 @@ class Failure(Exception):
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for a mistake of the user's, 130 when interrupted."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         if not 0 <= getattr(options, "seed", 0) < 2**62:
             raise Failure(f"--seed: {options.seed} is not between 0 and 2^62")
@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         hint = f"; go on with: python -m dpm_lib train --resume {kept}" if kept else ""
         print(f"interrupted{hint}", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 
@@ -44,8 +46,13 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dpm_lib", description="Train and use the models of the book.")
+    parser = _Parser(prog="python -m dpm_lib", description="Train and use the models of the book.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("list", help="the recipes, and their settings")

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpm_lib import bound
+from dpm_lib import limits
 from dpm_lib.bound import LN2
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
@@ -32,7 +32,7 @@ def evaluate(model: DiffusionModel, data: Data, n: int = 20_000, seed: int = 0) 
         "bound_bits": float(K.mean()),
         "bound_bits_stderr": stderr(K),
         "entropy_limit_bits": limit,
-        "ceiling_bits": bound.ceiling(data.target, model.schedule) / LN2,
+        "ceiling_bits": limits.ceiling(data.target, model.schedule) / LN2,
         "gap_bits": float(gap.mean()),
         "gap_bits_stderr": stderr(gap),
         "bound_bits_paired": limit - float(gap.mean()),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.distributions import Mixture, SwissRoll
-from dpm_lib.kernels import Gaussian, GaussianKernel
+from dpm_lib.kernels import LOG_2PI, Gaussian, GaussianKernel
 from dpm_lib.recipes import Recipe, get
 from dpm_lib.reverse import GaussianReverse, outputs
 from dpm_lib.schedules import Schedule, from_tau
@@ -207,3 +207,21 @@ def tiny_recipe(**settings: object) -> Recipe:
 def blob_data() -> Data:
     """Training data whose entropy takes no time."""
     return Data("blobs", blobs())
+
+
+MEAN = torch.tensor([0.6, -0.9], dtype=torch.float64)
+
+
+def gaussian_bound(variance: float, square: float, d: int, schedule) -> float:
+    """K of the exact kernel for N(mean, variance I) with E|x_0|^2 = square: by hand.
+
+    With the posterior variance c = variance tau / (variance + tau), a step costs (d/2) log(1 + c (1/tau' - 1/tau)).
+    """
+    tau, alpha_bar, beta = schedule.tau.tolist(), schedule.alpha_bar.tolist(), schedule.beta.tolist()
+    steps = 0.0
+    for t in range(2, schedule.T + 1):
+        c = variance * tau[t] / (variance + tau[t])
+        steps += 0.5 * d * math.log(1 + c * (1 / tau[t - 1] - 1 / tau[t]))
+    log_prior = -0.5 * (d * LOG_2PI + alpha_bar[-1] * square + d * (1 - alpha_bar[-1]))
+    edge = 0.5 * beta[1] * (d - square)
+    return log_prior + edge + 0.5 * d * (math.log(1 - alpha_bar[-1]) - math.log(beta[1])) - steps

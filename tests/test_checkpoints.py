@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from problems import randn, rng
+from problems import randn, rng, tiny_recipe
 from safetensors.torch import save_file
 
 from dpm_lib import checkpoints
@@ -205,3 +205,13 @@ def test_json_that_is_not_there(tmp_path):
         load_json(tmp_path / "x.json")
     with pytest.raises(BrokenFile, match=str(tmp_path)):
         load_json(tmp_path)
+
+
+def test_a_model_of_another_dimension_comes_back(tmp_path):
+    recipe = tiny_recipe()
+    model = build(recipe, dim=3)
+    save_model(tmp_path / "model.safetensors", model, recipe)
+    again, _ = load_model(tmp_path / "model.safetensors")
+    assert again.kernel.dim == 3
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from dpm_lib import bound, distributions, recipes, schedules
+from dpm_lib import bound, distributions, limits, recipes, schedules
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.kernels import Gaussian, GaussianKernel
 from dpm_lib.reverse import GaussianReverse, outputs
@@ -318,9 +318,9 @@ def test_the_gap_is_the_divergence_of_the_two_chains():
 def test_k_stays_below_the_ceiling_and_reaches_it():
     target = distributions.Mixture(torch.zeros(1, 1), torch.ones(1), 1.7)  # Gaussian: its best chain is exact
     for beta_1 in (0.3, 0.01):
-        best = bound.BestReverse(target, beta_1 / (1 - beta_1), 1e6, levels=60, n=2)
+        best = limits.BestReverse(target, beta_1 / (1 - beta_1), 1e6, levels=60, n=2)
         K = best.bound(torch.arange(60), best.step_costs("full"))
-        ceiling = bound.ceiling(target, best.schedule(torch.arange(60)))
+        ceiling = limits.ceiling(target, best.schedule(torch.arange(60)))
         assert K <= ceiling + 1e-12
         assert K == pytest.approx(ceiling, abs=1e-5)
         entropy_1 = 0.5 * math.log(2 * math.pi * math.e * (1.7 * (1 - beta_1) + beta_1))
@@ -331,5 +331,5 @@ def test_k_stays_below_the_ceiling_and_reaches_it():
 @pytest.mark.parametrize("beta_1", [1e-7, 1e-5, 1e-4])
 def test_price_of_the_first_step_on_a_thin_curve(beta_1):
     roll = distributions.SwissRoll(0.02)
-    exact = -roll.entropy() - bound.ceiling(roll, schedules.geometric(2, beta_1))
+    exact = -roll.entropy() - limits.ceiling(roll, schedules.geometric(2, beta_1))
     assert exact == pytest.approx(0.5 * math.log1p(beta_1 / roll.variance), rel=0.02)

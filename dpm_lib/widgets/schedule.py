@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 import traitlets
 
 from dpm_lib.widgets.base import PALETTE, Figure, bundle, checked, picture, png, quiet
@@ -69,12 +68,12 @@ class ScheduleBars(Figure):
 
     @classmethod
     def from_best(cls, best: Any, presets: Mapping[str, Any], **options: Any) -> "ScheduleBars":
-        """The figure of a ``bound.BestReverse`` table; ``presets`` are schedules, of which the first is shown first.
+        """The figure of a ``limits.BestReverse`` table; ``presets`` are schedules, of which the first is shown first.
 
-        The variances of a level are sorted and averaged in 48 groups, dimension by dimension, so that the page stays
+        The variances of a level are sorted and averaged in 64 groups, dimension by dimension, so that the page stays
         small: KL_t is a mean over them, and does not care which goes with which.
         """
-        log_c = {form: _grouped(best.variances[form], 48).log() for form in ("full", "diagonal", "constant")}
+        log_c = {form: _grouped(best.variances[form], 64).log() for form in ("full", "diagonal", "constant")}
         betas = {name: schedule.beta.detach()[1:] for name, schedule in presets.items()}
         limit_bits = -best.target.entropy() / math.log(2)
         return cls(best.log_tau, log_c, next(iter(betas.values())), limit_bits, betas, **options)
@@ -107,9 +106,10 @@ def kl_bits(beta: Sequence[float], log_tau_grid: Sequence[float], log_c: np.ndar
 
 
 def _grouped(variances: Any, groups: int) -> Any:
-    """(G, S, d) reduced to (G, min(S, groups), d) by averaging neighbours in order of size."""
-    parts = variances.sort(dim=1).values.tensor_split(min(variances.shape[1], groups), dim=1)
-    return torch.stack([part.mean(1) for part in parts], 1)
+    """(G, S, d) reduced to (G, at most ``groups``, d) by averaging neighbours in order of size."""
+    levels, samples, d = variances.shape
+    groups = math.gcd(samples, groups)  # equal groups, or their mean would not be the samples'
+    return variances.sort(dim=1).values.reshape(levels, groups, samples // groups, d).mean(2)
 
 
 def _checked_beta(name: str, values: object, length: int | str) -> np.ndarray:

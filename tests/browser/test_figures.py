@@ -365,11 +365,12 @@ def test_less_motion_means_whole_steps_and_no_start_by_itself(watch, write_page)
     start = data(page, "t")
     page.wait_for_timeout(300)
     assert data(page, "t") == start
-    still = pixels(page, ".dpm-live canvas").tobytes()
+    inside = (3, 3, 160, 160)  # not the panel's rounded border, which is drawn by the browser
+    still = pixels(page, ".dpm-live canvas").crop(inside).tobytes()
     page.get_by_label("Speed").select_option("0.25")
     page.get_by_role("button", name="Play").click()
     page.wait_for_timeout(500)  # a twentieth of a step: smooth motion would show
-    assert pixels(page, ".dpm-live canvas").tobytes() == still
+    assert pixels(page, ".dpm-live canvas").crop(inside).tobytes() == still
     watched.check()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_lib import bound
+from dpm_lib import limits
 from dpm_lib.distributions import SwissRoll
 from dpm_lib.widgets import ScheduleBars
 from dpm_lib.widgets.schedule import kl_bits
@@ -100,8 +100,8 @@ def test_schedule_bars(js, form, beta):
 
 @pytest.mark.parametrize("form", ["full", "diagonal", "constant"])
 def test_schedule_bars_are_those_of_the_library(js, form):
-    """The page's K is that of ``bound.BestReverse`` for a schedule that visits the table's own levels."""
-    best = bound.BestReverse(SwissRoll(0.5), 1e-3, 30.0, levels=20, n=64)
+    """The page's K is that of ``limits.BestReverse`` for a schedule that visits the table's own levels."""
+    best = limits.BestReverse(SwissRoll(0.5), 1e-3, 30.0, levels=20, n=64)
     path = torch.tensor([0, 2, 5, 6, 9, 13, 16, 19])
     cost = best.step_costs(form)
     figure = ScheduleBars.from_best(best, {"visited": best.schedule(path)})
