@@ -1,7 +1,7 @@
 """Targets for Monte Carlo: densities that are awkward to sample from, with every answer known.
 
-One protocol: ``dim``; ``log_prob(x)`` (..., dim) -> (...), normalised, so that the true log Z is 0; ``sample(n, generator)``
-independent draws (n, dim); ``mean`` and ``variance`` (dim,), exact. All are differentiable in x and follow its dtype.
+One protocol: ``dim``; ``log_prob(x)`` (..., dim) -> (...), normalised, so that the true log Z is 0;
+``sample(n, generator)``, independent draws (n, dim); ``mean`` and ``variance`` (dim,), exact. All are differentiable in x and follow its dtype.
 """
 
 import math
@@ -46,7 +46,7 @@ class StandardNormal:
 
 @dataclass(frozen=True)
 class TwoClumps:
-    """p N(+m, s^2 I) + (1 - p) N(-m, s^2 I), with m = (distance / 2, ..., distance / 2) / sqrt(dim): two separate modes."""
+    """p N(+m, s^2 I) + (1 - p) N(-m, s^2 I), m = (1, ..., 1) distance / (2 sqrt(dim)): two modes, apart."""
 
     dim: int = 2
     distance: float = 6.0

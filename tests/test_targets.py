@@ -7,7 +7,7 @@ import torch
 
 from dpm_lib.targets import Banana, Funnel, StandardNormal, TwoClumps
 
-TARGETS = [StandardNormal(2), TwoClumps(2), Banana(2), Funnel(2, std=1.0), TwoClumps(5), Banana(5), Funnel(5)]
+TARGETS = [StandardNormal(2), TwoClumps(2), Banana(2, std=1.2), Funnel(2, std=1.0), TwoClumps(5), Banana(5), Funnel(5)]
 
 
 @pytest.mark.parametrize("target", [t for t in TARGETS if t.dim == 2], ids=repr)
