@@ -1,7 +1,8 @@
 """Targets for Monte Carlo: densities that are awkward to sample from, with every answer known.
 
 One protocol: ``dim``; ``log_prob(x)`` (..., dim) -> (...), normalised, so that the true log Z is 0;
-``sample(n, generator)``, independent draws (n, dim); ``mean`` and ``variance`` (dim,), exact. All are differentiable in x and follow its dtype.
+``sample(n, generator)``, independent draws (n, dim); ``mean`` and ``variance`` (dim,), exact. All are differentiable
+in x and follow its dtype.
 """
 
 import math
