@@ -121,7 +121,7 @@ function render({ model, el }) {
     html("div", { class: "dpm-controls" }, preset.node, shape.node),
     html("p", { class: "dpm-title" }, "Schedule β", html("sub", {}, "t"), html("span", { class: "dpm-unit" }, " drag a point, or use the arrow keys; β₁ (square) is fixed")),
     curve,
-    html("p", { class: "dpm-title" }, "KL", html("sub", {}, "t"), html("span", { class: "dpm-unit" }, " bits lost at each step")),
+    html("p", { class: "dpm-title" }, "KL", html("sub", {}, "t"), html("span", { class: "dpm-unit" }, " bits erased by each step")),
     bars,
     detail,
     html("p", { class: "dpm-results" },
