@@ -219,7 +219,8 @@ def double_well(n: int, barrier: float) -> Array:
     """A walk (n, n) among n places x_i from -1.3 to 1.3, with stationary law proportional to exp(-U(x_i)).
 
     U(x) = barrier (1 - x^2)^2 has two wells, at -1 and 1, and a hill between them. A step proposes either neighbour
-    with probability 1/4, and goes there with probability min(1, exp(U(x) - U(x'))): Metropolis' rule, so it is reversible.
+    with probability 1/4, and goes there with probability min(1, exp(U(x) - U(x'))). That is Metropolis' rule, so the
+    chain is reversible.
     Raises ``ValueError`` for fewer than 2 places or a negative barrier.
     """
     if n < 2 or not 0 <= barrier < np.inf:
