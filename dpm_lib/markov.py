@@ -100,7 +100,7 @@ def _only_class(chain: Array, wanted: str) -> NDArray[np.int64]:
 
 
 def stationary_distribution(P: ArrayLike) -> Array:
-    """The one law with pi = pi P, shape (n,); transient states get 0. Equation eq-chain-invariance.
+    """The one law with pi = pi P, shape (n,); transient states get 0. Equation def-chain-invariance.
 
     By the elimination of Grassmann, Taksar and Heyman (1985), which never subtracts, so that even tiny entries are
     right to nearly all digits. Raises ``ValueError`` naming the classes if there are two or more recurrent ones.
