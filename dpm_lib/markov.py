@@ -113,11 +113,12 @@ def stationary_distribution(P: ArrayLike) -> Array:
 
 
 def _eliminate(P: Array) -> Array:
-    """The stationary law of an irreducible chain: watch it on fewer and fewer states, then put them back."""
+    """The stationary law (n,) of an irreducible chain, by elimination."""
     watched = P.copy()
     n = len(P)
     for k in range(n - 1, 0, -1):
-        watched[:k, k] /= watched[k, :k].sum()  # not 1 - watched[k, k], which would cancel
+        leave = watched[k, :k].sum()  # not 1 - watched[k, k]: it cancels
+        watched[:k, k] /= leave
         watched[:k, :k] += np.outer(watched[:k, k], watched[k, :k])
     pi = np.ones(n)
     for k in range(1, n):
