@@ -1,0 +1,367 @@
+// A Markov chain to edit: its graph, its matrix, its eigenvalues in the unit circle, and its law over time.
+
+import { button, chooser, clamp, html, openFigure, slider, svg } from "./common.js";
+
+// --- Numbers: P is an array of rows, each summing to 1. ---
+
+/** The recurrent classes, as sorted lists of states, from which states each state can reach. */
+export function recurrentClasses(P) {
+  const n = P.length;
+  const reach = P.map((row, i) => row.map((p, j) => p > 0 || i === j));
+  for (let k = 0; k < n; k++)
+    for (let i = 0; i < n; i++) if (reach[i][k]) for (let j = 0; j < n; j++) reach[i][j] ||= reach[k][j];
+  const states = P.map((_, i) => i);
+  const recurrent = states.filter((i) => states.every((j) => !reach[i][j] || reach[j][i]));
+  const first = recurrent.filter((i) => !recurrent.some((j) => j < i && reach[i][j]));
+  return first.map((i) => states.filter((j) => reach[i][j]));
+}
+
+const gcd = (a, b) => (b ? gcd(b, a % b) : Math.abs(a));
+
+/** The greatest common divisor of the lengths of the loops within a class. */
+export function period(P, states) {
+  const depth = new Map([[states[0], 0]]);
+  const queue = [states[0]];
+  let common = 0;
+  for (const i of queue) {
+    for (const j of states) {
+      if (!(P[i][j] > 0)) continue;
+      if (depth.has(j)) common = gcd(common, depth.get(i) + 1 - depth.get(j));
+      else {
+        depth.set(j, depth.get(i) + 1);
+        queue.push(j);
+      }
+    }
+  }
+  return common;
+}
+
+/** The stationary law that lives on one recurrent class, by elimination without subtraction. */
+export function stationary(P, states) {
+  const m = states.length;
+  const A = states.map((i) => states.map((j) => P[i][j]));
+  for (let k = m - 1; k > 0; k--) {
+    const out = A[k].slice(0, k).reduce((a, b) => a + b, 0);
+    for (let i = 0; i < k; i++) A[i][k] /= out;
+    for (let i = 0; i < k; i++) for (let j = 0; j < k; j++) A[i][j] += A[i][k] * A[k][j];
+  }
+  const weight = [1];
+  for (let k = 1; k < m; k++) weight.push(weight.reduce((sum, w, i) => sum + w * A[i][k], 0));
+  const total = weight.reduce((a, b) => a + b, 0);
+  const pi = new Array(P.length).fill(0);
+  states.forEach((i, k) => (pi[i] = weight[k] / total));
+  return pi;
+}
+
+/** One step: the row vector p times the matrix P. */
+export const stepLaw = (p, P) => P.map((_, j) => p.reduce((sum, value, i) => sum + value * P[i][j], 0));
+
+/** The laws at times 0, ..., steps. */
+export function lawsOverTime(P, p0, steps) {
+  const laws = [p0];
+  for (let t = 0; t < steps; t++) laws.push(stepLaw(laws[t], P));
+  return laws;
+}
+
+/**
+ * The eigenvalues [re, im] of a stochastic matrix; the first is 1.
+ *
+ * The coefficients of det(z - P) by the method of Faddeev and Le Verrier; the known root 1 is divided out; the others are
+ * found all at once by the iteration of Durand and Kerner. Good for a handful of states, as here.
+ */
+export function eigenvalues(P) {
+  const n = P.length;
+  const coefficients = [1]; // of z^n, z^(n-1), ...
+  let M = P.map((row) => row.slice());
+  for (let k = 1; k <= n; k++) {
+    if (k > 1) {
+      M.forEach((row, i) => (row[i] += coefficients[k - 1]));
+      const previous = M;
+      M = P.map((row) => row.map((_, j) => row.reduce((sum, p, l) => sum + p * previous[l][j], 0)));
+    }
+    coefficients.push(-M.reduce((sum, row, i) => sum + row[i], 0) / k);
+  }
+  const rest = [1];
+  for (let k = 1; k < n; k++) rest.push(rest[k - 1] + coefficients[k]);
+  return [[1, 0], ...roots(rest).sort((a, b) => Math.hypot(...b) - Math.hypot(...a))];
+}
+
+/** All roots [re, im] of a polynomial with leading coefficient 1, highest power first. */
+export function roots(coefficients) {
+  const degree = coefficients.length - 1;
+  const z = Array.from({ length: degree }, (_, k) => [0.9 * Math.cos(2.4 * k + 0.7), 0.9 * Math.sin(2.4 * k + 0.7)]);
+  const times = ([a, b], [c, d]) => [a * c - b * d, a * d + b * c];
+  for (let turn = 0; turn < 500; turn++) {
+    let moved = 0;
+    for (let k = 0; k < degree; k++) {
+      const value = coefficients.slice(1).reduce((sum, c) => {
+        const [re, im] = times(sum, z[k]);
+        return [re + c, im];
+      }, [1, 0]);
+      let below = [1, 0];
+      for (let l = 0; l < degree; l++) if (l !== k) below = times(below, [z[k][0] - z[l][0], z[k][1] - z[l][1]]);
+      const size = below[0] ** 2 + below[1] ** 2;
+      if (size === 0) {
+        z[k] = [z[k][0] + 1e-9, z[k][1] + 1e-9]; // two guesses met: part them
+        moved = 1;
+        continue;
+      }
+      const [re, im] = times(value, [below[0] / size, -below[1] / size]);
+      z[k] = [z[k][0] - re, z[k][1] - im];
+      moved = Math.max(moved, Math.hypot(re, im));
+    }
+    if (moved < 1e-15) break;
+  }
+  return z.map(([re, im]) => (Math.abs(im) < 1e-9 ? [re, 0] : [re, im]));
+}
+
+/** The row with entry j set to `value` and the others scaled, or filled evenly if all were 0; it sums to 1. */
+export function setEntry(row, j, value) {
+  const wanted = clamp(value, 0, 1);
+  const others = row.reduce((sum, p, k) => (k === j ? sum : sum + p), 0);
+  const changed = row.map((p, k) => {
+    if (k === j) return wanted;
+    return others > 0 ? (p * (1 - wanted)) / others : (1 - wanted) / (row.length - 1);
+  });
+  const total = changed.reduce((a, b) => a + b, 0);
+  return changed.map((p) => p / total);
+}
+
+export const totalVariation = (p, q) => 0.5 * p.reduce((sum, value, i) => sum + Math.abs(value - q[i]), 0);
+
+/** What the graph says in words, the law it tends to (or null), and |lambda_2|. */
+export function describeChain(P) {
+  const classes = recurrentClasses(P);
+  const values = eigenvalues(P);
+  const names = classes.map((states) => `{${states.map((i) => i + 1).join(", ")}}`).join(" and ");
+  if (classes.length > 1) {
+    return { values, pi: null, second: 1, ergodic: false, words: `Reducible: ${classes.length} recurrent classes, ${names}; the start is never quite forgotten.` };
+  }
+  const pi = stationary(P, classes[0]);
+  const loops = period(P, classes[0]);
+  if (loops > 1) return { values, pi, second: 1, ergodic: false, words: `Periodic, with period ${loops}: the law goes round and round.` };
+  const second = Math.hypot(...(values[1] ?? [0, 0]));
+  const part = classes[0].length < P.length ? ` All probability ends in ${names}.` : "";
+  return { values, pi, second, ergodic: true, words: `Ergodic: it forgets by a factor |λ₂| = ${second.toFixed(3)} a step in the long run.${part}` };
+}
+
+// --- The figure. ---
+
+const INKS = ["data", "model", "drift", "limit", "muted"];
+
+function render({ model, el }) {
+  const figure = openFigure(model, el, "chain");
+  const presets = model.get("presets");
+  const steps = model.get("steps");
+  let P, n, name, start, about, laws;
+  let t = 0;
+  let clock = 0;
+
+  const graph = svg("svg", { class: "dpm-plot dpm-graph", viewBox: "0 0 240 240", role: "img", "aria-label": "The chain as a graph; the fuller a circle, the likelier the state" });
+  const grid = svg("svg", { class: "dpm-plot dpm-matrix", viewBox: "0 0 240 240", role: "group", "aria-label": "The matrix P, one row per state" });
+  const circle = svg("svg", { class: "dpm-plot dpm-circle", viewBox: "0 0 240 240", role: "img", "aria-label": "Eigenvalues in the unit circle" });
+  const course = svg("svg", { class: "dpm-plot dpm-course", role: "img", "aria-label": "The probability of each state over time, dashed: the stationary law" });
+  const detail = html("p", { class: "dpm-detail", "aria-live": "polite" });
+  const now = html("p", { class: "dpm-detail dpm-now" });
+
+  const ink = (i) => `dpm-ink-${INKS[i]}`;
+  const text = (x, y, words, anchor = "middle", kind = "") => svg("text", { x, y, "text-anchor": anchor, class: kind }, words);
+
+  // The matrix: each entry is a box, filled up to its probability. Drag, or focus and use the arrow keys.
+  let boxes = [];
+  function makeGrid() {
+    const side = 212 / n;
+    boxes = [];
+    const nodes = [];
+    for (let i = 0; i < n; i++) {
+      nodes.push(text(12, 26 + side * (i + 0.5) + 5, i + 1), text(26 + side * (i + 0.5), 14, i + 1));
+      for (let j = 0; j < n; j++) {
+        const x = 26 + side * j + 2, y = 24 + side * i + 2, size = side - 4;
+        const fill = svg("rect", { x, width: size, class: `dpm-fill ${ink(j)}` });
+        const words = svg("text", { x: x + size / 2, y: y + size / 2 + 5, "text-anchor": "middle", class: "dpm-entry" });
+        const node = svg("g", { class: "dpm-handle dpm-box", role: "slider", tabindex: 0, "aria-label": `Probability from ${i + 1} to ${j + 1}`, "aria-orientation": "vertical", "aria-valuemin": 0, "aria-valuemax": 1 },
+          svg("rect", { x, y, width: size, height: size, rx: 3, class: "dpm-grip" }), fill, words);
+        const set = (value) => change(i, j, Math.round(100 * clamp(value, 0, 1)) / 100);
+        node.addEventListener("keydown", (event) => {
+          const by = { ArrowUp: 0.05, ArrowRight: 0.05, ArrowDown: -0.05, ArrowLeft: -0.05, PageUp: 0.25, PageDown: -0.25, Home: -1, End: 1 }[event.key];
+          if (by === undefined) return;
+          event.preventDefault();
+          set(P[i][j] + by);
+        });
+        const drag = (event) => {
+          const box = node.firstChild.getBoundingClientRect();
+          set((box.bottom - event.clientY) / box.height);
+        };
+        node.addEventListener("pointerdown", (event) => {
+          node.setPointerCapture(event.pointerId);
+          node.focus({ preventScroll: true });
+          event.preventDefault();
+          drag(event);
+        });
+        node.addEventListener("pointermove", (event) => node.hasPointerCapture(event.pointerId) && drag(event));
+        boxes.push({ i, j, y, size, node, fill, words });
+        nodes.push(node);
+      }
+    }
+    grid.replaceChildren(...nodes);
+  }
+  function showGrid() {
+    for (const { i, j, y, size, node, fill, words } of boxes) {
+      const p = P[i][j];
+      fill.setAttribute("y", y + size * (1 - p));
+      fill.setAttribute("height", size * p);
+      words.textContent = p === 0 ? "0" : p.toFixed(2);
+      node.setAttribute("aria-valuenow", p.toFixed(3));
+      node.setAttribute("aria-valuetext", p.toFixed(2));
+    }
+  }
+
+  function change(i, j, value) {
+    P[i] = setEntry(P[i], j, value);
+    preset.select.value = "your own";
+    update();
+  }
+  function load(chosen) {
+    name = chosen;
+    P = presets[name].map((row) => row.slice());
+    const before = n;
+    n = P.length;
+    start = Math.min(start ?? 0, n - 1);
+    makeGrid();
+    if (n !== before) listStarts();
+    t = 0;
+    update();
+  }
+  function listStarts() {
+    begin.select.replaceChildren(...P.map((_, i) => html("option", { value: i }, `state ${i + 1}`)));
+    begin.select.value = start;
+  }
+  function update() {
+    about = describeChain(P);
+    laws = lawsOverTime(P, P.map((_, i) => (i === start ? 1 : 0)), steps);
+    showGrid();
+    moveTo(t);
+  }
+  function moveTo(time) {
+    t = time;
+    clockSlider.set(t);
+    figure.redraw();
+  }
+
+  // --- Drawing ---
+
+  const place = (i) => {
+    const angle = (2 * Math.PI * i) / n - Math.PI / 2;
+    return [120 + 74 * Math.cos(angle), 124 + 74 * Math.sin(angle)];
+  };
+  function arrow(i, j, p) {
+    const [x1, y1] = place(i), [x2, y2] = place(j);
+    const width = 0.6 + 4.4 * p;
+    if (i === j) {
+      const out = Math.atan2(y1 - 124, x1 - 120);
+      const at = (angle, r) => [x1 + r * Math.cos(out + angle), y1 + r * Math.sin(out + angle)].join(" ");
+      return svg("path", { d: `M ${at(-0.7, 20)} C ${at(-0.6, 47)} ${at(0.6, 47)} ${at(0.7, 20)}`, class: `dpm-arrow ${ink(i)}`, "stroke-width": width });
+    }
+    const length = Math.hypot(x2 - x1, y2 - y1);
+    const [ux, uy] = [(x2 - x1) / length, (y2 - y1) / length];
+    const side = 6;
+    const tip = 19 + 4 + width;
+    const ax = x1 + 19 * ux - side * uy, ay = y1 + 19 * uy + side * ux;
+    const bx = x2 - tip * ux - side * uy, by = y2 - tip * uy + side * ux;
+    const half = 2.5 + width;
+    const head = `${bx + (half + 3) * ux},${by + (half + 3) * uy} ${bx - half * uy},${by + half * ux} ${bx + half * uy},${by - half * ux}`;
+    return svg("g", { class: ink(i) },
+      svg("line", { x1: ax, y1: ay, x2: bx, y2: by, class: "dpm-arrow", "stroke-width": width }),
+      svg("polygon", { points: head, class: "dpm-head" }));
+  }
+  function drawGraph() {
+    const arrows = P.flatMap((row, i) => row.map((p, j) => (p > 0 ? arrow(i, j, p) : "")));
+    const nodes = P.map((_, i) => {
+      const [x, y] = place(i);
+      const p = laws[t][i];
+      return svg("g", { class: `dpm-node ${ink(i)}` },
+        svg("circle", { cx: x, cy: y, r: 17, class: "dpm-hollow" }),
+        svg("circle", { cx: x, cy: y, r: 17 * Math.sqrt(clamp(p, 0, 1)), class: "dpm-full" }),
+        text(x, y + 5, i + 1, "middle", "dpm-state"));
+    });
+    graph.replaceChildren(...arrows, ...nodes);
+  }
+  function drawCircle() {
+    const r = 100;
+    const at = ([re, im]) => [120 + r * re, 120 - r * im];
+    const ring = about.ergodic ? svg("circle", { cx: 120, cy: 120, r: r * about.second, class: "dpm-ring" }) : "";
+    circle.replaceChildren(
+      svg("line", { x1: 10, y1: 120, x2: 230, y2: 120, class: "dpm-grid" }),
+      svg("line", { x1: 120, y1: 10, x2: 120, y2: 230, class: "dpm-grid" }),
+      svg("circle", { cx: 120, cy: 120, r, class: "dpm-unit-circle" }),
+      ring,
+      ...about.values.map((value, k) => {
+        const [x, y] = at(value);
+        return svg("circle", { cx: x, cy: y, r: 6, class: k === 0 ? "dpm-one" : "dpm-eigenvalue" });
+      }),
+      text(214, 138, "1"), text(120, 236, "eigenvalues of P"),
+    );
+  }
+  function drawCourse() {
+    const width = course.clientWidth || 600, height = course.clientHeight || 150;
+    const L = 30, R = 10, T = 8, B = 20;
+    const x = (s) => L + ((width - L - R) * s) / steps;
+    const y = (p) => T + (height - T - B) * (1 - p);
+    const ticks = [0, 0.5, 1].flatMap((p) => [
+      svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: "dpm-grid" }), text(L - 5, y(p) + 4, p, "end"),
+    ]);
+    const times = [0, 10, 20, 30, 40].filter((s) => s <= steps).map((s) => text(x(s), height - 4, s === 0 ? "t = 0" : s));
+    const lines = P.map((_, i) => svg("polyline", { points: laws.map((law, s) => `${x(s)},${y(law[i])}`).join(" "), class: `dpm-law ${ink(i)}` }));
+    const limits = about.pi ? about.pi.map((p, i) => svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: `dpm-limit-line ${ink(i)}` })) : [];
+    const cursor = svg("line", { x1: x(t), x2: x(t), y1: T, y2: height - B, class: "dpm-axis" });
+    course.replaceChildren(...ticks, ...times, ...limits, ...lines, cursor);
+  }
+  figure.draw = () => {
+    drawGraph();
+    drawCircle();
+    drawCourse();
+    detail.textContent = about.words;
+    const law = laws[t].map((p) => p.toFixed(3)).join(", ");
+    const away = about.pi ? ` Total variation distance from π: ${totalVariation(laws[t], about.pi).toFixed(4)}.` : "";
+    const target = about.pi ? ` π = (${about.pi.map((p) => p.toFixed(3)).join(", ")}).` : " There is no one π to tend to.";
+    now.textContent = `p at t = ${t}: (${law}).${target}${away}`;
+    Object.assign(figure.root.dataset, { t, second: about.second, ergodic: about.ergodic });
+  };
+
+  // --- Controls ---
+
+  const names = Object.keys(presets);
+  const preset = chooser({
+    label: "Chain", options: [...names, "your own"].map((key) => [key, key]), value: names[0],
+    change: (chosen) => chosen in presets && load(chosen),
+  });
+  preset.select.lastChild.disabled = true;
+  const begin = chooser({
+    label: "Start in", options: [], value: "",
+    change: (value) => {
+      start = Number(value);
+      update();
+    },
+  });
+  const clockSlider = slider({ label: "t", min: 0, max: steps, value: 0, input: (value) => moveTo(value) });
+  clockSlider.node.classList.add("dpm-time");
+  const play = figure.playButton((seconds) => {
+    clock += seconds * 5;
+    if (clock < 1) return;
+    clock = 0;
+    moveTo(t >= steps ? 0 : t + 1);
+  });
+  figure.add(
+    html("div", { class: "dpm-controls" }, preset.node, begin.node, button("Reset", () => load(name))),
+    html("div", { class: "dpm-three" }, graph, grid, circle),
+    detail,
+    course,
+    html("div", { class: "dpm-controls" }, play.button, clockSlider.node),
+    now,
+  );
+  load(names[0]);
+  figure.onResize(course);
+  return figure.close;
+}
+
+export default { render };
