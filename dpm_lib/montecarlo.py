@@ -70,7 +70,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Chains:
-    """What a Markov chain returns: ``x`` (kept, chains, d), ``acceptance`` (chains,) in [0, 1], evaluations per chain."""
+    """What a Markov chain returns: ``x`` (kept, chains, d), ``acceptance`` (chains,), ``evaluations`` of each chain."""
 
     x: Tensor
     acceptance: Tensor
@@ -92,7 +92,7 @@ def inverse_cdf(
 ) -> Tensor:
     """Draws (n,) of a number whose distribution function is ``cdf``: (n,) -> (n,), increasing.
 
-    Solves cdf(x) = u by bisection on [low, high], for uniform u: 60 halvings, which is rounding error. Raises
+    Solves cdf(x) = u by bisection on [low, high], for uniform u: 100 halvings, down to rounding error. Raises
     ValueError if ``cdf`` leaves [0, 1], or if some u has its solution outside [low, high].
     Implements eq-mc-inverse-cdf.
     """
@@ -101,22 +101,17 @@ def inverse_cdf(
     left, right = torch.full_like(u, low), torch.full_like(u, high)
     if not low < high:
         raise ValueError(f"low: must be below high, got low = {low} and high = {high}")
-    for name, end, outside in (("low", left, cdf(left) > u), ("high", right, cdf(right) < u)):
-        if outside.any():
+    for name, end, sign in (("low", left, 1), ("high", right, -1)):
+        if (sign * (_checked_cdf(cdf, end) - u) > 0).any():
             raise ValueError(f"{name}: cdf({end[0].item()}) = {cdf(end)[0].item()} leaves part of the mass out")
-    for _ in range(60):
+    for _ in range(100):
         middle = 0.5 * (left + right)
-        value = cdf(middle)
-        bad = ~((value >= 0) & (value <= 1))
-        if bad.any():
-            raise ValueError(f"cdf: {value[bad][0].item()} at x = {middle[bad][0].item()}, not in [0, 1]")
-        left, right = torch.where(value < u, middle, left), torch.where(value < u, right, middle)
+        below = _checked_cdf(cdf, middle) < u
+        left, right = torch.where(below, middle, left), torch.where(below, right, middle)
     return 0.5 * (left + right)
 
 
-def importance_sampling(
-    log_prob: LogProb, proposal: Proposal, n: int, generator: torch.Generator
-) -> WeightedSamples:
+def importance_sampling(log_prob: LogProb, proposal: Proposal, n: int, generator: torch.Generator) -> WeightedSamples:
     """n draws of ``proposal`` with log weights log p* - log q: x (n, d), log_weights (n,). Costs n evaluations.
 
     Raises ValueError for a bad log density, or a draw to which the proposal gives no density. Implements
@@ -273,6 +268,14 @@ def _evaluated(log_prob: LogProb, x: Tensor, name: str = "log_prob", where: str 
         i = int(bad.nonzero()[0])
         place = f" {where}" if where else ""
         raise ValueError(f"{name}: {value[i].item()}{place}, point {i}, x = {_point(x[i])}")
+    return value
+
+
+def _checked_cdf(cdf: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    value = cdf(x)
+    bad = ~((value >= 0) & (value <= 1))
+    if bad.any():
+        raise ValueError(f"cdf: {value[bad][0].item()} at x = {x[bad][0].item()}, not in [0, 1]")
     return value
 
 
