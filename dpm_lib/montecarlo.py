@@ -183,14 +183,17 @@ def metropolis_hastings(
     """
     _check_chain(start, "steps", steps, thin)
     propose = proposal if callable(proposal) else random_walk(proposal)
-    x, log_p = start.to(torch.float64), _evaluated(log_prob, start.to(torch.float64), "log_prob", "at the start")
+    x = start.to(torch.float64)
+    log_p = _evaluated(log_prob, x, "log_prob", "at the start")
     if (log_p == -torch.inf).any():
-        raise ValueError(f"start: density zero at {_point(start[log_p == -torch.inf][0])}")
+        where = _point(x[log_p == -torch.inf][0])
+        raise ValueError(f"start: density zero at {where}")
     trajectory, moved = [], torch.zeros_like(log_p)
     for t in range(1, steps + 1):
         y, log_ratio = propose(x, generator)
         new_log_p = _evaluated(log_prob, y, "log_prob", f"at step {t}")
-        accept = uniform((len(x),), generator).log() < new_log_p - log_p + log_ratio
+        log_u = uniform((len(x),), generator).log()
+        accept = log_u < new_log_p - log_p + log_ratio
         x = torch.where(accept.unsqueeze(1), y, x)
         log_p = torch.where(accept, new_log_p, log_p)
         moved += accept
@@ -244,7 +247,7 @@ def autocorrelation_time(values: Tensor) -> Tensor:
     """tau = 1 + 2 sum of the autocorrelations of values (steps, ...), per chain, in steps; at least 4 steps.
 
     The sum stops at the first pair of neighbouring lags whose sum is not positive (Geyer 1992). A chain that never
-    moves gets tau = steps. Estimates def-mc-tau.
+    moves gets tau = steps. Stopping there leans to the high side by some percent. Estimates def-mc-tau.
     """
     n = len(values)
     if n < 4:

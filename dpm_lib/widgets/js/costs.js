@@ -33,7 +33,7 @@ export function errorText(error, stderr) {
 }
 
 const COLUMNS = [
-  ["method", "Method"], ["target", "Target"], ["dimension", "Dimension"],
+  ["method", "Method"], ["target", "Target"], ["dimension", "Dim."],
   ["cost", "Evaluations per effective sample"], ["error", "Error of the mean"],
 ];
 
@@ -68,11 +68,11 @@ function render({ model, el }) {
       const bad = row.error_stderr && Math.abs(row.error) > 4 * row.error_stderr;
       const about = bad ? "more than four standard errors: biased at this budget" : null;
       return html("tr", {},
-        html("th", { scope: "row" }, row.method), html("td", {}, row.target), html("td", { class: "dpm-number" }, row.dimension),
+        html("th", { scope: "row" }, row.method), html("td", { class: "dpm-word" }, row.target), html("td", { class: "dpm-number" }, row.dimension),
         html("td", { class: "dpm-number" }, costText(row.cost), row.measured ? "" : " (expected)"),
         html("td", { class: bad ? "dpm-number dpm-bad" : "dpm-number", title: about }, errorText(row.error, row.error_stderr), bad ? " !" : ""));
     }));
-    const words = COLUMNS.find(([name]) => name === key)[1].toLowerCase();
+    const words = key === "dimension" ? key : COLUMNS.find(([name]) => name === key)[1].toLowerCase();
     status.textContent = `${shown.length} rows, by ${words}, ${descending ? "largest" : "smallest"} first.`;
     figure.root.dataset.key = key;
   };
