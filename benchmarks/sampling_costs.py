@@ -1,0 +1,182 @@
+"""What one effective sample costs: four methods, four targets, four dimensions, one count.
+
+    OMP_NUM_THREADS=1 python benchmarks/sampling_costs.py
+
+Writes book/results/sampling-costs.json. About three minutes on one core.
+
+Every run may evaluate the target's log density 10,000 times (for Gibbs: draw that many times from a conditional), and
+estimates the mean of one coordinate. With 200 independent runs, evaluations per effective sample are
+budget * (mean squared error) / (variance of the coordinate): 1 for independent draws of the target itself.
+Every method is told the standard deviations of the target, and nothing else.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpm_lib import checkpoints, results
+from dpm_lib.montecarlo import (
+    Conditional,
+    HeavyTails,
+    gibbs,
+    grid_conditional,
+    importance_sampling,
+    metropolis_hastings,
+    normal,
+    rejection_sampling,
+    uniform,
+)
+from dpm_lib.targets import Banana, Funnel, StandardNormal, TwoClumps
+
+BUDGET, RUNS, DIMS = 10_000, 200, (2, 5, 10, 20)
+BURN_IN = 0.1  # share of each chain that is dropped
+FINE = torch.linspace(-40, 40, 8001, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """N((1, ..., 1), I)."""
+
+    dim: int
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.ones(self.dim, dtype=torch.float64)
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.ones(self.dim, dtype=torch.float64)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return StandardNormal(self.dim).log_prob(x - 1)
+
+
+TARGETS = {"normal, shifted": Shifted, "two clumps": TwoClumps, "banana": Banana, "funnel": Funnel}
+COORDINATE = {"banana": 1}  # whose mean is estimated; elsewhere the first
+
+
+def log_normal(x: Tensor, mean: float | Tensor, std: float | Tensor) -> Tensor:
+    scale = torch.as_tensor(std, dtype=torch.float64)
+    return -0.5 * ((x - mean) / scale).square() - scale.log() - 0.5 * math.log(2 * math.pi)
+
+
+def log_bound(name: str, target: Any) -> float:
+    """log M for the heavy-tailed proposal: the largest log ratio, coordinate by coordinate, on a fine grid."""
+    scale = target.variance.sqrt()
+
+    def ratio(x: Tensor, mean: float | Tensor, std: float | Tensor, i: int) -> Tensor:
+        return log_normal(x, mean, std) - HeavyTails(scale[i : i + 1]).log_prob(x.unsqueeze(-1))
+
+    d = target.dim
+    if name == "normal, shifted":
+        found = d * float(ratio(FINE, 1.0, 1.0, 0).max())
+    elif name == "two clumps":  # each clump alone; their weights add up to one
+        found = d * float(ratio(FINE, target.mean[0] / (2 * target.share - 1), target.std, 0).max())
+    elif name == "banana":
+        first = FINE[::4].unsqueeze(1)
+        middle = target.bend * (first.square() - target.std**2)
+        second = middle + torch.linspace(-4, 4, 401, dtype=torch.float64)
+        found = float((ratio(first, 0.0, target.std, 0) + ratio(second, middle, 1.0, 1)).max())
+        found += (d - 2) * float(ratio(FINE, 0.0, 1.0, d - 1).max()) if d > 2 else 0.0
+    else:
+        first = torch.linspace(-150, 20, 3401, dtype=torch.float64)
+        std = (0.5 * first).exp().unsqueeze(1)
+        others = ratio(std * torch.linspace(0, 6, 601, dtype=torch.float64), 0.0, std, 1).max(1).values
+        found = float((ratio(first, 0.0, target.std, 0) + (d - 1) * others).max())
+    return found + 1e-2
+
+
+def conditionals(name: str, target: Any) -> list[Conditional]:
+    d = target.dim
+    plain: Conditional = lambda x, g: normal((len(x),), g)  # noqa: E731
+    if name == "normal, shifted":
+        return [lambda x, g: 1 + normal((len(x),), g)] * d
+    if name == "two clumps":
+        return [clump_conditional(target, i) for i in range(d)]
+    if name == "banana":
+        first = grid_conditional(Banana(2, target.std, target.bend).log_prob, 0, FINE[3000:5001:5])
+        bent = lambda x, g: target.bend * (x[:, 0].square() - target.std**2) + normal((len(x),), g)  # noqa: E731
+        return [lambda x, g: first(x[:, :2], g), bent, *[plain] * (d - 2)]
+    neck = grid_conditional(target.log_prob, 0, FINE[2000:6001:10])
+    return [neck, *[lambda x, g: (0.5 * x[:, 0]).exp() * normal((len(x),), g)] * (d - 1)]
+
+
+def clump_conditional(target: TwoClumps, i: int) -> Conditional:
+    center = float(target.mean[0]) / (2 * target.share - 1)
+
+    def conditional(x: Tensor, generator: torch.Generator) -> Tensor:
+        others = x.sum(1) - x[:, i]
+        log_odds = math.log(target.share / (1 - target.share)) + 2 * center * others / target.std**2
+        side = torch.where(uniform((len(x),), generator) < torch.sigmoid(log_odds), 1.0, -1.0)
+        return side * center + target.std * normal((len(x),), generator)
+
+    return conditional
+
+
+def estimates(method: str, name: str, target: Any, generator: torch.Generator) -> Tensor:
+    """One estimate of the coordinate's mean per run, (RUNS,)."""
+    j, d = COORDINATE.get(name, 0), target.dim
+    if method == "importance":
+        proposal = HeavyTails(target.variance.sqrt())
+        draws = (importance_sampling(target.log_prob, proposal, BUDGET, generator) for _ in range(RUNS))
+        return torch.stack([weighted.mean()[j] for weighted in draws])
+    start = target.variance.sqrt() * normal((RUNS, d), generator)
+    if method == "Metropolis":
+        x = metropolis_hastings(target.log_prob, start, 2.4 / math.sqrt(d), BUDGET, generator).x
+    else:
+        x = gibbs(conditionals(name, target), start, BUDGET // d, generator).x
+    return x[int(BURN_IN * len(x)) :, :, j].mean(0)
+
+
+def chain_row(method: str, name: str, target: Any, generator: torch.Generator) -> dict[str, Any]:
+    j = COORDINATE.get(name, 0)
+    error = estimates(method, name, target, generator) - target.mean[j]
+    costs = BUDGET * error.square() / target.variance[j]
+    return {
+        "cost": float(costs.mean()),
+        "cost_stderr": float(costs.std()) / math.sqrt(RUNS),
+        "error": float(error.mean()),
+        "error_stderr": float(error.std()) / math.sqrt(RUNS),
+        "measured": True,
+    }
+
+
+def rejection_row(name: str, target: Any, generator: torch.Generator) -> dict[str, Any]:
+    """Accepted draws are independent, so the cost is evaluations per accepted draw: M, which may be out of reach."""
+    bound, j = log_bound(name, target), COORDINATE.get(name, 0)
+    if bound > math.log(20_000):
+        return {"cost": math.exp(bound), "cost_stderr": None, "error": None, "error_stderr": None, "measured": False}
+    n = 2000 if bound < 7 else 200
+    got = rejection_sampling(target.log_prob, HeavyTails(target.variance.sqrt()), bound, n, generator)
+    rate = got.acceptance
+    return {
+        "cost": 1 / rate,
+        "cost_stderr": math.sqrt((1 - rate) / got.accepted) / rate,
+        "error": float(got.x[:, j].mean() - target.mean[j]),
+        "error_stderr": float(got.x[:, j].std()) / math.sqrt(n),
+        "measured": True,
+    }
+
+
+def rows() -> list[dict[str, Any]]:
+    found = []
+    for name, make in TARGETS.items():
+        for d in DIMS:
+            for k, method in enumerate(("importance", "rejection", "Metropolis", "Gibbs")):
+                target, generator = make(d), torch.Generator().manual_seed(100 * d + k)
+                if method == "rejection":
+                    row = rejection_row(name, target, generator)
+                else:
+                    row = chain_row(method, name, target, generator)
+                found.append({"method": method, "target": name, "dimension": d, **row})
+                print(found[-1], flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    record = {"budget": BUDGET, "runs": RUNS, "rows": rows()}
+    record["provenance"] = results.provenance("python benchmarks/sampling_costs.py")
+    checkpoints.save_json(results.folder() / "sampling-costs.json", record)

@@ -1,0 +1,129 @@
+// The weights of importance sampling as areas, and how many draws they are worth as the dimension grows.
+
+import { button, fillNormals, html, openFigure, slider, svg, uniforms } from "./common.js";
+
+/** Log weights N(x; 0, 1) / N(x; mean, width^2) of n draws x = mean + width z in d dimensions; z is flat, n * d. */
+export function logWeights(z, d, mean, width) {
+  const result = new Float64Array(z.length / d);
+  for (let i = 0; i < z.length; i++) {
+    const x = mean + width * z[i];
+    result[Math.floor(i / d)] += 0.5 * (z[i] * z[i] - x * x) + Math.log(width);
+  }
+  return result;
+}
+
+/** w_i / sum_j w_j. */
+export function normalised(logW) {
+  const highest = logW.reduce((a, b) => Math.max(a, b));
+  const w = logW.map((value) => Math.exp(value - highest));
+  const total = w.reduce((a, b) => a + b, 0);
+  return w.map((value) => value / total);
+}
+
+/** (sum w)^2 / sum w^2. */
+export const effectiveSize = (logW) => 1 / normalised(logW).reduce((sum, w) => sum + w * w, 0);
+
+/** The limit of the effective share: [width^2 / sqrt(2 width^2 - 1) exp(mean^2 / (2 width^2 - 1))]^-d, or 0. */
+export function effectiveShare(d, mean, width) {
+  const gap = 2 * width * width - 1;
+  if (gap <= 0) return 0;
+  return Math.exp(-d * (2 * Math.log(width) - 0.5 * Math.log(gap) + (mean * mean) / gap));
+}
+
+const DIMENSIONS = [1, 2, 3, 5, 7, 10, 14, 20, 30, 50];
+const N = 1000;
+const DOTS = 120;
+const REACH = 5;
+
+function render({ model, el }) {
+  const figure = openFigure(model, el, "importance");
+  const { root } = figure;
+  let [mean, width, d, seed] = [model.get("mean"), model.get("width"), 1, 1];
+  let z;
+
+  const redrawNoise = () => {
+    z = fillNormals(new Float64Array(N * DIMENSIONS.at(-1)), uniforms(seed));
+    figure.redraw();
+  };
+  const dots = svg("svg", { class: "dpm-plot", role: "img" });
+  const decay = svg("svg", { class: "dpm-plot", role: "img" });
+  const detail = html("p", { class: "dpm-detail" });
+
+  const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
+  const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
+  const bell = (x, m, s) => Math.exp(-0.5 * ((x - m) / s) ** 2) / s;
+
+  function drawDots(weights) {
+    const wide = dots.clientWidth || 600;
+    const high = dots.clientHeight || 168;
+    const floor = high - 44;
+    const xOf = (x) => (wide * (x + REACH)) / (2 * REACH);
+    const tall = Math.max(1, 1 / width);
+    const curve = (m, s, kind) => {
+      const points = Array.from({ length: 161 }, (_, i) => -REACH + (i * REACH) / 80);
+      return svg("polyline", { class: `dpm-line ${kind}`, points: points.map((x) => `${xOf(x)},${floor - (floor - 10) * (bell(x, m, s) / tall)}`).join(" ") });
+    };
+    const circles = Array.from({ length: DOTS }, (_, i) => {
+      const radius = Math.min(26, 4 * Math.sqrt(N * weights[i]));
+      return svg("circle", { class: "dpm-weight", cx: xOf(mean + width * z[i * d]), cy: floor + 12, r: radius.toFixed(2) });
+    });
+    dots.replaceChildren(
+      line(0, floor, wide, floor, "dpm-axis"),
+      curve(0, 1, "dpm-target"), curve(mean, width, "dpm-proposal"), ...circles,
+      ...[-4, -2, 0, 2, 4].map((x) => text(xOf(x), high - 4, String(x))),
+    );
+  }
+  function drawDecay(measured) {
+    const [wide, high, left, bottom] = [decay.clientWidth || 600, decay.clientHeight || 168, 46, 22];
+    const xOf = (k) => left + ((wide - left - 12) * k) / DIMENSIONS.at(-1);
+    const yOf = (share) => 8 + (high - bottom - 8) * Math.min(1, Math.log10(Math.max(share, 1e-9)) / -4);
+    const path = Array.from({ length: 101 }, (_, i) => (i * DIMENSIONS.at(-1)) / 100)
+      .map((k) => `${xOf(k)},${yOf(effectiveShare(k, mean, width))}`);
+    decay.replaceChildren(
+      ...[1, 0.1, 0.01, 0.001].flatMap((s) => [line(left, yOf(s), wide - 12, yOf(s), "dpm-grid"), text(left - 6, yOf(s) + 4, String(s), "end")]),
+      line(left, high - bottom, wide - 12, high - bottom, "dpm-axis"),
+      svg("polyline", { class: "dpm-line dpm-target", points: path.join(" ") }),
+      ...DIMENSIONS.map((k, i) => svg("circle", { class: k === d ? "dpm-measured dpm-chosen" : "dpm-measured", cx: xOf(k), cy: yOf(measured[i]), r: k === d ? 6 : 4 })),
+      ...[1, 10, 20, 30, 50].map((k) => text(xOf(k), high - 5, k === 1 ? "d = 1" : String(k))),
+    );
+  }
+
+  figure.draw = () => {
+    const all = DIMENSIONS.map((k) => logWeights(z.subarray(0, N * k), k, mean, width));
+    const measured = all.map((logW) => effectiveSize(logW) / N);
+    const at = DIMENSIONS.indexOf(d);
+    drawDots(normalised(all[at]));
+    drawDecay(measured);
+    const formula = effectiveShare(d, mean, width);
+    const words = formula ? `Formula: ${Number((N * formula).toPrecision(3))}.` : "Formula: 0, since the weights have infinite variance.";
+    detail.textContent = `d = ${d}: ${N} draws are worth ${(N * measured[at]).toFixed(1)}. ${words}`;
+    for (const plot of [dots, decay]) plot.setAttribute("aria-label", detail.textContent);
+    root.dataset.ess = N * measured[at];
+  };
+
+  const set = (change) => (value) => {
+    change(value);
+    figure.redraw();
+  };
+  const controls = [
+    slider({ label: "Proposal mean", min: -2, max: 2, step: 0.1, value: mean, format: (v) => v.toFixed(1), input: set((v) => (mean = v)) }),
+    slider({ label: "Proposal width", min: 0.5, max: 2.5, step: 0.05, value: width, format: (v) => v.toFixed(2), input: set((v) => (width = v)) }),
+    slider({ label: "Dimension", min: 0, max: DIMENSIONS.length - 1, value: 0, format: (i) => String(DIMENSIONS[i]), input: set((i) => (d = DIMENSIONS[i])) }),
+  ];
+  figure.add(
+    html("p", { class: "dpm-title" }, "Target and proposal", html("span", { class: "dpm-unit" }, " first coordinate; the area of a dot is its weight")),
+    dots,
+    html("p", { class: "dpm-title" }, "Effective share of the draws", html("span", { class: "dpm-unit" }, " against the dimension: dots measured, line the formula")),
+    decay,
+    html("div", { class: "dpm-controls" }, ...controls.map((control) => control.node), button("New draws", () => {
+      seed += 1;
+      redrawNoise();
+    })),
+    detail,
+  );
+  redrawNoise();
+  figure.onResize(dots);
+  return figure.close;
+}
+
+export default { render };

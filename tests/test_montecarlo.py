@@ -1,0 +1,210 @@
+"""The samplers: their distributions by Kolmogorov-Smirnov and chi-square tests, their costs, their errors.
+
+Seeds are fixed. Critical values are those of level 0.001; chains are thinned until draws are nearly independent.
+"""
+
+import math
+
+import pytest
+import torch
+from problems import close, rng
+from scipy import stats
+
+from dpm_lib import montecarlo as mc
+from dpm_lib.targets import Banana, Funnel, StandardNormal, TwoClumps
+
+KS_001 = 1.95  # sqrt(n) times the statistic exceeds this with probability 0.001
+INF = float("inf")
+
+
+def ks(x, cdf):
+    """sqrt(n) times the Kolmogorov-Smirnov distance of x (n,) to cdf."""
+    return float(stats.kstest(x.numpy(), cdf).statistic) * math.sqrt(len(x))
+
+
+def banana_marginal_ok(x):
+    """Both coordinates of Banana(2): x_1 / s, and the residual of x_2, are standard normal."""
+    residual = x[:, 1] - 0.5 * (x[:, 0] ** 2 - 4)
+    return ks(x[:, 0] / 2, "norm") < KS_001 and ks(residual, "norm") < KS_001
+
+
+def chi_square_ok(x, edges, masses):
+    """Counts of x (n,) in the cells between edges against their masses."""
+    counts = torch.histogram(x, edges).hist
+    statistic = float(((counts - len(x) * masses) ** 2 / (len(x) * masses)).sum())
+    return statistic < stats.chi2.ppf(0.999, len(masses) - 1)
+
+
+# --- The samplers draw what they should ---
+
+
+@pytest.mark.parametrize(
+    ("cdf", "low", "high", "law"),
+    [
+        (lambda x: 1 - torch.exp(-x), 0.0, 100.0, "expon"),
+        (lambda x: torch.sigmoid(x), -100.0, 100.0, "logistic"),
+        (lambda x: 0.5 + torch.atan(x) / math.pi, -1e9, 1e9, "cauchy"),
+    ],
+)
+def test_inverse_cdf(cdf, low, high, law):
+    n = 20_000
+    if law == "cauchy":
+        with pytest.raises(ValueError, match="leaves part of the mass out"):
+            mc.inverse_cdf(cdf, n, rng(1), -1e2, 1e2)
+    assert ks(mc.inverse_cdf(cdf, n, rng(1), low, high), law) < KS_001
+
+
+def test_heavy_tails_are_student_t():
+    x = mc.HeavyTails(torch.tensor([2.0, 0.5], dtype=torch.float64)).sample(20_000, rng(2))
+    assert ks(x[:, 0] / 2, stats.t(2).cdf) < KS_001 and ks(x[:, 1] / 0.5, stats.t(2).cdf) < KS_001
+    by_hand = stats.t(2).logpdf(x[:50].numpy() / [2, 0.5]).sum(1) - math.log(2 * 0.5)
+    close(mc.HeavyTails(torch.tensor([2.0, 0.5])).log_prob(x[:50]), torch.as_tensor(by_hand), rtol=1e-6)
+
+
+def test_importance_sampling_estimates_z_and_the_mean():
+    target = TwoClumps(2)
+    scale = target.variance.sqrt()
+    weighted = mc.importance_sampling(lambda x: target.log_prob(x) + 3.0, mc.HeavyTails(scale), 40_000, rng(3))
+    assert abs(float(weighted.log_z) - 3.0) < 4 * float(weighted.log_z_stderr)
+    error = (target.variance / weighted.ess).sqrt()
+    assert ((weighted.mean() - target.mean).abs() < 5 * error).all()
+
+
+def test_rejection_sampling_is_exact_and_costs_m():
+    target, scale = Banana(2), 2 * Banana(2).variance.sqrt()
+    log_bound = 3.2
+    got = mc.rejection_sampling(target.log_prob, mc.HeavyTails(scale), log_bound, 10_000, rng(4))
+    assert got.x.shape == (10_000, 2) and got.accepted >= 10_000
+    assert banana_marginal_ok(got.x)
+    rate = math.exp(-log_bound)
+    assert abs(got.acceptance - rate) < 4 * math.sqrt(rate / got.evaluations)
+
+
+def test_metropolis_on_the_banana():
+    start = 2 * StandardNormal(2).sample(2000, rng(5))
+    chains = mc.metropolis_hastings(Banana(2).log_prob, start, 1.7, 3000, rng(6), thin=1500)
+    assert chains.x.shape == (2, 2000, 2) and chains.evaluations == 3000
+    assert banana_marginal_ok(chains.x[-1]), "the last states of 2000 independent chains"
+
+
+def test_metropolis_by_chi_square():
+    target = TwoClumps(1, distance=2.0)
+    chains = mc.metropolis_hastings(target.log_prob, torch.zeros(1000, 1), 2.5, 600, rng(7), thin=60)
+    x = chains.x[2:].reshape(-1)
+    edges = torch.tensor([-9.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 9.0], dtype=torch.float64)
+    cdf = 0.7 * stats.norm(1, 0.7).cdf(edges.numpy()) + 0.3 * stats.norm(-1, 0.7).cdf(edges.numpy())
+    assert chi_square_ok(x, edges, torch.as_tensor(cdf).diff())
+
+
+def multiplied(x, generator):
+    """y = x exp(noise): log q(x|y) - log q(y|x) = log y - log x."""
+    y = x * torch.exp(mc.normal(tuple(x.shape), generator))
+    return y, (y.log() - x.log())[:, 0]
+
+
+def log_gamma_2(x):
+    return (x.log() - x)[:, 0]
+
+
+def test_metropolis_hastings_with_an_asymmetric_proposal():
+    start = torch.ones(4000, 1, dtype=torch.float64)
+    chains = mc.metropolis_hastings(log_gamma_2, start, multiplied, 100, rng(8), thin=100)
+    assert ks(chains.x[-1, :, 0], stats.gamma(2).cdf) < KS_001
+    forgot = mc.metropolis_hastings(
+        log_gamma_2, start, lambda x, g: (multiplied(x, g)[0], torch.zeros(len(x))), 100, rng(8), thin=100
+    )
+    assert ks(forgot.x[-1, :, 0], stats.gamma(2).cdf) > 10
+    assert ks(forgot.x[-1, :, 0], stats.gamma(1).cdf) < KS_001
+
+
+def test_gibbs_on_the_banana():
+    grid = torch.linspace(-12, 12, 801, dtype=torch.float64)
+    first = mc.grid_conditional(Banana(2).log_prob, 0, grid)
+    start = Banana(2).sample(1500, rng(9)) + 1.0
+    chains = mc.gibbs([first, lambda x, g: 0.5 * (x[:, 0] ** 2 - 4) + mc.normal((len(x),), g)], start, 60, rng(10), 60)
+    assert banana_marginal_ok(chains.x[-1])
+    assert chains.evaluations == 120 and (chains.acceptance == 1).all()
+
+
+def test_the_same_seed_gives_the_same_chain():
+    start = torch.zeros(3, 2)
+    runs = [mc.metropolis_hastings(Funnel(2).log_prob, start, 1.0, 20, rng(1)).x for _ in range(2)]
+    assert torch.equal(*runs)
+    assert torch.equal(mc.metropolis_hastings(Funnel(2).log_prob, start, 1.0, 20, rng(1), 5).x, runs[0][4::5])
+
+
+def test_acceptance_is_the_share_of_moves():
+    chains = mc.metropolis_hastings(StandardNormal(2).log_prob, torch.zeros(5, 2), 2.0, 400, rng(2))
+    path = torch.cat([torch.zeros(1, 5, 2, dtype=torch.float64), chains.x])
+    moved = (path.diff(dim=0) != 0).any(-1).double().mean(0)
+    close(chains.acceptance, moved)
+
+
+@pytest.mark.parametrize("rho", [-0.5, 0.0, 0.8, 0.95])
+def test_autocorrelation_time_of_an_autoregression(rho):
+    noise = mc.normal((20_000, 20), rng(11))
+    x = [noise[0]]
+    for row in noise[1:]:
+        x.append(rho * x[-1] + math.sqrt(1 - rho**2) * row)
+    tau = mc.autocorrelation_time(torch.stack(x))
+    exact = (1 + rho) / (1 - rho)
+    assert abs(float(tau.mean()) - exact) < 4 * float(tau.std()) / math.sqrt(20) + 0.02 * exact
+    assert mc.autocorrelation_time(torch.ones(10, 1))[0] == 10
+
+
+# --- Errors name what and where ---
+
+NORMAL = StandardNormal(2)
+ZERO = torch.zeros(3, 2, dtype=torch.float64)
+
+
+def nan_on_the_right(x):
+    return torch.where(x[:, 0] > 1, torch.nan, NORMAL.log_prob(x))
+
+
+class Nowhere(StandardNormal):
+    def log_prob(self, x):
+        return torch.full_like(x[:, 0], -INF)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mc.importance_sampling(nan_on_the_right, NORMAL, 100, rng()), r"log_prob: nan, point \d+, x = \[1"),
+        (lambda: mc.importance_sampling(lambda x: x[:, 0] + INF, NORMAL, 5, rng()), "log_prob: inf, point 0"),
+        (lambda: mc.importance_sampling(lambda x: x, NORMAL, 5, rng()), r"returned shape \(5, 2\)"),
+        (lambda: mc.importance_sampling(NORMAL.log_prob, Nowhere(), 5, rng()), "proposal: density zero at its own"),
+        (lambda: mc.importance_sampling(NORMAL.log_prob, NORMAL, 0, rng()), "n: must be at least 1, got 0"),
+        (
+            lambda: mc.rejection_sampling(lambda x: NORMAL.log_prob(x) + x[:, 0], NORMAL, 0.5, 50, rng()),
+            r"log_bound: 0.5 is exceeded at x = \[.*\], where log p\*/q = ",
+        ),
+        (lambda: mc.rejection_sampling(NORMAL.log_prob, NORMAL, INF, 5, rng()), "log_bound: must be finite, got inf"),
+        (
+            lambda: mc.metropolis_hastings(nan_on_the_right, ZERO, 1.0, 50, rng()),
+            r"log_prob: nan at step \d+, point \d, x = \[1",
+        ),
+        (lambda: mc.metropolis_hastings(nan_on_the_right, ZERO + 2, 1.0, 5, rng()), "nan at the start, point 0"),
+        (
+            lambda: mc.metropolis_hastings(lambda x: x[:, 0] - INF, ZERO, 1.0, 5, rng()),
+            r"start: density zero at \[0.0, 0.0\]",
+        ),
+        (lambda: mc.metropolis_hastings(NORMAL.log_prob, ZERO[0], 1.0, 5, rng()), r"start: must have shape \(chains"),
+        (lambda: mc.metropolis_hastings(NORMAL.log_prob, ZERO * torch.nan, 1.0, 5, rng()), r"not finite at index \(0"),
+        (lambda: mc.metropolis_hastings(NORMAL.log_prob, ZERO, -1.0, 5, rng()), "step: must be positive .* got -1.0"),
+        (lambda: mc.metropolis_hastings(NORMAL.log_prob, ZERO, 1.0, 5, rng(), 6), "steps: must be at least thin = 6"),
+        (lambda: mc.gibbs([], ZERO, 5, rng()), "conditionals: 0 for the 2 coordinates"),
+        (lambda: mc.gibbs([lambda x, g: x[:, 0] * torch.nan] * 2, ZERO, 5, rng()), r"conditionals\[0\]: .* in sweep 1"),
+        (lambda: mc.inverse_cdf(lambda x: x, 5, rng(), 0.0, 2.0), r"cdf: 2.0 at x = 2.0, not in \[0, 1\]"),
+        (lambda: mc.inverse_cdf(torch.sigmoid, 5, rng(), 2.0, 1.0), "low: must be below high"),
+        (lambda: mc.autocorrelation_time(torch.zeros(3, 1)), "values: 3 steps; at least 4"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_rejection_gives_up_when_told():
+    with pytest.raises(RuntimeError, match=r"0 of 5 draws after 2000 evaluations"):
+        mc.rejection_sampling(NORMAL.log_prob, NORMAL, 50.0, 5, rng(), max_evaluations=2000)
