@@ -7,7 +7,8 @@ Writes book/results/sampling-costs.json. About three minutes on one core.
 Every run may evaluate the target's log density 10,000 times (for Gibbs: draw that many times from a conditional), and
 estimates the mean of one coordinate. With 200 independent runs, evaluations per effective sample are
 budget * (mean squared error) / (variance of the coordinate): 1 for independent draws of the target itself.
-Every method is told the standard deviations of the target, and nothing else.
+Importance and rejection sampling are told the target's standard deviations, rejection also M, Gibbs the conditionals.
+Rejection sampling runs once, until it has its draws: they are independent, and cost evaluations / accepted each.
 """
 
 import math
