@@ -1,8 +1,9 @@
 """Interactive figures: they play in Jupyter, in Colab and in the built book, where no kernel runs."""
 
+from dpm_lib.widgets.annealing import AnnealedParticles, WorkHistograms
 from dpm_lib.widgets.base import Figure
 from dpm_lib.widgets.player import TrajectoryPlayer
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
 
-__all__ = ["Figure", "LiveSampler", "ScheduleBars", "TrajectoryPlayer"]
+__all__ = ["AnnealedParticles", "Figure", "LiveSampler", "ScheduleBars", "TrajectoryPlayer", "WorkHistograms"]
