@@ -68,7 +68,7 @@ class Path:
         """log p_b, unnormalised, from both ends: (2, n) -> (n,)."""
         if b == 0 or b == 1:
             return ends[int(b)]  # 0 times -infinity is not a number
-        return torch.lerp(ends[0], ends[1], b) if torch.isfinite(ends).all() else (1 - b) * ends[0] + b * ends[1]
+        return (1 - b) * ends[0] + b * ends[1]
 
     @staticmethod
     def gain(ends: Tensor) -> Tensor:
@@ -119,14 +119,15 @@ def simulated_annealing(
     Kirkpatrick, Gelatt and Vecchi 1983.
     """
     falling = _checked_cooling(temperatures)
-    ends = lambda y: torch.stack([torch.zeros(len(y), dtype=y.dtype), -_checked("energy", energy(y), y)])  # noqa: E731
+
+    def ends(y: Tensor) -> Tensor:
+        return torch.stack([torch.zeros_like(y[:, 0]), -_checked("energy", energy(y), y)])
+
     ends_x = ends(x)
     best, lowest = x, -ends_x[1]
     for temperature in falling:
         size = step * math.sqrt(temperature / falling[0])
-        for_step = ends_x / temperature
-        x, for_step, _ = metropolis_step(x, lambda y, s=temperature: ends(y) / s, for_step, 1.0, size, generator)
-        ends_x = for_step * temperature
+        x, ends_x, _ = metropolis_step(x, ends, ends_x, 1 / temperature, size, generator)
         better = -ends_x[1] < lowest
         best, lowest = torch.where(better[:, None], x, best), torch.where(better, -ends_x[1], lowest)
     return best, lowest
@@ -241,7 +242,7 @@ def sequential_monte_carlo(
         elif chain == 1:
             for _ in range(moves):
                 x, ends, moved = metropolis_step(x, path.ends, ends, b, scale * step, generator)
-                scale = min(2.0, scale * math.exp(0.5 * (float(moved.double().mean()) - 0.3)))
+                scale = min(2.0, scale * math.exp(2.0 * (float(moved.double().mean()) - 0.3)))
         if callback:
             callback(b, x, log_weights, None if step is None else scale * step)
     return WeightedSamples(x, log_weights)
@@ -325,14 +326,14 @@ def tune(
     """Temperatures (K+1,) and random-walk steps for AIS, from a pilot run of n particles that is then thrown away.
 
     The pilot is adaptive SMC of S temperatures. An integer asks for K of them, spread as the pilot's were; None takes
-    K = 2.5 S^2, since the variance of log w falls as S^2 / K. The main run uses fresh randomness and leaves what it
+    K = 5 S^2, since the variance of log w falls as S^2 / K. The main run uses fresh randomness and leaves what it
     is given as it is, so that its E[w] = Z holds exactly.
     """
     seen: list[tuple[float, Tensor]] = []
     keep_step = lambda b, x, w, step: seen.append((b, step))  # noqa: E731
-    sequential_monte_carlo(log_target, proposal, n, generator, keep=0.8, callback=keep_step)
+    sequential_monte_carlo(log_target, proposal, n, generator, keep=0.8, moves=3, callback=keep_step)
     found = torch.tensor([0.0, *(b for b, _ in seen)], dtype=torch.float64)
-    K = math.ceil(2.5 * len(seen) ** 2) if temperatures is None else temperatures
+    K = math.ceil(5 * len(seen) ** 2) if temperatures is None else temperatures
     chosen = _spread(found, K) if isinstance(K, int) else torch.tensor(checked_temperatures(K), dtype=torch.float64)
     nearest = (chosen[:, None] - found[1:]).abs().argmin(1)
     return chosen, RandomWalk(torch.stack([step for _, step in seen])[nearest])
