@@ -126,8 +126,7 @@ def simulated_annealing(
     ends_x = ends(x)
     best, lowest = x, -ends_x[1]
     for temperature in falling:
-        size = step * math.sqrt(temperature / falling[0])
-        x, ends_x, _ = metropolis_step(x, ends, ends_x, 1 / temperature, size, generator)
+        x, ends_x, _ = metropolis_step(x, ends, ends_x, 1 / temperature, step, generator)
         better = -ends_x[1] < lowest
         best, lowest = torch.where(better[:, None], x, best), torch.where(better, -ends_x[1], lowest)
     return best, lowest
@@ -230,6 +229,8 @@ def sequential_monte_carlo(
         b_next = next_temperature(log_weights, gain, b, keep) if given is None else given[k]
         log_weights = log_weights + (b_next - b) * gain
         b = b_next
+        if torch.isneginf(log_weights).all():
+            raise ValueError(f"log_target: minus infinity at all {n} particles: the proposal misses the target")
         if transition is None:
             step = cloud_step(x, log_weights)
         if effective_size(log_weights) < threshold * n:
@@ -271,12 +272,10 @@ def resample(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Systematic resampling to m (or n): each particle gets m w_i / sum w copies, up to one; each the mean weight.
 
-    E[mean of f(x) w] is the same before and after, for any f. ValueError where every weight is zero.
+    E[mean of f(x) w] is the same before and after, for any f.
     """
     n = len(log_weights)
     total = torch.logsumexp(log_weights, 0)
-    if total == -torch.inf:
-        raise ValueError(f"log_target: minus infinity at all {n} particles: the proposal misses the target")
     u = torch.rand(1, generator=generator, dtype=x.dtype, device=x.device)
     m = n if m is None else m
     places = (torch.arange(m, dtype=x.dtype, device=x.device) + u) / m

@@ -141,9 +141,9 @@ def test_other_bad_input_is_named():
         annealing.annealed_importance_sampling(lambda x: x, q, ENDS, 5, rng(0))
     with pytest.raises(ValueError, match="minus infinity at all 10 particles"):
         annealing.sequential_monte_carlo(lambda x: torch.full((len(x),), -torch.inf).double(), q, 10, rng(0), even(2))
-    with pytest.raises(ValueError, match="keep: 1.5"):
+    with pytest.raises(ValueError, match=r"keep: 1\.5"):
         annealing.sequential_monte_carlo(target.log_prob, q, 10, rng(0), keep=1.5)
     with pytest.raises(ValueError, match="chain: 10: needs n >= 2 chain"):
         annealing.sequential_monte_carlo(target.log_prob, q, 10, rng(0), chain=10)
-    with pytest.raises(ValueError, match="temperatures: 2.0 at index 1: they must be positive, and not rise"):
+    with pytest.raises(ValueError, match=r"temperatures: 2\.0 at index 1: they must be positive, and not rise"):
         annealing.simulated_annealing(lambda x: x[:, 0], torch.zeros(1, 1), torch.tensor([1.0, 2.0]), rng(0))
