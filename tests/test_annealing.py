@@ -105,12 +105,15 @@ def test_a_target_with_walls():
 
 
 def test_simulated_annealing_finds_the_lowest_valley():
-    energy = lambda x: (x.square() + 10 * (1 - torch.cos(2 * math.pi * x))).sum(-1)  # noqa: E731
-    start = 4 * Normal(2).sample(200, rng(0))
-    best, low = annealing.simulated_annealing(energy, start, torch.logspace(1, -2, 500), rng(1))
-    close(low, energy(best))
-    assert bool((low <= energy(start)).all())
-    assert float((low < 0.5).double().mean()) > 0.5
+    energy = lambda x: (0.3 * x.square() + 2 * (1 - torch.cos(2 * math.pi * x))).sum(-1)  # noqa: E731
+    start = 3 * Normal(2).sample(200, rng(0))
+    found = []
+    for cooling in (torch.full((2000,), 1e-3), torch.logspace(0.5, -1.5, 2000)):
+        best, low = annealing.simulated_annealing(energy, start, cooling, rng(1), step=0.3)
+        close(low, energy(best))
+        assert bool((low <= energy(start)).all())
+        found.append(float((low < 0.25).double().mean()))
+    assert found[1] > 0.5 and found[1] > 2 * found[0]
 
 
 @pytest.mark.parametrize(
