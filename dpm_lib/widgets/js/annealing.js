@@ -97,6 +97,8 @@ export function sharesRight({ x, logWeights }) {
   return { unweighted: count / x.length, weighted: weight / total };
 }
 
+const words = (value) => (Math.round(100 * value) / 100 + 0).toFixed(2); // no minus before a zero
+
 const NUMBERS = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
 function render({ model, el }) {
@@ -226,8 +228,8 @@ function render({ model, el }) {
     const { logZ, ess } = rows[k];
     const { unweighted, weighted } = sharesRight(rows[k]);
     readout.textContent =
-      `b = ${(k / K).toFixed(2)}. Effective ${ess.toFixed(0)} of ${n}; log Z ${logZ.toFixed(2)}, exact ` +
-      `${exactLogZ(k / K, setting).toFixed(2)}. Share at x > 0: ${weighted.toFixed(2)} of the weight, ` +
+      `b = ${(k / K).toFixed(2)}. Effective ${ess.toFixed(0)} of ${n}; log Z ${words(logZ)}, exact ` +
+      `${words(exactLogZ(k / K, setting))}. Share at x > 0: ${weighted.toFixed(2)} of the weight, ` +
       `${unweighted.toFixed(2)} of the particles; of the target, ${setting.share.toFixed(2)}. Run no. ${seed}.`;
     root.dataset.t = k;
     root.dataset.seed = seed;
