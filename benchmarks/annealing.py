@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/annealing.py [RUNS]
 
-Writes book/results/annealing.json. Takes about four minutes on one core. particles 0.4 asks for numpy<2, which
+Writes book/results/annealing.json. Takes about six minutes on one core. particles 0.4 asks for numpy<2, which
 constraints.txt does not: give it an environment of its own (`pip install -e '.[bench]'`). A run of the package is its
 AdaptiveTempering with its defaults (waste-free, random walk shaped by the particles, chains of 10). All evaluations
 count, those of the pilot run that tunes AIS too.
