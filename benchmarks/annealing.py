@@ -15,13 +15,18 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import particles
 import torch
-from particles import distributions, smc_samplers
 from torch import Tensor
 
 from dpm_lib import annealing, checkpoints, results
 from dpm_lib.targets import Banana, Funnel, TwoClumps
+
+try:
+    import particles
+    from particles import distributions, smc_samplers
+except ModuleNotFoundError:
+    print("skipped: the package particles is not here; pip install -e '.[bench]', in an environment of its own")
+    sys.exit(0)
 
 TARGETS = {"2-D mixture": TwoClumps(2), "10-D banana": Banana(10), "10-D funnel": Funnel(10)}
 BUDGET, SPREAD = 40_000, 3.0  # evaluations, at least; standard deviation of the proposal
