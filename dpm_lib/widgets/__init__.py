@@ -1,9 +1,19 @@
 """Interactive figures: they play in Jupyter, in Colab and in the built book, where no kernel runs."""
 
+from dpm_lib.widgets.annealing import AnnealedParticles, WorkHistograms
 from dpm_lib.widgets.base import Figure
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.player import TrajectoryPlayer
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
 
-__all__ = ["ChainEditor", "DoubleWellWalk", "Figure", "LiveSampler", "ScheduleBars", "TrajectoryPlayer"]
+__all__ = [
+    "AnnealedParticles",
+    "ChainEditor",
+    "DoubleWellWalk",
+    "Figure",
+    "LiveSampler",
+    "ScheduleBars",
+    "TrajectoryPlayer",
+    "WorkHistograms",
+]

@@ -1,0 +1,301 @@
+// Annealed importance sampling on a line, from a wide normal to two clumps: particles, weights, resampling.
+
+import { button, checkbox, fillNormals, html, isCalm, openFigure, slider, uniforms } from "./common.js";
+
+const logNormal = (x, mean, std) => -0.5 * ((x - mean) / std) ** 2 - Math.log(std) - 0.5 * Math.log(2 * Math.PI);
+const logAdd = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
+
+export const logProposal = (x, { spread }) => logNormal(x, 0, spread);
+
+/** share N(distance / 2, std^2) + (1 - share) N(-distance / 2, std^2). */
+export const logTarget = (x, { distance, std, share }) =>
+  logAdd(Math.log(share) + logNormal(x, distance / 2, std), Math.log1p(-share) + logNormal(x, -distance / 2, std));
+
+const logPath = (x, b, model) => (1 - b) * logProposal(x, model) + b * logTarget(x, model);
+
+/** Weights for the change from b to next, then one Metropolis move at next; changes x and logWeights in place. */
+export function annealStep(x, logWeights, b, next, step, noise, uniform, model) {
+  for (let i = 0; i < x.length; i++) {
+    logWeights[i] += (next - b) * (logTarget(x[i], model) - logProposal(x[i], model));
+    const y = x[i] + step * noise[i];
+    if (Math.log(uniform[i]) < logPath(y, next, model) - logPath(x[i], next, model)) x[i] = y;
+  }
+}
+
+/** log mean w and the effective sample size of log weights. */
+export function summary(logWeights) {
+  const top = Math.max(...logWeights);
+  let once = 0;
+  let twice = 0;
+  for (const value of logWeights) {
+    const w = Math.exp(value - top);
+    once += w;
+    twice += w * w;
+  }
+  return { logZ: top + Math.log(once / logWeights.length), ess: (once * once) / twice };
+}
+
+/** Systematic resampling: which particle each place gets, for one uniform number u. */
+export function systematic(logWeights, u) {
+  const n = logWeights.length;
+  const top = Math.max(...logWeights);
+  const w = Array.from(logWeights, (value) => Math.exp(value - top));
+  const total = w.reduce((sum, value) => sum + value, 0);
+  const index = new Int32Array(n);
+  let j = 0;
+  let reached = w[0] / total;
+  for (let i = 0; i < n; i++) {
+    while (reached < (i + u) / n && j < n - 1) reached += w[++j] / total;
+    index[i] = j;
+  }
+  return index;
+}
+
+/** The exact log Z_b along the path, by a fine sum. */
+export function exactLogZ(b, model, cells = 800) {
+  const reach = 6 * model.spread + model.distance;
+  const width = (2 * reach) / cells;
+  let total = 0;
+  for (let i = 0; i < cells; i++) total += Math.exp(logPath(-reach + (i + 0.5) * width, b, model));
+  return Math.log(total * width);
+}
+
+/** A whole run with K temperatures: the particles, weights and summaries at each k = 0..K. */
+export function wholeRun(n, K, resampling, seed, model) {
+  const uniform = uniforms(seed);
+  let x = fillNormals(new Float64Array(n), uniform).map((z) => z * model.spread);
+  let logWeights = new Float64Array(n);
+  const rows = [{ x: x.slice(), logWeights: logWeights.slice(), resampled: false, ...summary(logWeights) }];
+  for (let k = 1; k <= K; k++) {
+    const noise = fillNormals(new Float64Array(n), uniform);
+    const turns = Float64Array.from({ length: n }, uniform);
+    annealStep(x, logWeights, (k - 1) / K, k / K, model.step, noise, turns, model);
+    const { logZ, ess } = summary(logWeights);
+    const resampled = resampling && ess < n / 2 && k < K;
+    if (resampled) {
+      const index = systematic(logWeights, uniform());
+      x = Float64Array.from(index, (i) => x[i]);
+      logWeights = new Float64Array(n).fill(logZ);
+    }
+    rows.push({ x: x.slice(), logWeights: logWeights.slice(), resampled, logZ, ess });
+  }
+  return rows;
+}
+
+/** The shares of particles and of weight at x > 0. */
+export function sharesRight({ x, logWeights }) {
+  const top = Math.max(...logWeights);
+  let [count, weight, total] = [0, 0, 0];
+  for (let i = 0; i < x.length; i++) {
+    const w = Math.exp(logWeights[i] - top);
+    total += w;
+    if (x[i] > 0) {
+      count += 1;
+      weight += w;
+    }
+  }
+  return { unweighted: count / x.length, weighted: weight / total };
+}
+
+const words = (value) => (Math.round(100 * value) / 100 + 0).toFixed(2); // no minus before a zero
+
+const NUMBERS = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+
+function render({ model, el }) {
+  const figure = openFigure(model, el, "annealing");
+  const { root, colours } = figure;
+  let setting, n, rows, truth, shade;
+  let K = 32;
+  let k = 0;
+  let seed = 1;
+  let resampling = false;
+  let place = 0;
+
+  function read() {
+    setting = Object.fromEntries(["distance", "std", "share", "spread", "step"].map((key) => [key, model.get(key)]));
+    n = model.get("n");
+  }
+  function run() {
+    rows = wholeRun(n, K, resampling, seed, setting);
+    truth = Array.from({ length: 65 }, (_, i) => exactLogZ(i / 64, setting));
+    shade = null;
+    k = Math.min(k, K);
+    figure.redraw();
+  }
+
+  const cloud = figure.canvas("Particles along the temperatures: height is x, area is weight");
+  cloud.style.aspectRatio = "2.2";
+  const size = figure.canvas("Effective sample size along the temperatures");
+  const running = figure.canvas("Running estimate of log Z along the temperatures, over the exact curve");
+  for (const canvas of [size, running]) canvas.style.aspectRatio = "2.6";
+  const readout = html("p", { class: "dpm-detail" });
+
+  function open(canvas) {
+    const context = canvas.getContext("2d");
+    context.globalAlpha = 1;
+    context.fillStyle = colours.panel;
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.lineWidth = 1.5 * devicePixelRatio;
+    context.setLineDash([]);
+    return context;
+  }
+  const margin = () => 12 * devicePixelRatio;
+  const across = (canvas, b) => margin() + b * (canvas.width - 2 * margin());
+
+  /** The density of each temperature as a faint column. */
+  function shadeColumns(context, reach) {
+    const [columns, cells] = [48, 66];
+    shade ??= Array.from({ length: columns }, (_, c) => {
+      const b = (c + 0.5) / columns;
+      const logZ = exactLogZ(b, setting);
+      return Array.from({ length: cells }, (_, r) => {
+        const x = reach - (2 * reach * (r + 0.5)) / cells;
+        return Math.exp(logPath(x, b, setting) - logZ);
+      });
+    });
+    context.fillStyle = colours.drift;
+    const [width, height] = [(cloud.width - 2 * margin()) / columns, cloud.height / cells];
+    shade.forEach((column, c) => {
+      column.forEach((density, r) => {
+        context.globalAlpha = Math.min(0.55, 0.9 * density);
+        context.fillRect(margin() + c * width, r * height, width + 0.6, height + 0.6);
+      });
+    });
+    context.globalAlpha = 1;
+  }
+  function drawCloud() {
+    const context = open(cloud);
+    const reach = 0.5 * setting.distance + 4.5 * setting.std;
+    const y = (x) => ((reach - x) / (2 * reach)) * cloud.height;
+    shadeColumns(context, reach);
+    context.strokeStyle = colours.muted;
+    context.globalAlpha = 0.25;
+    context.lineWidth = devicePixelRatio;
+    for (let i = 0; i < Math.min(n, 40) && !resampling; i++) {
+      context.beginPath();
+      for (let j = 0; j <= k; j++) context.lineTo(across(cloud, j / K), y(rows[j].x[i]));
+      context.stroke();
+    }
+    const { x, logWeights, logZ } = rows[k];
+    const sum = n * Math.exp(logZ);
+    context.fillStyle = colours.model;
+    context.globalAlpha = 0.6;
+    for (let i = 0; i < n; i++) {
+      const radius = 26 * devicePixelRatio * Math.sqrt(Math.exp(logWeights[i]) / sum);
+      context.beginPath();
+      context.arc(across(cloud, k / K), y(x[i]), Math.max(radius, 0.4 * devicePixelRatio), 0, 2 * Math.PI);
+      context.fill();
+    }
+    context.globalAlpha = 1;
+  }
+  function curve(context, canvas, values, height, colour, last) {
+    context.strokeStyle = colour;
+    context.beginPath();
+    values.forEach((value, i) => {
+      if (i <= last) context.lineTo(across(canvas, i / (values.length - 1)), height(value));
+    });
+    context.stroke();
+  }
+  function title(context, words) {
+    context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+    context.fillStyle = colours.muted;
+    context.fillText(words, margin(), 15 * devicePixelRatio);
+  }
+  function drawSize() {
+    const context = open(size);
+    const height = (value) => size.height - 6 * devicePixelRatio - (value / n) * (size.height - 28 * devicePixelRatio);
+    curve(context, size, rows.map((row) => row.ess), height, colours.model, k);
+    title(context, `effective sample size, of ${n}`);
+  }
+  function drawRunning() {
+    const context = open(running);
+    const values = rows.map((row) => row.logZ);
+    const high = Math.max(0.15, ...truth, ...values);
+    const low = Math.min(-0.15, ...truth, ...values);
+    const space = 24 * devicePixelRatio;
+    const height = (value) => space + ((high - value) / (high - low)) * (running.height - space - 6 * devicePixelRatio);
+    context.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
+    curve(context, running, truth, height, colours.limit, Infinity);
+    context.setLineDash([]);
+    curve(context, running, values, height, colours.model, k);
+    title(context, "running log Z; dashed: exact");
+  }
+  figure.draw = () => {
+    if (!cloud.width) return;
+    drawCloud();
+    drawSize();
+    drawRunning();
+    const { logZ, ess } = rows[k];
+    const { unweighted, weighted } = sharesRight(rows[k]);
+    readout.textContent =
+      `b = ${(k / K).toFixed(2)}. Effective ${ess.toFixed(0)} of ${n}; log Z ${words(logZ)}, exact ` +
+      `${words(exactLogZ(k / K, setting))}. Share at x > 0: ${weighted.toFixed(2)} of the weight, ` +
+      `${unweighted.toFixed(2)} of the particles; of the target, ${setting.share.toFixed(2)}. Run no. ${seed}.`;
+    root.dataset.t = k;
+    root.dataset.seed = seed;
+    root.dataset.logZ = logZ;
+  };
+
+  read();
+  const time = slider({
+    label: "Temperature k", min: 0, max: K, value: 0, format: (value) => `${value} of ${K}`,
+    input: (value) => {
+      k = value;
+      play.set(false);
+      figure.redraw();
+    },
+  });
+  function goTo(next) {
+    k = next;
+    time.set(k);
+    figure.redraw();
+  }
+  const play = figure.playButton((seconds) => {
+    if (k === K && place >= 1) place = 0;
+    place += seconds / (isCalm() ? 8 : 4);
+    const next = Math.min(K, Math.max(1, Math.ceil(place * K)));
+    if (place >= 1) play.set(false);
+    if (next !== k) goTo(next);
+  });
+  const number = slider({
+    label: "Temperatures K", min: 0, max: NUMBERS.length - 1, value: NUMBERS.indexOf(K),
+    format: (value) => String(NUMBERS[value]),
+    input: (value) => {
+      const share = k / K;
+      K = NUMBERS[value];
+      time.range.max = K;
+      run();
+      goTo(Math.round(share * K));
+    },
+  });
+  const switchResampling = checkbox({
+    label: "Resample", change: (value) => {
+      resampling = value;
+      run();
+    },
+  });
+  const again = button("New run", () => {
+    seed += 1;
+    run();
+  });
+  const pair = html("div", { style: "display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 0.5rem" },
+    html("div", { class: "dpm-live" }, size), html("div", { class: "dpm-live" }, running));
+  pair.style.marginTop = "0.5rem";
+  time.node.classList.add("dpm-time");
+  figure.add(
+    html("div", { class: "dpm-live" }, cloud), pair,
+    html("div", { class: "dpm-controls" }, play.button, time.node),
+    html("div", { class: "dpm-controls" }, number.node, switchResampling, again),
+    readout,
+  );
+  run();
+  goTo(K);
+  place = 1;
+  figure.onChange("distance std share spread step n", () => {
+    read();
+    run();
+  });
+  return figure.close;
+}
+
+export default { render };

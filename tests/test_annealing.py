@@ -1,0 +1,152 @@
+"""Annealing: answers within standard errors of closed forms, and errors that say what is wrong and where."""
+
+import math
+
+import pytest
+import torch
+from problems import close, rng
+from scipy.stats import kstest
+
+from dpm_lib import annealing
+from dpm_lib.annealing import Normal
+from dpm_lib.targets import Banana, TwoClumps
+
+ENDS = torch.tensor([0.0, 1.0])
+
+
+def even(steps: int) -> torch.Tensor:
+    return torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+
+
+TARGETS = [TwoClumps(1, share=0.8), TwoClumps(2, distance=4.0), Banana(3, std=1.2)]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=repr)
+@pytest.mark.parametrize("steps", [4, 40])
+def test_ais_finds_log_z(target, steps):
+    q = Normal(target.dim, 2.5)
+    found = annealing.annealed_importance_sampling(target.log_prob, q, even(steps), 20_000, rng(0))
+    assert abs(float(found.log_z)) < 4 * float(found.log_z_stderr)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=repr)
+def test_bounds_bracket_the_truth(target):
+    q, walk = Normal(target.dim, 2.5), annealing.RandomWalk(0.8, moves=2)
+    gaps = []
+    for steps in (5, 40):
+        b, draws = even(steps), target.sample(5000, rng(1))
+        low = annealing.annealed_importance_sampling(target.log_prob, q, b, 5000, rng(2), walk).elbo
+        high = -annealing.reverse_annealed_importance_sampling(target.log_prob, q, b, draws, rng(3), walk).elbo
+        assert low < 0 < high
+        gaps.append(float(high - low))
+    assert gaps[1] < 0.5 * gaps[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"temperatures": even(20)}, {"threshold": 1.0, "keep": 0.5, "chain": 10}])
+@pytest.mark.parametrize("target", TARGETS, ids=repr)
+def test_smc_keeps_its_books(target, options):
+    q = Normal(target.dim, 2.5)
+    runs = [
+        annealing.sequential_monte_carlo(target.log_prob, q, 500, rng(seed), **options).log_z.exp()
+        for seed in range(60)
+    ]
+    z = torch.stack(runs)
+    assert abs(float(z.mean()) - 1) < 4 * float(z.std()) / math.sqrt(len(z))
+
+
+def test_smc_without_resampling_is_ais():
+    target, q, walk = TwoClumps(2), Normal(2, 2.0), annealing.RandomWalk(0.7)
+    smc = annealing.sequential_monte_carlo(target.log_prob, q, 100, rng(0), even(5), threshold=0.0, transition=walk)
+    ais = annealing.annealed_importance_sampling(target.log_prob, q, even(5), 100, rng(0), walk)
+    close(smc.log_weights, ais.log_weights)  # SMC moves once more at the end, which costs no weight
+
+
+def test_resampled_draws_follow_the_target():
+    target, q = TwoClumps(1, distance=3.0), Normal(1, 2.0)
+    found = annealing.annealed_importance_sampling(target.log_prob, q, even(30), 40_000, rng(0))
+    index = torch.multinomial(found.probabilities, 2000, generator=rng(1))
+    exact = target.sample(50_000, rng(2))[:, 0].numpy()
+    assert kstest(found.x[index, 0].numpy(), exact).pvalue > 1e-3
+
+
+def test_metropolis_leaves_the_target_alone():
+    target = TwoClumps(1, distance=2.0)
+    path = annealing.Path(target.log_prob, Normal(1))
+    x = target.sample(4000, rng(0))
+    ends = path.ends(x)
+    for step in range(20):
+        x, ends, moved = annealing.metropolis_step(x, path.ends, ends, 1.0, 1.0, rng(step + 1))
+    assert 0.2 < float(moved.double().mean()) < 0.95
+    close(ends, path.ends(x))
+    assert kstest(x[:, 0].numpy(), target.sample(50_000, rng(50))[:, 0].numpy()).pvalue > 1e-3
+
+
+def test_tuning_leaves_the_main_run_unbiased():
+    target, q = Banana(3, std=1.2), Normal(3, 2.0)
+    b, walk = annealing.tune(target.log_prob, q, 128, rng(0), 30)
+    assert len(b) == 31 and b[0] == 0 and b[-1] == 1 and bool((b.diff() > 0).all())
+    found = annealing.annealed_importance_sampling(target.log_prob, q, b, 20_000, rng(1), walk)
+    assert abs(float(found.log_z)) < 4 * float(found.log_z_stderr)
+
+
+def test_next_temperature_keeps_the_share_it_should():
+    gain = 3 * Normal(1).sample(1000, rng(0))[:, 0]
+    log_w = Normal(1).sample(1000, rng(1))[:, 0]
+    b = annealing.next_temperature(log_w, gain, 0.2, keep=0.9)
+    share, v = torch.softmax(log_w, 0), ((b - 0.2) * gain).exp()
+    assert float((share * v).sum() ** 2 / (share * v * v).sum()) == pytest.approx(0.9, abs=2e-3)
+    assert annealing.next_temperature(log_w, 1e-3 * gain, 0.2) == 1.0
+
+
+def test_a_target_with_walls():
+    inside = lambda x: torch.where(x[:, 0].abs() < 1, 0.0, -torch.inf).double()  # noqa: E731
+    found = annealing.annealed_importance_sampling(inside, Normal(1), even(10), 40_000, rng(0))
+    assert abs(float(found.log_z) - math.log(2)) < 4 * float(found.log_z_stderr)
+
+
+def test_simulated_annealing_finds_the_lowest_valley():
+    energy = lambda x: (0.3 * x.square() + 2 * (1 - torch.cos(2 * math.pi * x))).sum(-1)  # noqa: E731
+    start = 3 * Normal(2).sample(200, rng(0))
+    found = []
+    for cooling in (torch.full((2000,), 1e-3), torch.logspace(0.5, -1.5, 2000)):
+        best, low = annealing.simulated_annealing(energy, start, cooling, rng(1), step=0.3)
+        close(low, energy(best))
+        assert bool((low <= energy(start)).all())
+        found.append(float((low < 0.25).double().mean()))
+    assert found[1] > 0.5 and found[1] > 2 * found[0]
+
+
+@pytest.mark.parametrize(
+    ("b", "message"),
+    [
+        ([0.1, 1.0], "temperatures: 0.1 at index 0: they must run from 0 to 1"),
+        ([0.0, 0.5, 0.9], "temperatures: 0.9 at index 2: they must run from 0 to 1"),
+        ([0.0, 0.5, 0.5, 1.0], "temperatures: 0.5 at index 2 after 0.5: they must increase"),
+        ([0.0], r"temperatures: shape \(1,\)"),
+        ([0.0, math.nan, 1.0], "temperatures: nan at index 1"),
+    ],
+)
+def test_bad_temperatures_are_named(b, message):
+    with pytest.raises(ValueError, match=message):
+        annealing.annealed_importance_sampling(
+            TwoClumps(1).log_prob, Normal(1), torch.tensor(b, dtype=torch.float64), 5, rng(0)
+        )
+
+
+def test_other_bad_input_is_named():
+    target, q = TwoClumps(1), Normal(1)
+    nan = lambda x: torch.where(x[:, 0] > 0, torch.nan, 0.0).double()  # noqa: E731
+    with pytest.raises(ValueError, match=r"log_target: nan at particle \d+, x = \["):
+        annealing.annealed_importance_sampling(nan, q, ENDS, 50, rng(0))
+    with pytest.raises(ValueError, match="n: 0: need at least 1"):
+        annealing.annealed_importance_sampling(target.log_prob, q, ENDS, 0, rng(0))
+    with pytest.raises(ValueError, match=r"log_target: shape \(5, 1\)"):
+        annealing.annealed_importance_sampling(lambda x: x, q, ENDS, 5, rng(0))
+    with pytest.raises(ValueError, match="minus infinity at all 10 particles"):
+        annealing.sequential_monte_carlo(lambda x: torch.full((len(x),), -torch.inf).double(), q, 10, rng(0), even(2))
+    with pytest.raises(ValueError, match=r"keep: 1\.5"):
+        annealing.sequential_monte_carlo(target.log_prob, q, 10, rng(0), keep=1.5)
+    with pytest.raises(ValueError, match="chain: 10: needs n >= 2 chain"):
+        annealing.sequential_monte_carlo(target.log_prob, q, 10, rng(0), chain=10)
+    with pytest.raises(ValueError, match=r"temperatures: 2\.0 at index 1: they must be positive, and not rise"):
+        annealing.simulated_annealing(lambda x: x[:, 0], torch.zeros(1, 1), torch.tensor([1.0, 2.0]), rng(0))

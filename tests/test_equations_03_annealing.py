@@ -1,0 +1,194 @@
+"""One test per claim of the chapter on annealing: finite chains, where every path can be listed, and closed forms."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from problems import affine_model, close, model_law, random_schedule, rng
+from scipy.stats import norm
+
+from dpm_lib import annealing
+from dpm_lib.annealing import Normal
+from dpm_lib.targets import TwoClumps
+
+STATES, K = 4, 3
+
+
+def even(steps: int) -> torch.Tensor:
+    return torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+
+
+class Finite:
+    """Annealing on four states with moves that are not reversible: all 4^3 paths x_0, x_1, x_2 with Q, P and w."""
+
+    def __init__(self) -> None:
+        draw = torch.rand(2, STATES, generator=rng(1), dtype=torch.float64) + 0.1
+        self.q, self.p_star = draw[0] / draw[0].sum(), 3 * draw[1]
+        self.Z = float(self.p_star.sum())
+        self.p = [self.q ** (1 - b) * self.p_star**b for b in even(K).tolist()]
+        self.moves = {k: self._move(self.p[k]) for k in range(1, K)}
+        self.paths = list(itertools.product(range(STATES), repeat=K))
+        self.Q = torch.tensor([self._forward(x) for x in self.paths], dtype=torch.float64)
+        self.P = torch.tensor([self._backward(x) for x in self.paths], dtype=torch.float64)
+        self.w = torch.tensor(
+            [
+                math.prod(float(self.p[k][x[k - 1]] / self.p[k - 1][x[k - 1]]) for k in range(1, K + 1))
+                for x in self.paths
+            ],
+            dtype=torch.float64,
+        )
+
+    @staticmethod
+    def _move(p: torch.Tensor) -> torch.Tensor:
+        """T[x, x'], which leaves p unchanged: a lazy Gibbs move, with a flow around a circle on top of it."""
+        p = p / p.sum()
+        move = 0.7 * torch.eye(STATES, dtype=p.dtype) + 0.3 * p.expand(STATES, -1)
+        flow = 0.2 * float(p.min())
+        for x in range(STATES):
+            move[x, (x + 1) % STATES] += flow / p[x]
+            move[x, x] -= flow / p[x]
+        return move
+
+    def _forward(self, x) -> float:
+        return float(self.q[x[0]]) * math.prod(float(self.moves[k][x[k - 1], x[k]]) for k in range(1, K))
+
+    def _backward(self, x) -> float:
+        value = float(self.p_star[x[-1]]) / self.Z
+        for k in range(1, K):
+            value *= float(self.moves[k][x[k - 1], x[k]] * self.p[k][x[k - 1]] / self.p[k][x[k]])
+        return value
+
+
+FINITE = Finite()
+
+
+@pytest.mark.equation("eq-ais-telescope")
+def test_the_weight_is_the_ratio_of_two_path_densities():
+    for k, move in FINITE.moves.items():
+        close(FINITE.p[k] @ move, FINITE.p[k])
+    close(FINITE.P.sum(), 1.0)
+    close(FINITE.w * FINITE.Q, FINITE.Z * FINITE.P)
+
+
+@pytest.mark.equation("eq-ais-weight")
+def test_the_library_adds_up_the_weight_along_the_path():
+    target, proposal, seen = TwoClumps(2), Normal(2, 2.0), []
+    b = torch.tensor([0.0, 0.1, 0.4, 1.0], dtype=torch.float64)
+    found = annealing.annealed_importance_sampling(
+        target.log_prob, proposal, b, 50, rng(0), callback=lambda k, x, w: seen.append(x)
+    )
+    log_p = lambda x, c: (1 - c) * proposal.log_prob(x) + c * target.log_prob(x)  # noqa: E731
+    ratios = [log_p(seen[k - 1], b[k]) - log_p(seen[k - 1], b[k - 1]) for k in range(1, 4)]
+    assert not torch.equal(seen[0], seen[2])
+    close(found.log_weights, sum(ratios))
+
+
+@pytest.mark.equation("eq-ais-unbiased")
+def test_weighted_paths_are_unbiased():
+    f = torch.tensor([float((x[-1] + 1) ** 2) for x in FINITE.paths], dtype=torch.float64)
+    close((FINITE.Q * FINITE.w).sum(), FINITE.Z)
+    close((FINITE.Q * FINITE.w * f).sum(), sum(float(FINITE.p_star[x]) * (x + 1) ** 2 for x in range(STATES)))
+
+
+@pytest.mark.equation("eq-ais-jensen")
+def test_the_mean_log_weight_is_low_by_a_relative_entropy():
+    kl = (FINITE.Q * (FINITE.Q / FINITE.P).log()).sum()
+    mean = (FINITE.Q * FINITE.w.log()).sum()
+    close(mean, math.log(FINITE.Z) - kl)
+    assert mean < math.log(FINITE.Z)
+
+
+SHIFT, LOG_Z = 2.0, 0.7
+
+
+def drag(rho: float):
+    def move(path, x, ends, b, k, generator):
+        fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        x = b * SHIFT + rho * (x - b * SHIFT) + math.sqrt(1 - rho**2) * fresh
+        return x, path.ends(x)
+
+    return move
+
+
+def shifted(x: torch.Tensor) -> torch.Tensor:
+    return torch.distributions.Normal(SHIFT, 1.0).log_prob(x).sum(-1) + LOG_Z
+
+
+def dragged(steps: int, rho: float, n: int = 40_000, seed: int = 0):
+    return annealing.annealed_importance_sampling(shifted, Normal(1), even(steps), n, rng(seed), drag(rho))
+
+
+@pytest.mark.equation("eq-ais-gaussian", "eq-ais-variance")
+@pytest.mark.parametrize(("steps", "rho"), [(1, 0.0), (8, 0.0), (8, 0.6), (32, 0.9)])
+def test_the_log_weight_of_a_dragged_normal(steps, rho):
+    log_w = dragged(steps, rho).log_weights
+    sums = sum(rho ** abs(i - j) for i in range(steps) for j in range(steps))
+    v = SHIFT**2 * sums / steps**2
+    assert v <= SHIFT**2 / steps * (1 + rho) / (1 - rho) + 1e-12
+    assert abs(float(log_w.mean()) - (LOG_Z - v / 2)) < 4 * math.sqrt(v / len(log_w))
+    assert abs(float(log_w.var()) / v - 1) < 4 * math.sqrt(2 / len(log_w))
+    z = (log_w - (LOG_Z - v / 2)) / math.sqrt(v)
+    ranks = torch.arange(1, len(z) + 1) / len(z)
+    distance = (torch.special.ndtr(z.sort().values) - ranks).abs().max()
+    assert float(distance) < 1.95 / math.sqrt(len(z))  # Kolmogorov and Smirnov, one in a thousand
+
+
+@pytest.mark.equation("eq-ais-jarzynski")
+def test_work_obeys_jarzynski_and_the_second_law():
+    work = -dragged(8, 0.6).log_weights
+    values = (-work).exp()
+    assert abs(float(values.mean()) - math.exp(LOG_Z)) < 4 * float(values.std()) / math.sqrt(len(work))
+    assert float(work.mean()) > -LOG_Z
+
+
+@pytest.mark.equation("eq-ais-reverse")
+def test_paths_from_the_target_bound_from_above():
+    close((FINITE.P / FINITE.w).sum(), 1 / FINITE.Z)
+    kl = (FINITE.P * (FINITE.P / FINITE.Q).log()).sum()
+    close((FINITE.P * FINITE.w.log()).sum(), math.log(FINITE.Z) + kl)
+    draws = SHIFT + Normal(1).sample(40_000, rng(1))
+    back = annealing.reverse_annealed_importance_sampling(shifted, Normal(1), even(8), draws, rng(2), drag(0.6))
+    assert abs(float(back.log_z) + LOG_Z) < 4 * float(back.log_z_stderr)
+    assert -float(back.elbo) > LOG_Z
+
+
+@pytest.mark.equation("eq-ais-crooks")
+def test_the_two_laws_of_work():
+    work = -FINITE.w.log()
+    for value in work.unique()[::7]:
+        same = (work - value).abs() < 1e-12
+        close(FINITE.Q[same].sum() * (-value).exp(), FINITE.Z * FINITE.P[same].sum())
+    # Measured: backward paths of the dragged normal have the density that forward ones imply.
+    draws = SHIFT + Normal(1).sample(40_000, rng(3))
+    back = annealing.reverse_annealed_importance_sampling(shifted, Normal(1), even(8), draws, rng(4), drag(0.0))
+    v = SHIFT**2 / 8
+    for w in (-LOG_Z - 0.5, -LOG_Z, -LOG_Z + 0.4):
+        share = ((back.log_weights - w).abs() < 0.05).double()
+        forward = norm(-LOG_Z + v / 2, math.sqrt(v)).pdf(w)
+        wanted = forward * math.exp(-w - LOG_Z) * 0.1
+        assert abs(float(share.mean()) - wanted) < 4 * float(share.std()) / math.sqrt(len(share)) + 0.003
+
+
+@pytest.mark.equation("eq-ais-resample")
+def test_resampling_keeps_weighted_means():
+    x = Normal(1).sample(40, rng(0))
+    log_w = 1.5 * Normal(1).sample(40, rng(1))[:, 0]
+    before = float((log_w.exp() * x[:, 0] ** 2).mean())
+    after = []
+    generator = rng(2)
+    for _ in range(4000):
+        copies, _, log_mean = annealing.resample(x, torch.zeros(2, 40, dtype=x.dtype), log_w, generator)
+        after.append(float((log_mean.exp() * copies[:, 0] ** 2).mean()))
+    values = torch.tensor(after, dtype=torch.float64)
+    assert abs(float(values.mean()) - before) < 4 * float(values.std()) / math.sqrt(len(values))
+    close(log_mean, torch.logsumexp(log_w, 0) - math.log(40))
+
+
+@pytest.mark.equation("eq-ais-diffusion")
+def test_a_diffusion_for_a_path():
+    model = affine_model(random_schedule(5, seed=3), seed=2)
+    x0 = torch.tensor([[0.3, -0.4], [1.0, 0.8]], dtype=torch.float64)
+    found = model.trajectory_weights(x0, 40_000, rng(5))
+    off = found.log_z - model_law(model).log_prob(x0)
+    assert bool((off.abs() < 4 * found.log_z_stderr).all())
