@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_figures import data, open_figures, settle
+from opening import data, open_figures, settle
 
 from dpm_lib import annealing
 from dpm_lib.targets import TwoClumps

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from opening import data, open_figures, settle
 
 from dpm_lib import markov
 from dpm_lib.widgets import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.chains import PRESETS
 
-READY = "() => document.querySelectorAll('[data-figure=ready]').length === {}"
 MAKERS = [ChainEditor, DoubleWellWalk]
 
 
@@ -120,20 +120,6 @@ def test_histories_are_the_laws_at_the_clock_times(js):
 
 
 # --- What a reader can do ---
-
-
-def open_figures(page, write_page, *figures):
-    page.goto(write_page(list(figures)))
-    page.wait_for_function(READY.format(len(figures)))
-    settle(page)
-
-
-def settle(page):
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def data(page, name):
-    return page.locator(".dpm-figure").first.get_attribute(f"data-{name}")
 
 
 def test_editing_by_keyboard_and_mouse_renormalises_the_row(page, write_page):

@@ -6,26 +6,11 @@ import figures
 import pytest
 from ipywidgets import jslink
 from ipywidgets.embed import dependency_state
+from opening import READY, data, open_figures, settle
 from PIL import Image
 
 KINDS = [figures.player, figures.schedule, figures.sampler]
-READY = "() => document.querySelectorAll('[data-figure=ready]').length === {}"
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-
-
-def open_figures(page, write_page, *shown, **options):
-    page.goto(write_page(list(shown), **options))
-    page.wait_for_function(READY.format(len(shown)))
-    settle(page)
-
-
-def settle(page):
-    """Waits for what has been asked to be drawn."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def data(page, name):
-    return page.locator(".dpm-figure").first.get_attribute(f"data-{name}")
 
 
 def pixels(page, selector):

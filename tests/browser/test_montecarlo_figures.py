@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from opening import data, open_figures, settle
 
 from dpm_lib import montecarlo as mc
 from dpm_lib.targets import Banana, StandardNormal
 from dpm_lib.widgets.montecarlo import CostTable, ImportanceWeights, Walkers
 
 BANANA = {"std": 2.0, "bend": 0.5}
-READY = "() => document.querySelectorAll('[data-figure=ready]').length === {}"
 
 
 def row(method, dimension, cost, error=0.1, stderr=0.05, target="banana"):
@@ -40,20 +40,6 @@ def costs(**text):
 
 
 KINDS = [walkers, importance, costs]
-
-
-def open_figures(page, write_page, *shown):
-    page.goto(write_page(list(shown)))
-    page.wait_for_function(READY.format(len(shown)))
-    settle(page)
-
-
-def settle(page):
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def data(page, name):
-    return page.locator(".dpm-figure").first.get_attribute(f"data-{name}")
 
 
 # --- The numbers ---
