@@ -134,9 +134,10 @@ def visit_mark(translator, node: equation_mark) -> None:
 
 
 def _link(check: Check, repository: Repository | None) -> str:
+    name = check.test.replace("_", "_<wbr>")  # long names break between words
     if repository is None:
-        return f'<code title="{check.path}, line {check.line}">{check.test}</code>'
-    return f'<a href="{repository.source(check.path, check.line)}"><code>{check.test}</code></a>'
+        return f'<code title="{check.path}, line {check.line}">{name}</code>'
+    return f'<a href="{repository.source(check.path, check.line)}"><code>{name}</code></a>'
 
 
 def skip_mark(translator, node: equation_mark) -> None:

@@ -86,6 +86,13 @@ def test_page_does_not_overflow(watch, name, width):
     assert watched.page.evaluate("() => document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+def test_wide_equations_are_made_smaller_on_a_phone(watch, name):
+    page = open_page(watch, name, width=375).page
+    fits = """() => [...document.querySelectorAll('.bd-article mjx-container[display="true"]')].every((e) =>
+      e.scrollWidth <= e.clientWidth + 1 || e.style.fontSize)"""
+    page.wait_for_function(fits)
+
+
 def test_no_figure_is_white_in_the_dark(watch, name):
     watched = open_page(watch, name, color_scheme="dark")
     figures = watched.page.locator(".dpm-figure")
