@@ -1,0 +1,35 @@
+/* Displayed equations that are too wide for a small screen are made smaller, down to a size that can still be
+   read; what is wider than that scrolls inside itself. */
+(function () {
+  "use strict";
+
+  const SMALLEST = 0.7;
+
+  function fit() {
+    const equations = [...document.querySelectorAll('.bd-article mjx-container[display="true"]')];
+    for (const equation of equations) equation.style.removeProperty("font-size");
+    const sizes = equations.map((equation) => {
+      const ratio = equation.clientWidth / equation.scrollWidth;
+      return ratio < 1 ? Math.max(SMALLEST, 0.99 * ratio) * parseFloat(getComputedStyle(equation).fontSize) : 0;
+    });
+    equations.forEach((equation, i) => {
+      if (sizes[i]) equation.style.setProperty("font-size", `${sizes[i]}px`, "important");
+    });
+  }
+
+  // MathJax comes after this script, and its fonts after it.
+  window.addEventListener("load", async () => {
+    await window.MathJax?.startup?.promise;
+    await document.fonts.ready;
+    fit();
+    let width = window.innerWidth;
+    window.addEventListener("resize", () => {
+      if (window.innerWidth !== width) fit();
+      width = window.innerWidth;
+    });
+    // A folded solution has no width until it is opened.
+    document.addEventListener("click", (event) => {
+      if (event.target.closest(".toggle-button, .admonition-title, summary")) requestAnimationFrame(fit);
+    });
+  });
+})();
