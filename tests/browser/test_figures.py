@@ -293,6 +293,15 @@ def test_play_by_keyboard_turns_round_at_the_end(page, write_page):
     assert page.locator(".dpm-row-model.dpm-active").count() == 1
 
 
+def test_time_slider_stops_play(page, write_page):
+    open_figures(page, write_page, figures.player(n=100))
+    page.get_by_role("button", name="Play").click()
+    page.get_by_role("slider", name="Time").press("Home")
+    page.get_by_role("button", name="Play").wait_for()
+    page.wait_for_timeout(200)
+    assert data(page, "t") == "0"
+
+
 def test_time_slider_by_keyboard_and_stills_by_mouse(page, write_page):
     open_figures(page, write_page, figures.player(n=200))
     slider = page.get_by_role("slider", name="Time")

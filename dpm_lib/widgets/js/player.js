@@ -181,7 +181,11 @@ function render({ model, el }) {
   };
 
   const time = slider({
-    label: "Time", min: 0, max: T, value: state.t, format: (t) => `t = ${t} of ${T}`, input: (t) => goTo(t),
+    label: "Time", min: 0, max: T, value: state.t, format: (t) => `t = ${t} of ${T}`,
+    input: (t) => {
+      play.set(false); // whoever takes hold of time has it
+      goTo(t);
+    },
   });
   function goTo(t) {
     state = { t, direction: t >= T ? -1 : t <= 0 ? 1 : state.direction, rest: 0 };
