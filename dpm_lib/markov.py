@@ -103,12 +103,16 @@ def stationary_distribution(P: ArrayLike) -> Array:
     """The one law with pi = pi P, shape (n,); transient states get 0. Equation def-chain-invariance.
 
     By the elimination of Grassmann, Taksar and Heyman (1985), which never subtracts, so that even tiny entries are
-    right to nearly all digits. Raises ``ValueError`` naming the classes if there are two or more recurrent ones.
+    right to nearly all digits. Raises ``ValueError`` naming the classes if there are two or more recurrent ones, and
+    naming the state if its probability is too small for a float64 (below 1e-308).
     """
     chain = checked_chain(P)
     states = _only_class(chain, "the stationary distribution")
     pi = np.zeros(len(chain))
     pi[states] = _eliminate(chain[np.ix_(states, states)])
+    if not pi[states].all():
+        lost = states[int(pi[states].argmin())]
+        raise ValueError(f"P: the stationary probability of state {lost} is positive, but too small for a float64")
     return pi
 
 
@@ -180,8 +184,10 @@ def contraction(P: ArrayLike) -> float:
 
 
 def evolve(P: ArrayLike, p0: ArrayLike, steps: int) -> Array:
-    """The laws p_0, ..., p_steps from p_{t+1} = p_t P, shape (steps + 1, n)."""
+    """The laws p_0, ..., p_steps from p_{t+1} = p_t P, shape (steps + 1, n), for steps >= 0."""
     chain = checked_chain(P)
+    if steps < 0:
+        raise ValueError(f"steps must not be negative, got {steps}")
     laws = [checked_law(p0, len(chain), "p0")]
     for _ in range(steps):
         laws.append(laws[-1] @ chain)
@@ -192,8 +198,10 @@ def mixing_time(P: ArrayLike, distance: float = 0.25) -> int:
     """The first t at which, from the worst start, p_t is within ``distance`` of the stationary law in total variation.
 
     The worst distance never grows, so t is found by doubling and then bisection. Raises ``ValueError`` for a chain that
-    is not ergodic, and for one that takes more than 2^60 steps.
+    is not ergodic, for one that takes more than 2^60 steps, and for a distance that is not positive.
     """
+    if not distance > 0:
+        raise ValueError(f"distance must be positive, got {distance}")
     chain = checked_chain(P)
     if not is_ergodic(chain):
         raise ValueError("P must be ergodic: from some start it never gets close to one law")
@@ -240,8 +248,8 @@ def walk(P: ArrayLike, start: ArrayLike, steps: int, generator: np.random.Genera
     Raises ``ValueError`` for a start that is not a state.
     """
     chain = checked_chain(P)
-    state = np.array(start, dtype=np.int64)
-    if state.ndim != 1 or (state < 0).any() or (state >= len(chain)).any():
+    state = np.array(start).astype(np.int64)
+    if state.ndim != 1 or (state != start).any() or (state < 0).any() or (state >= len(chain)).any():
         raise ValueError(f"start must be a list of states from 0 to {len(chain) - 1}, got {np.asarray(start)}")
     ladder = chain.cumsum(1)
     ladder /= ladder[:, -1:]

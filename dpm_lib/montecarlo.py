@@ -38,7 +38,7 @@ class Proposal(Protocol):
 
 @dataclass(frozen=True)
 class HeavyTails:
-    """A proposal whose tails nothing outruns: independent Student t, two degrees of freedom, ``scale`` (d,) each.
+    """A proposal with tails heavier than a Gaussian's: Student t of two degrees of freedom, times ``scale`` (d,).
 
     Its density falls like |x|^-3. Its quantile function is explicit, so it is sampled by the inverse CDF:
     x = (2u - 1) / sqrt(2 u (1 - u)).
@@ -134,7 +134,8 @@ def rejection_sampling(
 ) -> Accepted:
     """n exact draws of the density proportional to p*, given log M such that p*(x) <= M q(x) everywhere.
 
-    Raises ValueError, naming the point, where p* > M q: then the draws would be wrong. RuntimeError when
+    Raises ValueError, naming the point, if a draw has p* > M q: then the draws would be wrong. (A bound that fails
+    only where nothing was drawn goes unnoticed.) RuntimeError when
     ``max_evaluations`` are spent. Implements eq-mc-rejection.
     """
     _check_count("n", n)
@@ -191,6 +192,7 @@ def metropolis_hastings(
     trajectory, moved = [], torch.zeros_like(log_p)
     for t in range(1, steps + 1):
         y, log_ratio = propose(x, generator)
+        _check_proposal(y, log_ratio, x, t)
         new_log_p = _evaluated(log_prob, y, "log_prob", f"at step {t}")
         log_u = uniform((len(x),), generator).log()
         accept = log_u < new_log_p - log_p + log_ratio
@@ -231,6 +233,8 @@ def grid_conditional(log_prob: LogProb, i: int, grid: Tensor) -> Conditional:
 
     The density is taken as constant on each cell around a grid point, so the grid must be fine, and hold the mass.
     """
+    if grid.ndim != 1 or len(grid) < 2:
+        raise ValueError(f"grid: shape {tuple(grid.shape)}: need at least 2 points, in a row")
     width = float(grid[1] - grid[0])
 
     def conditional(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -246,12 +250,16 @@ def grid_conditional(log_prob: LogProb, i: int, grid: Tensor) -> Conditional:
 def autocorrelation_time(values: Tensor) -> Tensor:
     """tau = 1 + 2 sum of the autocorrelations of values (steps, ...), per chain, in steps; at least 4 steps.
 
-    The sum stops at the first pair of neighbouring lags whose sum is not positive (Geyer 1992). A chain that never
-    moves gets tau = steps. Stopping there leans to the high side by some percent. Estimates def-mc-tau.
+    The sum stops at the first pair of neighbouring lags whose sum is not positive (Geyer 1992, who shows that it is
+    for reversible chains). A chain that never moves gets tau = steps. Stopping there leans to the high side by some
+    percent. Raises ValueError for NaN or infinity. Estimates def-mc-tau.
     """
-    n = len(values)
+    n, values = len(values), values.to(torch.float64)
     if n < 4:
         raise ValueError(f"values: {n} steps; at least 4")
+    if not torch.isfinite(values).all():
+        where = tuple((~torch.isfinite(values)).nonzero()[0].tolist())
+        raise ValueError(f"values: {values[where].item()} at index {where}")
     centred = values - values.mean(0)
     power = torch.fft.rfft(centred, 2 * n, 0).abs().square()
     covariance = torch.fft.irfft(power, 2 * n, 0)[:n] / n
@@ -293,6 +301,15 @@ def _check_bound(log_accept: Tensor, x: Tensor, log_bound: float) -> None:
     if log_accept[i] > 1e-12:
         found = log_bound + float(log_accept[i])
         raise ValueError(f"log_bound: {log_bound} is exceeded at x = {_point(x[i])}, where log p*/q = {found}")
+
+
+def _check_proposal(y: Tensor, log_ratio: Tensor, x: Tensor, t: int) -> None:
+    if y.shape != x.shape or log_ratio.shape != x.shape[:1]:
+        found = f"{tuple(y.shape)} and {tuple(log_ratio.shape)}"
+        raise ValueError(f"proposal: y and log ratio of shapes {found} at step {t}, for x of shape {tuple(x.shape)}")
+    if torch.isnan(log_ratio).any():
+        i = int(torch.isnan(log_ratio).nonzero()[0])
+        raise ValueError(f"proposal: log ratio nan at step {t}, point {i}, x = {_point(x[i])}")
 
 
 def _check_count(name: str, value: int) -> None:

@@ -54,6 +54,10 @@ class TwoClumps:
     std: float = 0.7
     share: float = 0.7  # the weight p of the clump at +m
 
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"share: {self.share}: must lie in (0, 1)")
+
     @property
     def _center(self) -> float:
         return 0.5 * self.distance / math.sqrt(self.dim)
@@ -86,6 +90,10 @@ class Banana:
     dim: int = 2
     std: float = 2.0
     bend: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.dim < 2:
+            raise ValueError(f"dim: {self.dim}: a banana needs at least 2")
 
     @property
     def mean(self) -> Tensor:

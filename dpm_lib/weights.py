@@ -56,14 +56,26 @@ class WeightedSamples:
 
     @property
     def ess(self) -> Tensor:
-        """Effective sample size (sum w)^2 / sum w^2, (...): between 1 and n."""
-        return 1 / self.probabilities.square().sum(-1)
+        """Effective sample size (sum w)^2 / sum w^2, (...): between 1 and n, and 0 where every weight is 0."""
+        once, twice = torch.logsumexp(self.log_weights, -1), torch.logsumexp(2 * self.log_weights, -1)
+        return torch.where(once == -torch.inf, 0.0, (2 * once - twice).exp())
 
     @property
     def log_z_stderr(self) -> Tensor:
-        """Standard error of ``log_z``, (...): to first order, that of mean w over mean w."""
-        return ((1 / self.ess - 1 / self.n).clamp(min=0) * self.n / max(self.n - 1, 1)).sqrt()
+        """Standard error of ``log_z``, (...), for independent particles: to first order, that of mean w over mean w.
+
+        NaN for a single particle, which says nothing of it.
+        """
+        if self.n == 1:
+            return torch.full_like(self.ess, torch.nan)
+        return ((1 / self.ess - 1 / self.n).clamp(min=0) * self.n / (self.n - 1)).sqrt()
 
     def mean(self, f: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
-        """Self-normalised estimate of E[f(x)] under the target; ``f`` maps (..., n, d) to (..., n, k)."""
-        return (self.probabilities.unsqueeze(-1) * f(self.x)).sum(-2)
+        """Self-normalised estimate of E[f(x)] under the target, (..., k); ``f`` maps (..., n, d) to (..., n, k).
+
+        Raises ValueError where f(x) has another shape, (..., n) for instance.
+        """
+        values = f(self.x)
+        if values.ndim != self.x.ndim or values.shape[:-1] != self.x.shape[:-1]:
+            raise ValueError(f"f: gives shape {tuple(values.shape)} for x of shape {tuple(self.x.shape)}")
+        return (self.probabilities.unsqueeze(-1) * values).sum(-2)

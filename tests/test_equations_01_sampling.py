@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 from problems import close, rng
+from scipy import stats
 from scipy.integrate import quad
 
 from dpm_lib import montecarlo as mc
@@ -206,15 +207,24 @@ def test_variance_of_the_mean_of_a_chain(a):
 
 
 @pytest.mark.equation("eq-mc-gibbs")
-def test_a_gibbs_step_is_a_metropolis_step_that_is_never_refused():
-    """Conditionals from a table of a joint law on 4 x 5 states: the ratio is 1 for every move."""
+def test_a_gibbs_sweep_is_the_product_of_steps_that_each_keep_the_law():
+    """A joint law on 4 x 5 states: the library's sweep against a matrix, which keeps p and is not reversible."""
     p = torch.softmax(mc.normal((20,), rng(12)), 0).reshape(4, 5)
-    given_column = p / p.sum(0)
-    for j in range(5):
-        for i in range(4):
-            for k in range(4):
-                ratio = p[k, j] * given_column[i, j] / (p[i, j] * given_column[k, j])
-                close(ratio, 1.0)
+    first, second = p / p.sum(0), p / p.sum(1, keepdim=True)  # row given column, column given row
+
+    def draw(table):
+        return lambda x, generator: torch.multinomial(table(x), 1, generator=generator)[:, 0].double()
+
+    conditionals = [draw(lambda x: first.mT[x[:, 1].long()]), draw(lambda x: second[x[:, 0].long()])]
+    start = torch.tensor([[1.0, 3.0]], dtype=torch.float64).expand(40_000, 2)
+    end = mc.gibbs(conditionals, start, 1, rng(15)).x[0]
+    counts = torch.bincount((5 * end[:, 0] + end[:, 1]).long(), minlength=20)
+    wanted = (first[:, 3, None] * second).flatten()
+    assert stats.chisquare(counts.numpy(), (40_000 * wanted).numpy()).pvalue > 0.001
+    sweep = torch.einsum("il,ij->lij", first, second).repeat(4, 1, 1).reshape(20, 20)
+    close(p.flatten() @ sweep, p.flatten(), rtol=1e-12)
+    flow = p.flatten()[:, None] * sweep
+    assert (flow - flow.mT).abs().max() > 1e-3
 
 
 @pytest.mark.equation("eq-mc-gibbs")

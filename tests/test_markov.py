@@ -242,3 +242,24 @@ def test_double_well():
 def test_contraction_by_hand():
     assert markov.contraction(CYCLE) == 1.0
     assert markov.contraction([[0.9, 0.1], [0.3, 0.7]]) == pytest.approx(0.6)
+
+
+# --- Edges ---
+
+
+def test_a_law_too_small_for_a_float_is_refused_and_not_made_up():
+    assert markov.is_ergodic(markov.double_well(30, 760))
+    with pytest.raises(ValueError, match="stationary probability of state"):
+        markov.stationary_distribution(markov.double_well(30, 760))
+    np.testing.assert_allclose(markov.stationary_distribution(markov.double_well(30, 600))[:15].sum(), 0.5, rtol=1e-9)
+
+
+def test_arguments_of_time_and_place_are_checked():
+    P = np.full((2, 2), 0.5)
+    for distance in (0.0, -0.1, np.nan):
+        with pytest.raises(ValueError, match=f"distance must be positive, got {distance}"):
+            markov.mixing_time(P, distance)
+    with pytest.raises(ValueError, match="steps must not be negative, got -3"):
+        markov.evolve(P, [1, 0], -3)
+    with pytest.raises(ValueError, match="start must be a list of states"):
+        markov.walk(P, [0.9], 1, np.random.default_rng(0))

@@ -11,6 +11,7 @@ from problems import close, rng
 from scipy import stats
 
 from dpm_lib import montecarlo as mc
+from dpm_lib.annealing import Normal
 from dpm_lib.targets import Banana, Funnel, StandardNormal, TwoClumps
 
 KS_001 = 1.95  # sqrt(n) times the statistic exceeds this with probability 0.001
@@ -208,3 +209,35 @@ def test_bad_input_is_named(call, message):
 def test_rejection_gives_up_when_told():
     with pytest.raises(RuntimeError, match=r"0 of 5 draws after 2000 evaluations"):
         mc.rejection_sampling(NORMAL.log_prob, NORMAL, 50.0, 5, rng(), max_evaluations=2000)
+
+
+# --- Edges ---
+
+
+def test_a_proposal_of_the_wrong_shape_or_without_a_ratio_is_named():
+    start, two = torch.zeros(3, 2, dtype=torch.float64), StandardNormal(2)
+    wrong = {
+        r"shapes \(3, 1\) and \(3,\) at step 1": lambda x, g: (x[:, :1], x.new_zeros(3)),
+        r"shapes \(3, 2\) and \(3, 1\) at step 1": lambda x, g: (x, x.new_zeros(3, 1)),
+        "log ratio nan at step 1, point 0": lambda x, g: (x, x.new_full((3,), math.nan)),
+    }
+    for message, propose in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            mc.metropolis_hastings(two.log_prob, start, propose, 2, rng(0))
+
+
+def test_autocorrelation_time_refuses_nan_and_takes_whole_numbers():
+    values = torch.arange(8) % 2
+    close(mc.autocorrelation_time(values), mc.autocorrelation_time(values.double()))
+    with pytest.raises(ValueError, match=r"values: nan at index \(2,\)"):
+        mc.autocorrelation_time(torch.tensor([0.0, 1.0, math.nan, 2.0]))
+
+
+def test_a_grid_needs_two_points():
+    with pytest.raises(ValueError, match="grid: shape"):
+        mc.grid_conditional(StandardNormal(2).log_prob, 0, torch.zeros(1))
+
+
+def test_a_bound_that_fails_where_nothing_was_drawn_goes_unnoticed():
+    """The docstring's warning: the true bound is infinite here, and a large claimed one is seldom exposed."""
+    assert mc.rejection_sampling(StandardNormal(1).log_prob, Normal(1, 0.8), 3.0, 10, rng(0)).x.shape == (10, 1)

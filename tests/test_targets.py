@@ -47,3 +47,10 @@ def test_the_funnel_is_normal_given_its_first_coordinate():
     assert torch.allclose(target.log_prob(x), by_hand, atol=1e-6)
     z = x[:, 1:] * torch.exp(-0.5 * x[:, :1])
     assert ((z.square().mean(0) - 1).abs() < 4 * math.sqrt(2 / len(x))).all()
+
+
+def test_parameters_are_checked():
+    with pytest.raises(ValueError, match=r"share: 1: must lie in \(0, 1\)"):
+        TwoClumps(share=1)
+    with pytest.raises(ValueError, match="dim: 1: a banana needs at least 2"):
+        Banana(1)

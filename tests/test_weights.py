@@ -114,3 +114,18 @@ def test_the_standard_error_is_that_of_the_mean_weight():
 def test_bad_input_is_named(x, log_weights, message):
     with pytest.raises(ValueError, match=message):
         WeightedSamples(x, log_weights)
+
+
+# --- Edges ---
+
+
+def test_one_particle_says_nothing_of_its_error_and_no_weight_is_no_sample():
+    one = WeightedSamples(torch.zeros(1, 1), torch.zeros(1))
+    assert math.isnan(one.log_z_stderr) and one.ess == 1
+    none = WeightedSamples(torch.zeros(3, 1), torch.full((3,), -torch.inf))
+    assert none.ess == 0 and none.log_z == -torch.inf
+
+
+def test_the_shape_of_f_is_checked():
+    with pytest.raises(ValueError, match=r"f: gives shape \(50,\)"):
+        some().mean(lambda x: x[:, 0])
