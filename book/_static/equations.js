@@ -1,5 +1,5 @@
 /* Displayed equations that are too wide for a small screen are made smaller, down to a size that can still be
-   read; what is wider than that scrolls inside itself. */
+   read; what is wider than that scrolls inside itself, and so do formulas in the text. */
 (function () {
   "use strict";
 
@@ -12,6 +12,11 @@
       const ratio = equation.clientWidth / equation.scrollWidth;
       return ratio < 1 ? Math.max(SMALLEST, 0.99 * ratio) * parseFloat(getComputedStyle(equation).fontSize) : 0;
     });
+    for (const formula of document.querySelectorAll('.bd-article mjx-container:not([display="true"])')) {
+      formula.classList.remove("too-wide");
+      const room = formula.parentElement.getBoundingClientRect();
+      formula.classList.toggle("too-wide", room.width > 0 && formula.getBoundingClientRect().right > room.right + 1);
+    }
     equations.forEach((equation, i) => {
       if (sizes[i]) equation.style.setProperty("font-size", `${sizes[i]}px`, "important");
     });

@@ -38,7 +38,7 @@ class ChainEditor(Figure):
 
     _esm = bundle("chain.js")
     _css = _STYLE
-    presets = traitlets.Dict().tag(sync=True)
+    presets = traitlets.List(help="pairs of a name and a matrix: a page's JSON keeps their order").tag(sync=True)
     steps = traitlets.Int().tag(sync=True)
 
     def __init__(
@@ -59,11 +59,11 @@ class ChainEditor(Figure):
                 raise ValueError(f"presets[{name!r}]: {error}") from error
             if not 2 <= len(chains[name]) <= len(_INKS):
                 raise ValueError(f"presets[{name!r}] must have 2 to {len(_INKS)} states, got {len(chains[name])}")
-        values = {name: chain.tolist() for name, chain in chains.items()}
+        values = [[name, chain.tolist()] for name, chain in chains.items()]
         super().__init__(label=label, caption=caption, presets=values, steps=steps)
 
     def poster(self) -> bytes:
-        chain = np.array(next(iter(self.presets.values())))
+        chain = np.array(self.presets[0][1])
         laws = markov.evolve(chain, np.eye(len(chain))[0], self.steps)
         figure = picture(6.4, 2.9)
         course, circle = figure.subplots(1, 2, width_ratios=[2, 1])

@@ -97,21 +97,22 @@ def test_double_well_is_that_of_the_library(js, barrier):
     assert found["gap"] == pytest.approx(markov.spectral_gap(P), abs=2e-14, rel=1e-6)
 
 
-def test_histories_are_the_laws_at_the_clock_times(js):
-    n, start, walkers = 12, 2, 5000
+@pytest.mark.parametrize("starts", [[2], [5, 6]])
+def test_histories_are_the_laws_at_the_clock_times(js, starts):
+    n, walkers = 12, 5000
     code = """(m, a) => {
       const times = m.clockTimes(a.octaves);
       const { P, pi } = m.doubleWell(a.n, 3);
-      return { times, ...m.histories(P, a.n, pi, a.start, times, a.walkers, 1) };
+      return { times, ...m.histories(P, a.n, pi, a.starts, times, a.walkers, 1) };
     }"""
-    found = js("wells.js", code, {"n": n, "octaves": 12, "start": start, "walkers": walkers})
+    found = js("wells.js", code, {"n": n, "octaves": 12, "starts": starts, "walkers": walkers})
     P = markov.double_well(n, 3)
     pi = markov.stationary_distribution(P)
     times = found["times"]
     assert times[:12] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14] and times[-1] == 2**12
     laws, counts = np.reshape(found["laws"], (-1, n)), np.reshape(found["counts"], (-1, n))
     for t, law, count, distance in zip(times, laws, counts, found["distance"], strict=True):
-        exact = np.linalg.matrix_power(P, t)[start]
+        exact = np.linalg.matrix_power(P, t)[starts].mean(0)
         np.testing.assert_allclose(law, exact, atol=1e-12)
         assert distance == pytest.approx(float(markov.total_variation(exact, pi)), abs=1e-12)
         assert count.sum() == walkers
@@ -136,10 +137,27 @@ def test_editing_by_keyboard_and_mouse_renormalises_the_row(page, write_page):
     box = boxes.nth(4).bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 20)
+    settle(page)
+    assert boxes.nth(4).get_attribute("aria-valuetext") == "0.50", "taking hold changes nothing"
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 100)
     page.mouse.up()
     settle(page)
-    assert [boxes.nth(k).get_attribute("aria-valuetext") for k in (3, 4, 5)] == ["0.00", "1.00", "0.00"]
+    assert [boxes.nth(k).get_attribute("aria-valuetext") for k in (3, 4, 5)] == ["0", "1.00", "0"]
+
+
+def test_shift_makes_a_fine_step_of_an_arrow_key(page, write_page):
+    open_figures(page, write_page, ChainEditor())
+    page.locator("select").first.select_option("slow")
+    box = page.locator(".dpm-box").nth(6)
+    box.press("Shift+ArrowDown")
+    assert box.get_attribute("aria-valuetext") == "0.0175"
+
+
+def test_the_first_preset_is_shown_first(page, write_page):
+    open_figures(page, write_page, ChainEditor())
+    assert page.locator("select").first.input_value() == next(iter(PRESETS)) == "forgets"
+    options = page.locator("select").first.locator("option").all_text_contents()
+    assert options == [*PRESETS, "your own"]
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

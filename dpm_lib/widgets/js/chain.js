@@ -127,6 +127,9 @@ export function setEntry(row, j, value) {
   return changed.map((p) => p / total);
 }
 
+/** A probability for a small box: two decimals, more where it is small. */
+export const shown = (p) => (p === 0 ? "0" : p >= 0.1 ? p.toFixed(2) : p.toFixed(4).replace(/0{1,2}$/, ""));
+
 export const totalVariation = (p, q) => 0.5 * p.reduce((sum, value, i) => sum + Math.abs(value - q[i]), 0);
 
 /** What the graph says in words, the law it tends to (or null), and |lambda_2|. */
@@ -151,7 +154,7 @@ const INKS = ["data", "model", "drift", "limit", "muted"];
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "chain");
-  const presets = model.get("presets");
+  const presets = Object.fromEntries(model.get("presets"));
   const steps = model.get("steps");
   let P, n, name, start, about, laws;
   let t = 0;
@@ -181,22 +184,21 @@ function render({ model, el }) {
         const words = svg("text", { x: x + size / 2, y: y + size / 2 + 5, "text-anchor": "middle", class: "dpm-entry" });
         const node = svg("g", { class: "dpm-handle dpm-box", role: "slider", tabindex: 0, "aria-label": `Probability from ${i + 1} to ${j + 1}`, "aria-orientation": "vertical", "aria-valuemin": 0, "aria-valuemax": 1 },
           svg("rect", { x, y, width: size, height: size, rx: 3, class: "dpm-grip" }), fill, words);
-        const set = (value) => change(i, j, Math.round(100 * clamp(value, 0, 1)) / 100);
+        const set = (value, digits = 2) => change(i, j, Number(clamp(value, 0, 1).toFixed(digits)));
         node.addEventListener("keydown", (event) => {
           const by = { ArrowUp: 0.05, ArrowRight: 0.05, ArrowDown: -0.05, ArrowLeft: -0.05, PageUp: 0.25, PageDown: -0.25, Home: -1, End: 1 }[event.key];
           if (by === undefined) return;
           event.preventDefault();
-          set(P[i][j] + by);
+          if (event.shiftKey) set(P[i][j] + by / 20, 4);
+          else set(P[i][j] + by);
         });
-        const drag = (event) => {
-          const box = node.firstChild.getBoundingClientRect();
-          set((box.bottom - event.clientY) / box.height);
-        };
+        let held = null; // where the pointer took hold, and the value it found there
+        const drag = (event) => set(held.value + (held.y - event.clientY) / 120);
         node.addEventListener("pointerdown", (event) => {
           node.setPointerCapture(event.pointerId);
           node.focus({ preventScroll: true });
           event.preventDefault();
-          drag(event);
+          held = { y: event.clientY, value: P[i][j] };
         });
         node.addEventListener("pointermove", (event) => node.hasPointerCapture(event.pointerId) && drag(event));
         boxes.push({ i, j, y, size, node, fill, words });
@@ -210,9 +212,9 @@ function render({ model, el }) {
       const p = P[i][j];
       fill.setAttribute("y", y + size * (1 - p));
       fill.setAttribute("height", size * p);
-      words.textContent = p === 0 ? "0" : p.toFixed(2);
+      words.textContent = shown(p);
       node.setAttribute("aria-valuenow", p.toFixed(3));
-      node.setAttribute("aria-valuetext", p.toFixed(2));
+      node.setAttribute("aria-valuetext", shown(p));
     }
   }
 

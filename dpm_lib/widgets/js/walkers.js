@@ -120,7 +120,7 @@ function render({ model, el }) {
     const ess = values.length / autocorrelationTime(values);
     const rate = Math.round((100 * walker.accepted) / t);
     const lost = t >= KEPT ? ` Of the last ${KEPT}:` : "";
-    return `Step ${t}, accepted ${rate}%.${lost} mean of x₂ ${mean.toFixed(2)} (truth 0), worth ${ess < 10 ? ess.toFixed(1) : Math.round(ess)} independent draws.`;
+    return `Step ${t}, accepted ${rate}%.${lost} mean of x₂ ${mean.toFixed(2)} (truth 0), looks worth ${ess < 10 ? ess.toFixed(1) : Math.round(ess)} independent draws.`;
   }
   function drawWalker({ canvas, about, k }, busy) {
     const walker = walkers[k];

@@ -62,15 +62,18 @@ export function clockTimes(octaves) {
   return times;
 }
 
-/** The law (flat, n per time) and the distance from pi at each time; and the walkers' counts, if there are any. */
-export function histories(P, n, pi, start, times, walkers = 0, seed = 0) {
+/**
+ * The law (flat, n per time) and the distance from pi at each time; and the walkers' counts, if there are any.
+ * All begin in the places `starts`, with equal shares.
+ */
+export function histories(P, n, pi, starts, times, walkers = 0, seed = 0) {
   const laws = new Float64Array(times.length * n);
   const counts = new Float64Array(times.length * n);
   const distance = new Float64Array(times.length);
-  const at = new Int32Array(walkers).fill(start);
+  const at = Int32Array.from({ length: walkers }, (_, w) => starts[w % starts.length]);
   const uniform = uniforms(seed);
-  laws[start] = 1;
-  counts[start] = walkers;
+  for (const start of starts) laws[start] = 1 / starts.length;
+  for (const start of at) counts[start] += 1;
   let power = P, reach = 1;
   times.forEach((time, k) => {
     if (k > 0) {
@@ -115,7 +118,8 @@ function render({ model, el }) {
   const fall = svg("svg", { class: "dpm-plot dpm-distance", role: "img", "aria-label": "Total variation distance against time on a logarithmic scale" });
   const detail = html("p", { class: "dpm-detail dpm-now" });
   const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
-  const starts = { left: Math.round(((-1 + 1.3) / 2.6) * (n - 1)), top: Math.floor(n / 2), right: Math.round(((1 + 1.3) / 2.6) * (n - 1)) };
+  const nearest = (x) => Math.round(((x + 1.3) / 2.6) * (n - 1));
+  const starts = { left: [nearest(-1)], top: [n / 2 - 1, n / 2], right: [nearest(1)] }; // n is even: two places share the top
 
   function update() {
     chain = doubleWell(n, barrier);
@@ -148,7 +152,7 @@ function render({ model, el }) {
       line(chain.energy.map((u) => (0.9 * top * u * Math.min(1, barrier / 4)) / steep), "dpm-hill"),
       ...bars, line(law, "dpm-exact"), line(chain.pi, "dpm-target"),
       svg("line", { x1: L, x2: width - R, y1: height - B, y2: height - B, class: "dpm-axis" }),
-      text(x(starts.left), height - 4, "−1"), text(x((n - 1) / 2), height - 4, "0"), text(x(starts.right), height - 4, "1"),
+      text(x(starts.left[0]), height - 4, "−1"), text(x((n - 1) / 2), height - 4, "0"), text(x(starts.right[0]), height - 4, "1"),
       text(L - 5, y(0.2) + 4, "0.2", "end"), text(L - 5, y(0) + 4, "0", "end"),
     );
   }
