@@ -93,7 +93,7 @@ class WorkHistograms(Figure):
         self,
         shift: float = 3.0,
         log_z: float = 1.0,
-        n: int = 1000,
+        n: int = 600,
         *,
         label: str = "Work forward and back, and two bounds on log Z",
         caption: str = "",

@@ -127,7 +127,7 @@ def test_work_answers_its_controls(page, write_page):
     open_figures(page, write_page, WorkHistograms())
     page.get_by_role("slider", name="Temperatures K").press("End")
     settle(page)
-    assert data(page, "number") == "128"
+    assert data(page, "number") == "512"
     words = page.locator(".dpm-detail").text_content()
     page.get_by_role("slider", name="Kept by a move").press("End")
     settle(page)

@@ -187,24 +187,45 @@ function render({ model, el }) {
       context.fill();
     }
     context.globalAlpha = 1;
+    const foot = cloud.height - 5 * devicePixelRatio;
+    note(context, "b = 0", margin(), foot);
+    note(context, "b = 1", cloud.width - margin(), foot, "right");
+    for (const side of [1, -1]) note(context, `x = ${side < 0 ? "−" : ""}${setting.distance / 2}`, 4 * devicePixelRatio, y((side * setting.distance) / 2));
   }
-  function curve(context, canvas, values, height, colour, last) {
-    context.strokeStyle = colour;
+  /** A curve over b; a run of few temperatures gets a dot at each, since it is defined only there. */
+  function curve(context, canvas, values, height, colour, last, dots = false) {
+    context.strokeStyle = context.fillStyle = colour;
+    if (dots && values.length <= 33) {
+      values.forEach((value, i) => {
+        context.beginPath();
+        context.arc(across(canvas, i / (values.length - 1)), height(value), 3 * devicePixelRatio, 0, 2 * Math.PI);
+        if (i <= last) context.fill();
+      });
+      context.globalAlpha = 0.35;
+    }
     context.beginPath();
     values.forEach((value, i) => {
       if (i <= last) context.lineTo(across(canvas, i / (values.length - 1)), height(value));
     });
     context.stroke();
+    context.globalAlpha = 1;
   }
-  function title(context, words) {
+  function note(context, words, x, y, align = "left") {
     context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
     context.fillStyle = colours.muted;
-    context.fillText(words, margin(), 15 * devicePixelRatio);
+    context.textAlign = align;
+    context.fillText(words, x, y);
+  }
+  const title = (context, words) => note(context, words, margin(), 15 * devicePixelRatio);
+  /** The values at the top and the bottom of a plot, at its right edge. */
+  function scale(context, canvas, height, ...values) {
+    for (const value of values) note(context, Number.isInteger(value) ? value : words(value), canvas.width - 4 * devicePixelRatio, height(value) + 4 * devicePixelRatio, "right");
   }
   function drawSize() {
     const context = open(size);
     const height = (value) => size.height - 6 * devicePixelRatio - (value / n) * (size.height - 28 * devicePixelRatio);
-    curve(context, size, rows.map((row) => row.ess), height, colours.model, k);
+    curve(context, size, rows.map((row) => row.ess), height, colours.model, k, true);
+    scale(context, size, height, n / 2);
     title(context, `effective sample size, of ${n}`);
   }
   function drawRunning() {
@@ -217,7 +238,8 @@ function render({ model, el }) {
     context.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
     curve(context, running, truth, height, colours.limit, Infinity);
     context.setLineDash([]);
-    curve(context, running, values, height, colours.model, k);
+    curve(context, running, values, height, colours.model, k, true);
+    scale(context, running, height, 0, low);
     title(context, "running log Z; dashed: exact");
   }
   figure.draw = () => {

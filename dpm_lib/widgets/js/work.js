@@ -38,7 +38,7 @@ export function freeEnergy(work) {
 
 export const average = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
 
-const NUMBERS = [1, 2, 4, 8, 16, 32, 64, 128];
+const NUMBERS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "work");
@@ -120,11 +120,15 @@ function render({ model, el }) {
     rule(context, x(-setting.logZ), 0, x(-setting.logZ), floor);
     context.fillStyle = colours.muted;
     context.textAlign = "center";
-    context.fillText("-log Z", x(-setting.logZ), bars.height - 7 * pixel);
+    context.fillText("−log Z", x(-setting.logZ), bars.height - 7 * pixel);
+    for (const part of [-0.8, -0.4, 0.4, 0.8]) {
+      const w = part * reach - setting.logZ;
+      context.fillText(w.toFixed(1).replace("-", "−"), x(w), bars.height - 7 * pixel);
+    }
     context.textAlign = "left";
-    context.fillText("back", 8 * pixel, 16 * pixel);
+    context.fillText("work back", 8 * pixel, 16 * pixel);
     context.textAlign = "right";
-    context.fillText("forward", bars.width - 8 * pixel, 16 * pixel);
+    context.fillText("work forward", bars.width - 8 * pixel, 16 * pixel);
     context.textAlign = "left";
   }
   function drawBounds() {
@@ -150,6 +154,9 @@ function render({ model, el }) {
     NUMBERS.forEach((K, i) => context.fillText(String(K), x(i), bounds.height - 7 * pixel));
     context.textAlign = "left";
     context.fillText("bounds on log Z, by K", 8 * pixel, 16 * pixel);
+    for (const value of [-0.8, 0, 0.8].map((part) => setting.logZ + part * half)) {
+      context.fillText(value.toFixed(1).replace("-", "−"), 2 * pixel, y(value) - 3 * pixel);
+    }
   }
   figure.draw = () => {
     if (!bars.width) return;
