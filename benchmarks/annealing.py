@@ -74,7 +74,7 @@ def ours_smc(target: Any, seed: int, n: int) -> tuple[float, int]:
 
 
 def ours_ais(target: Any, seed: int, budget: float, pilot: int = 128) -> tuple[float, int, int]:
-    """One run of AIS, tuned by a pilot, with the particles that the budget leaves: (log Z, evaluations, temperatures)."""
+    """One run of AIS, tuned by a pilot, with what the budget leaves: (log Z, evaluations, temperatures)."""
     log_target, generator = Counter(target), torch.Generator().manual_seed(seed)
     proposal = annealing.Normal(target.dim, SPREAD)
     temperatures, walk = annealing.tune(log_target, proposal, pilot, generator)

@@ -76,7 +76,7 @@ function render({ model, el }) {
       const bad = row.error_stderr && Math.abs(row.error) > 4 * row.error_stderr;
       const about = bad ? "more than four standard errors: biased at this budget" : null;
       return html("tr", {},
-        html("th", { scope: "row" }, row.method, row.grid ? " (grid)" : ""), html("td", { class: "dpm-word" }, row.target), html("td", { class: "dpm-number" }, row.dimension),
+        html("th", { scope: "row", class: "dpm-word" }, row.method, row.grid ? " (grid)" : ""), html("td", { class: "dpm-word" }, row.target), html("td", { class: "dpm-number" }, row.dimension),
         html("td", { class: "dpm-number" }, costWithError(row.cost, row.cost_stderr), row.measured ? "" : " (expected)"),
         html("td", { class: bad ? "dpm-number dpm-bad" : "dpm-number", title: about }, errorText(row.error, row.error_stderr), bad ? " !" : ""));
     }));
