@@ -8,6 +8,8 @@ Every run may evaluate the target's log density 10,000 times (for Gibbs: draw th
 estimates the mean of one coordinate. With 200 independent runs, evaluations per effective sample are
 budget * (mean squared error) / (variance of the coordinate): 1 for independent draws of the target itself.
 Importance and rejection sampling are told the target's standard deviations, rejection also M, Gibbs the conditionals.
+On the banana and the funnel one conditional is drawn from a grid of GRID points, which counts as one draw: with every
+point counted, a sweep would cost d - 1 + GRID in place of d.
 Rejection sampling runs once, until it has its draws: they are independent, and cost evaluations / accepted each.
 """
 
@@ -35,6 +37,7 @@ from dpm_lib.targets import Banana, Funnel, StandardNormal, TwoClumps
 BUDGET, RUNS, DIMS = 10_000, 200, (2, 5, 10, 20)
 BURN_IN = 0.1  # share of each chain that is dropped
 FINE = torch.linspace(-40, 40, 8001, dtype=torch.float64)
+GRID = 401  # points, of the banana's and the funnel's first coordinate given the others
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,12 @@ def conditionals(name: str, target: Any) -> list[Conditional]:
     if name == "two clumps":
         return [clump_conditional(target, i) for i in range(d)]
     if name == "banana":
-        first = grid_conditional(Banana(2, target.std, target.bend).log_prob, 0, FINE[3000:5001:5])
+        first = grid_conditional(
+            Banana(2, target.std, target.bend).log_prob, 0, torch.linspace(-10, 10, GRID, dtype=torch.float64)
+        )
         bent = lambda x, g: target.bend * (x[:, 0].square() - target.std**2) + normal((len(x),), g)  # noqa: E731
         return [lambda x, g: first(x[:, :2], g), bent, *[plain] * (d - 2)]
-    neck = grid_conditional(target.log_prob, 0, FINE[2000:6001:10])
+    neck = grid_conditional(target.log_prob, 0, torch.linspace(-20, 20, GRID, dtype=torch.float64))
     return [neck, *[lambda x, g: (0.5 * x[:, 0]).exp() * normal((len(x),), g)] * (d - 1)]
 
 
@@ -172,7 +177,8 @@ def rows() -> list[dict[str, Any]]:
                     row = rejection_row(name, target, generator)
                 else:
                     row = chain_row(method, name, target, generator)
-                found.append({"method": method, "target": name, "dimension": d, **row})
+                grid = GRID if method == "Gibbs" and name in ("banana", "funnel") else None
+                found.append({"method": method, "target": name, "dimension": d, **row, "grid": grid})
                 print(found[-1], flush=True)
     return found
 

@@ -82,9 +82,10 @@ def metropolis_step(
     """One random-walk Metropolis step at inverse temperature b for every particle: reversible, leaves p_b unchanged.
 
     x (n, d), its ``ends_x`` (2, n); ``step`` is a standard deviation, or a Cholesky factor (d, d) of the covariance.
-    Returns the new x and ends, and who moved, (n,) boolean. One evaluation of ``ends`` for each particle.
+    Returns the new x and ends, and who moved, (n,) boolean. One evaluation of ``ends`` for each particle. The noise is
+    drawn in float32, at a third of the time: any noise will do whose law is that of its negative.
     """
-    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+    noise = torch.randn(x.shape, generator=generator, dtype=torch.float32, device=x.device).to(x.dtype)
     y = x + (noise @ step.mT if isinstance(step, Tensor) and step.ndim == 2 else noise * step)
     ends_y = ends(y)
     rise = Path.log_prob(ends_y, b) - Path.log_prob(ends_x, b)
@@ -211,8 +212,9 @@ def sequential_monte_carlo(
     all weights become their mean: so ``log_z`` of the result is right with no more ado. E[w] = Z holds with fixed
     temperatures and transition; adapting either to the particles costs a bias of order 1/n, less than the error.
     With ``chain`` > 1 it is waste-free: at a resampling only n // chain parents are drawn, each walks chain - 1 moves,
-    and every state on the way is a particle, (n // chain) chain of them; a final resampling is not needed. Particles
-    of one chain are dependent, but E[w] = Z still holds (Dau and Chopin 2022).
+    and every state on the way is a particle, (n // chain) chain of them. Particles of one chain are dependent, but
+    E[w] = Z still holds (Dau and Chopin 2022).
+    At b = 1 the weights are returned as they are: to resample or move once more would cost, and say nothing of Z.
     ``callback(b, x, log_weights, step)`` sees each temperature after its move. Del Moral, Doucet and Jasra 2006.
     """
     given = None if temperatures is None else checked_temperatures(temperatures)
@@ -233,6 +235,8 @@ def sequential_monte_carlo(
             raise ValueError(f"log_target: minus infinity at all {n} particles: the proposal misses the target")
         if transition is None:
             step = cloud_step(x, log_weights)
+        if b == 1:
+            break
         if effective_size(log_weights) < threshold * n:
             x, ends, log_weights = resample(x, ends, log_weights, generator, n // chain)
             if chain > 1:
@@ -246,6 +250,8 @@ def sequential_monte_carlo(
                 scale = min(2.0, scale * math.exp(2.0 * (float(moved.double().mean()) - 0.3)))
         if callback:
             callback(b, x, log_weights, None if step is None else scale * step)
+    if callback:
+        callback(1.0, x, log_weights, None if step is None else scale * step)
     return WeightedSamples(x, log_weights)
 
 
@@ -324,18 +330,43 @@ def tune(
 ) -> tuple[Tensor, RandomWalk]:
     """Temperatures (K+1,) and random-walk steps for AIS, from a pilot run of n particles that is then thrown away.
 
-    The pilot is adaptive SMC of S temperatures. An integer asks for K of them, spread as the pilot's were; None takes
-    K = 5 S^2, since the variance of log w falls as S^2 / K. The main run uses fresh randomness and leaves what it
-    is given as it is, so that its E[w] = Z holds exactly.
+    The pilot is adaptive SMC of S temperatures. An integer asks for K of them, spread as the pilot's were; None asks
+    ``best_number``, with one temperature and with S^2 tried on paths walked back from the pilot's particles. The main
+    run uses fresh randomness and leaves what it is given as it is, so that its E[w] = Z holds exactly.
     """
     seen: list[tuple[float, Tensor]] = []
     keep_step = lambda b, x, w, step: seen.append((b, step))  # noqa: E731
-    sequential_monte_carlo(log_target, proposal, n, generator, keep=0.8, moves=3, callback=keep_step)
+    pilot = sequential_monte_carlo(log_target, proposal, n, generator, keep=0.8, moves=3, callback=keep_step)
     found = torch.tensor([0.0, *(b for b, _ in seen)], dtype=torch.float64)
-    K = math.ceil(5 * len(seen) ** 2) if temperatures is None else temperatures
-    chosen = _spread(found, K) if isinstance(K, int) else torch.tensor(checked_temperatures(K), dtype=torch.float64)
-    nearest = (chosen[:, None] - found[1:]).abs().argmin(1)
-    return chosen, RandomWalk(torch.stack([step for _, step in seen])[nearest])
+    steps = torch.stack([step for _, step in seen])
+
+    def plan(b: Tensor) -> tuple[Tensor, RandomWalk]:
+        return b, RandomWalk(steps[(b[:, None] - found[1:]).abs().argmin(1)])
+
+    def spread(K: int, x: Tensor) -> float:
+        b, walk = plan(_spread(found, K))
+        back = reverse_annealed_importance_sampling(log_target, proposal, b, x, generator, walk)
+        return -2 * float(back.elbo + pilot.log_z)
+
+    if temperatures is None:
+        x = pilot.x[torch.multinomial(pilot.probabilities, n, replacement=True, generator=generator)]
+        trial = len(seen) ** 2
+        temperatures = best_number(spread(1, x), trial, spread(trial, x[: max(2, n // 8)]))
+    if isinstance(temperatures, int):
+        return plan(_spread(found, temperatures))
+    return plan(torch.tensor(checked_temperatures(temperatures), dtype=torch.float64))
+
+
+def best_number(v_one: float, trial: int, v_trial: float, aim: float = 0.25) -> int:
+    """One temperature, or how many: from v = 2 KL(P || Q) with one, and with ``trial``; P and Q as in eq-ais-telescope.
+
+    For Gaussian log w, E[w^2] = Z^2 e^v. N evaluations buy N / K particles, and so a variance (e^v - 1) K / N of log Z.
+    While the moves keep up, v falls as 1 / K: then v = ``aim`` is reached at K = trial v_trial / aim, and K (e^v - 1)
+    is there within (e^aim - 1) / aim = 1.14 of its least. But where moves cannot cross from mode to mode, v hardly
+    falls, and every temperature more is paid for in particles: one is chosen if its K e^v is smaller.
+    """
+    many = max(trial, math.ceil(trial * v_trial / aim))
+    return 1 if v_one < math.log(many) + aim else many
 
 
 def _spread(found: Tensor, K: int) -> Tensor:

@@ -185,6 +185,22 @@ def test_resampling_keeps_weighted_means():
     close(log_mean, torch.logsumexp(log_w, 0) - math.log(40))
 
 
+@pytest.mark.equation("eq-ais-cost")
+@pytest.mark.parametrize(("steps", "rho"), [(8, 0.0), (8, 0.3), (32, 0.6)])
+def test_the_error_at_equal_evaluations(steps, rho):
+    n, runs = 25, 8000
+    evaluations = n * steps
+    back = annealing.reverse_annealed_importance_sampling(
+        shifted, Normal(1), even(steps), SHIFT + Normal(1).sample(40_000, rng(1)), rng(2), drag(rho)
+    )
+    v = 2 * (-float(back.elbo) - LOG_Z)  # twice the relative entropy of P to Q, from paths walked back
+    z = (dragged(steps, rho, n * runs).log_weights - LOG_Z).reshape(runs, n).exp().mean(1)
+    squares = (z - 1).square()
+    slack = 4 * float(squares.std()) / math.sqrt(runs) + 4 * 2 * math.sqrt(v / 40_000) * math.exp(v) / n
+    assert abs(float(squares.mean()) - steps / evaluations * math.expm1(v)) < slack
+    assert slack < 0.25 * float(squares.mean())
+
+
 @pytest.mark.equation("eq-ais-diffusion")
 def test_a_diffusion_for_a_path():
     model = affine_model(random_schedule(5, seed=3), seed=2)

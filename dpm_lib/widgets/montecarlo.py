@@ -99,15 +99,16 @@ class ImportanceWeights(Figure):
 class CostTable(Figure):
     """The costs of sampling, in an order the reader chooses.
 
-    rows: mappings with 'method', 'target' (str), 'dimension' (int), 'cost' > 0, 'error' and 'error_stderr' (numbers,
-          or None where it could not be measured), 'measured' (bool)
+    rows: mappings with 'method', 'target' (str), 'dimension' (int), 'cost' > 0, 'cost_stderr', 'error' and
+          'error_stderr' (numbers, or None where it could not be measured), 'measured' (bool), 'grid' (the number of
+          points of a conditional's grid that count as one evaluation; None if there is none)
     Raises ``ValueError`` that names the row and the key.
     """
 
     _esm = bundle("costs.js")
     _css = CSS
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)
-    KEYS = ("method", "target", "dimension", "cost", "error", "error_stderr", "measured")
+    KEYS = ("method", "target", "dimension", "cost", "cost_stderr", "error", "error_stderr", "measured", "grid")
 
     def __init__(
         self, rows: Sequence[Mapping[str, Any]], *, label: str = "What sampling costs", caption: str = ""

@@ -14,15 +14,15 @@ from dpm_lib.widgets.montecarlo import CostTable, ImportanceWeights, Walkers
 BANANA = {"std": 2.0, "bend": 0.5}
 
 
-def row(method, dimension, cost, error=0.1, stderr=0.05, target="banana"):
-    kept = {"method": method, "target": target, "dimension": dimension, "cost": cost, "error": error}
-    return kept | {"error_stderr": stderr, "measured": error is not None}
+def row(method, dimension, cost, error=0.1, stderr=0.05, target="banana", cost_stderr=None, grid=None):
+    kept = {"method": method, "target": target, "dimension": dimension, "cost": cost, "cost_stderr": cost_stderr}
+    return kept | {"error": error, "error_stderr": stderr, "measured": error is not None, "grid": grid}
 
 
 ROWS = [
     row("importance", 2, 12.3),
     row("rejection", 2, 3e51, None, None),
-    row("Gibbs", 10, 4.0, 0.9, 0.1),
+    row("Gibbs", 10, 4.0, 0.9, 0.1, cost_stderr=0.31, grid=401),
     row("Gibbs", 2, 40.0, target="funnel"),
 ]
 
@@ -144,6 +144,10 @@ def test_numbers_in_words(js):
         "costs.js", "(m, a) => a.map(m.costText)", [3.14159, 45.2, 9.96, 12345.0, 99_998.0, 3.3e5, 9.7e5, 8.2e199]
     )
     assert costs == ["3.1", "45", "10", "12\u202f345", "99\u202f998", "3 × 10⁵", "1 × 10⁶", "8 × 10¹⁹⁹"]
+    code = "(m, a) => a.map(([v, s]) => m.costWithError(v, s))"
+    pairs = [[3.1344, 0.2936], [566.7, 12.66], [16_234.5, 1432.0], [3.3e5, 2.1e4], [45.2, None], [4.0, 0]]
+    wanted = ["3.13 ± 0.29", "567 ± 13", "16\u202f235 ± 1\u202f432", "3 × 10⁵ ± 21\u202f000", "45", "4.0"]
+    assert js("costs.js", code, pairs) == wanted
     code = "(m, a) => a.map(([e, s]) => m.errorText(e, s))"
     errors = js("costs.js", code, [[-0.0351, 0.0146], [1.86, 0.67], [None, None]])
     assert errors == ["−0.035 ± 0.015", "1.86 ± 0.67", "–"]
@@ -237,6 +241,59 @@ def test_importance_controls_change_the_effective_size(page, write_page):
     assert "d = 50" in page.locator(".dpm-detail").text_content()
 
 
+def test_what_a_drag_does_to_the_proposal(js):
+    code = "(m, a) => a.map(([part, by]) => m.dragged(part, { mean: 0.8, width: 1.2 }, by))"
+    moves = [["top", 0.52], ["flank", 0.52], ["top", -9], ["flank", -9], ["flank", 0.01]]
+    found = js("importance.js", code, moves)
+    pairs = [(1.3, 1.2), (0.8, 1.7), (-2.0, 1.2), (0.8, 0.5), (0.8, 1.2)]
+    assert found == [{"mean": pytest.approx(m), "width": pytest.approx(w)} for m, w in pairs]
+
+
+def test_dragging_the_proposal_moves_it_and_the_sliders(page, write_page):
+    open_figures(page, write_page, importance(0.0, 1.0))
+    plot, grips = page.locator("svg.dpm-dragged"), page.locator(".dpm-grip")
+    unit = plot.bounding_box()["width"] / 10  # the axis runs from -5 to 5
+
+    def drag(grip, by):
+        box = grip.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + by * unit, y + 15, steps=3)
+        page.mouse.up()
+        page.mouse.move(x, y)  # let go: this must not count
+        settle(page)
+        return [page.get_by_label(f"Proposal {name}").input_value() for name in ("mean", "width")]
+
+    assert drag(grips.first, 1.0) == ["1", "1"]
+    assert float(data(page, "ess")) < 500
+    assert drag(grips.last, 0.5) == ["1", "1.5"]
+    assert drag(grips.first, -1.0) == ["0", "1.5"]
+    page.get_by_label("Proposal mean").press("ArrowRight")
+    settle(page)
+    assert drag(grips.last, 0.0) == ["0.1", "1.5"], "sliders and pointer move the same proposal"
+
+
+def test_dragging_the_proposal_by_touch(watch, write_page):
+    watched = watch(width=375, height=740, has_touch=True, is_mobile=True)
+    page = watched.page
+    open_figures(page, write_page, importance(0.0, 1.0))
+    box = page.locator(".dpm-grip").first.bounding_box()
+    session = page.context.new_cdp_session(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def touch(kind, points):
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", [{"x": x, "y": y}])
+    for k in range(1, 6):
+        touch("touchMove", [{"x": x + 8 * k, "y": y + 1}])
+    touch("touchEnd", [])
+    settle(page)
+    assert float(page.get_by_label("Proposal mean").input_value()) >= 0.8
+    watched.check()
+
+
 def test_the_table_sorts_and_narrows(page, write_page):
     open_figures(page, write_page, costs())
     methods = page.locator("tbody th")
@@ -244,14 +301,15 @@ def test_the_table_sorts_and_narrows(page, write_page):
     cost.get_by_role("button").press("Enter")
     settle(page)
     assert cost.get_attribute("aria-sort") == "ascending"
-    assert methods.all_text_contents() == ["Gibbs", "importance", "Gibbs", "rejection"]
+    assert methods.all_text_contents() == ["Gibbs (grid)", "importance", "Gibbs", "rejection"]
     cost.get_by_role("button").press("Enter")
     settle(page)
     assert cost.get_attribute("aria-sort") == "descending"
     assert methods.first.text_content() == "rejection"
     page.locator("select").nth(1).select_option("10")
     settle(page)
-    assert methods.all_text_contents() == ["Gibbs"]
+    assert methods.all_text_contents() == ["Gibbs (grid)"]
+    assert "4.00 ± 0.31" in page.locator("tbody").text_content()
     assert "0.90 ± 0.10 !" in page.locator("tbody").text_content()
     assert page.get_by_role("status").text_content().startswith("1 rows, by evaluations")
 

@@ -25,6 +25,14 @@ export function costText(value) {
   return `${digit} × 10${raised(power)}`;
 }
 
+/** "3.13 ± 0.29": two digits of the standard error, where there is one. */
+export function costWithError(value, stderr) {
+  if (stderr == null || !(stderr > 0)) return costText(value);
+  if (value >= 99_999) return `${costText(value)} ± ${costText(stderr)}`;
+  const digits = Math.max(0, 1 - Math.floor(Math.log10(stderr)));
+  return [value, stderr].map((v) => v.toFixed(digits).replace(/\B(?=(\d{3})+$)/, "\u202f")).join(" ± ");
+}
+
 /** "-0.035 ± 0.015", or a dash. */
 export function errorText(error, stderr) {
   if (error == null) return "–";
@@ -68,8 +76,8 @@ function render({ model, el }) {
       const bad = row.error_stderr && Math.abs(row.error) > 4 * row.error_stderr;
       const about = bad ? "more than four standard errors: biased at this budget" : null;
       return html("tr", {},
-        html("th", { scope: "row" }, row.method), html("td", { class: "dpm-word" }, row.target), html("td", { class: "dpm-number" }, row.dimension),
-        html("td", { class: "dpm-number" }, costText(row.cost), row.measured ? "" : " (expected)"),
+        html("th", { scope: "row", class: "dpm-word" }, row.method, row.grid ? " (grid)" : ""), html("td", { class: "dpm-word" }, row.target), html("td", { class: "dpm-number" }, row.dimension),
+        html("td", { class: "dpm-number" }, costWithError(row.cost, row.cost_stderr), row.measured ? "" : " (expected)"),
         html("td", { class: bad ? "dpm-number dpm-bad" : "dpm-number", title: about }, errorText(row.error, row.error_stderr), bad ? " !" : ""));
     }));
     const words = key === "dimension" ? key : COLUMNS.find(([name]) => name === key)[1].toLowerCase();

@@ -1,6 +1,6 @@
 // The weights of importance sampling as areas, and how many draws they are worth as the dimension grows.
 
-import { button, fillNormals, html, openFigure, slider, svg, uniforms } from "./common.js";
+import { button, clamp, fillNormals, html, openFigure, slider, svg, uniforms } from "./common.js";
 
 /** Log weights N(x; 0, 1) / N(x; mean, width^2) of n draws x = mean + width z in d dimensions; z is flat, n * d. */
 export function logWeights(z, d, mean, width) {
@@ -30,10 +30,21 @@ export function effectiveShare(d, mean, width) {
   return Math.exp(-d * (2 * Math.log(width) - 0.5 * Math.log(gap) + (mean * mean) / gap));
 }
 
+const MEAN = { min: -2, max: 2, step: 0.1 };
+const WIDTH = { min: 0.5, max: 2.5, step: 0.05 };
+
+/** The nearest value that a slider can take. */
+const snapped = (value, { min, max, step }) => clamp(Number((step * Math.round(value / step)).toFixed(9)), min, max);
+
+/** The proposal after its top, or its flank one width to the right, was dragged by `by` from { mean, width }. */
+export const dragged = (part, { mean, width }, by) =>
+  part === "flank" ? { mean, width: snapped(width + by, WIDTH) } : { mean: snapped(mean + by, MEAN), width };
+
 const DIMENSIONS = [1, 2, 3, 5, 7, 10, 14, 20, 30, 50];
 const N = 1000;
 const DOTS = 120;
 const REACH = 5;
+const GRIP = 28; // pixels around the flank's handle that take hold of it; elsewhere one holds the top
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "importance");
@@ -45,7 +56,7 @@ function render({ model, el }) {
     z = fillNormals(new Float64Array(N * DIMENSIONS.at(-1)), uniforms(seed));
     figure.redraw();
   };
-  const dots = svg("svg", { class: "dpm-plot", role: "img" });
+  const dots = svg("svg", { class: "dpm-plot dpm-dragged", role: "img" });
   const decay = svg("svg", { class: "dpm-plot", role: "img" });
   const detail = html("p", { class: "dpm-detail" });
 
@@ -53,15 +64,20 @@ function render({ model, el }) {
   const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
   const bell = (x, m, s) => Math.exp(-0.5 * ((x - m) / s) ** 2) / s;
 
-  function drawDots(weights) {
+  function scales() {
     const wide = dots.clientWidth || 600;
     const high = dots.clientHeight || 168;
     const floor = high - 44;
-    const xOf = (x) => (wide * (x + REACH)) / (2 * REACH);
     const tall = Math.max(1, 1 / width);
+    const xOf = (x) => (wide * (x + REACH)) / (2 * REACH);
+    const yOf = (value) => floor - (floor - 10) * (value / tall);
+    return { wide, high, floor, xOf, yOf, flank: [xOf(mean + width), yOf(bell(width, 0, width))] };
+  }
+  function drawDots(weights) {
+    const { wide, high, floor, xOf, yOf, flank } = scales();
     const curve = (m, s, kind) => {
       const points = Array.from({ length: 161 }, (_, i) => -REACH + (i * REACH) / 80);
-      return svg("polyline", { class: `dpm-line ${kind}`, points: points.map((x) => `${xOf(x)},${floor - (floor - 10) * (bell(x, m, s) / tall)}`).join(" ") });
+      return svg("polyline", { class: `dpm-line ${kind}`, points: points.map((x) => `${xOf(x)},${yOf(bell(x, m, s))}`).join(" ") });
     };
     const circles = Array.from({ length: DOTS }, (_, i) => {
       const radius = Math.min(26, 4 * Math.sqrt(N * weights[i]));
@@ -70,6 +86,7 @@ function render({ model, el }) {
     dots.replaceChildren(
       line(0, floor, wide, floor, "dpm-axis"),
       curve(0, 1, "dpm-target"), curve(mean, width, "dpm-proposal"), ...circles,
+      ...[[xOf(mean), yOf(bell(mean, mean, width))], flank].map(([cx, cy]) => svg("circle", { class: "dpm-grip", cx, cy, r: 7 })),
       ...[-4, -2, 0, 2, 4].map((x) => text(xOf(x), high - 4, String(x))),
     );
   }
@@ -105,11 +122,29 @@ function render({ model, el }) {
     change(value);
     figure.redraw();
   };
+  const means = slider({ label: "Proposal mean", ...MEAN, value: mean, format: (v) => v.toFixed(1), input: set((v) => (mean = v)) });
+  const widths = slider({ label: "Proposal width", ...WIDTH, value: width, format: (v) => v.toFixed(2), input: set((v) => (width = v)) });
   const controls = [
-    slider({ label: "Proposal mean", min: -2, max: 2, step: 0.1, value: mean, format: (v) => v.toFixed(1), input: set((v) => (mean = v)) }),
-    slider({ label: "Proposal width", min: 0.5, max: 2.5, step: 0.05, value: width, format: (v) => v.toFixed(2), input: set((v) => (width = v)) }),
+    means,
+    widths,
     slider({ label: "Dimension", min: 0, max: DIMENSIONS.length - 1, value: 0, format: (i) => String(DIMENSIONS[i]), input: set((i) => (d = DIMENSIONS[i])) }),
   ];
+  let held = null; // what the pointer took hold of, where, and the proposal at that moment
+  dots.addEventListener("pointerdown", (event) => {
+    const box = dots.getBoundingClientRect();
+    const [x, y] = scales().flank;
+    const near = Math.hypot(event.clientX - box.left - x, event.clientY - box.top - y) < GRIP;
+    held = { part: near ? "flank" : "top", from: event.clientX, start: { mean, width } };
+    dots.setPointerCapture(event.pointerId);
+  });
+  dots.addEventListener("pointermove", (event) => {
+    if (!held || !dots.hasPointerCapture(event.pointerId)) return;
+    ({ mean, width } = dragged(held.part, held.start, ((event.clientX - held.from) * 2 * REACH) / (dots.clientWidth || 600)));
+    means.set(mean);
+    widths.set(width);
+    figure.redraw();
+  });
+
   figure.add(
     html("p", { class: "dpm-title" }, "Target and proposal", html("span", { class: "dpm-unit" }, " first coordinate; the area of a dot is its weight")),
     dots,
