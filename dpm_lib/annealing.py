@@ -76,6 +76,16 @@ class Path:
         return ends[1] - ends[0]
 
 
+class ResampledSamples(WeightedSamples):
+    """Particles that were resampled on the way: ``log_z`` and ``mean`` are right, but they are not independent, so that
+    their weights no longer tell the error of either."""
+
+    @property
+    def log_z_stderr(self) -> Tensor:
+        """Raises TypeError: only repeated runs tell."""
+        raise TypeError("log_z_stderr: resampled particles are not independent; repeat the run, and compare")
+
+
 def metropolis_step(
     x: Tensor, ends: Callable[[Tensor], Tensor], ends_x: Tensor, b: float, step: Any, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,7 +132,7 @@ def simulated_annealing(
     falling = _checked_cooling(temperatures)
 
     def ends(y: Tensor) -> Tensor:
-        return torch.stack([torch.zeros_like(y[:, 0]), -_checked("energy", energy(y), y)])
+        return torch.stack([torch.zeros_like(y[:, 0]), _checked("-energy", -energy(y), y)])
 
     ends_x = ends(x)
     best, lowest = x, -ends_x[1]
@@ -144,6 +154,8 @@ def annealed_importance_sampling(
     callback: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> WeightedSamples:
     """n independent particles down the path, with weights: E[w] = Z, and weighted averages are those of the target.
+
+    Provided that the proposal is positive wherever the target is: what it cannot reach is missing from Z.
 
     ``temperatures`` (K+1,) increase from 0 to 1. ``callback(k, x, log_weights)`` sees each k = 0..K, after its move.
     Costs n [1 + (K-1) moves] evaluations. {eq}`eq-ais-unbiased`; Neal 2001.
@@ -175,8 +187,9 @@ def reverse_annealed_importance_sampling(
 ) -> WeightedSamples:
     """The same path walked back, from exact draws x (n, d) of the target: a bound on log Z from above.
 
-    The weights are 1/w, so that ``log_z`` estimates -log Z, and -``elbo`` is on average at least log Z. The particles
-    end near the proposal. The transition must be reversible (``RandomWalk`` is). {eq}`eq-ais-reverse`.
+    The weights are 1/w, so that -``elbo`` is on average at least log Z; and ``log_z`` estimates -log Z if the target is
+    positive wherever the proposal is (else it is low: E[1/w] = Q(P > 0) / Z). The particles end near the proposal. The
+    transition must be reversible (``RandomWalk`` is). {eq}`eq-ais-reverse`.
     """
     b = checked_temperatures(temperatures)
     path, move = Path(log_target, proposal), transition or RandomWalk()
@@ -218,6 +231,8 @@ def sequential_monte_carlo(
     ``callback(b, x, log_weights, step)`` sees each temperature after its move. Del Moral, Doucet and Jasra 2006.
     """
     given = None if temperatures is None else checked_temperatures(temperatures)
+    if chain < 1:
+        raise ValueError(f"chain: {chain}: must be at least 1")
     path, b, k, scale = Path(log_target, proposal), 0.0, 0, 1.0
     if chain > 1 and (transition is not None or n < 2 * chain):
         raise ValueError(f"chain: {chain}: needs n >= 2 chain (n is {n}), and the built-in moves")
@@ -252,7 +267,7 @@ def sequential_monte_carlo(
             callback(b, x, log_weights, None if step is None else scale * step)
     if callback:
         callback(1.0, x, log_weights, None if step is None else scale * step)
-    return WeightedSamples(x, log_weights)
+    return ResampledSamples(x, log_weights)
 
 
 def effective_size(log_weights: Tensor) -> float:
@@ -282,10 +297,11 @@ def resample(
     """
     n = len(log_weights)
     total = torch.logsumexp(log_weights, 0)
-    u = torch.rand(1, generator=generator, dtype=x.dtype, device=x.device)
+    u = torch.rand(1, generator=generator, dtype=torch.float64, device=x.device)
     m = n if m is None else m
-    places = (torch.arange(m, dtype=x.dtype, device=x.device) + u) / m
-    index = torch.searchsorted((log_weights - total).exp().cumsum(0), places).clamp(max=n - 1)
+    places = (torch.arange(m, dtype=torch.float64, device=x.device) + u) / m
+    share = (log_weights - total).double().exp().cumsum(0)
+    index = torch.searchsorted(share / share[-1], places, right=True).clamp(max=n - 1)
     return x[index], ends[:, index], (total - math.log(n)).expand(m)
 
 
@@ -293,9 +309,14 @@ def next_temperature(log_weights: Tensor, gain: Tensor, b: float, keep: float = 
     """The next b at which the conditional effective sample size (sum W v)^2 / sum W v^2 falls to ``keep``, or 1.
 
     W are the normalised weights so far, and v = exp[(b' - b) gain] what the step adds. By bisection; Zhou et al. 2016.
+    Particles where the target is zero are lost at any step, however small: they do not count.
     """
     if not 0 < keep < 1:
         raise ValueError(f"keep: {keep}: must lie in (0, 1)")
+    inside = (gain > -torch.inf) & (log_weights > -torch.inf)
+    if not inside.any():
+        return 1.0
+    log_weights, gain = log_weights[inside], gain[inside]
     log_share = torch.log_softmax(log_weights, 0)
 
     def kept(width: float) -> float:
@@ -317,8 +338,11 @@ def cloud_step(x: Tensor, log_weights: Tensor) -> Tensor:
     d = x.shape[1]
     share = torch.softmax(log_weights, 0)[:, None]
     centred = x - (share * x).sum(0)
-    ridge = 1e-9 * torch.eye(d, dtype=x.dtype, device=x.device)
-    return 2.38 / math.sqrt(d) * torch.linalg.cholesky((share * centred).mT @ centred + ridge)
+    covariance = (share * centred).mT @ centred
+    least = 1e-9 + 10 * torch.finfo(x.dtype).eps * covariance.diagonal().mean()
+    return (
+        2.38 / math.sqrt(d) * torch.linalg.cholesky(covariance + least * torch.eye(d, dtype=x.dtype, device=x.device))
+    )
 
 
 def tune(

@@ -204,3 +204,51 @@ def test_other_bad_input_is_named():
         annealing.sequential_monte_carlo(target.log_prob, q, 10, rng(0), chain=10)
     with pytest.raises(ValueError, match=r"temperatures: 2\.0 at index 1: they must be positive, and not rise"):
         annealing.simulated_annealing(lambda x: x[:, 0], torch.zeros(1, 1), torch.tensor([1.0, 2.0]), rng(0))
+
+
+# --- Walls, dependence, precision ---
+
+
+def test_walls_stop_neither_rule_nor_move():
+    """p* = 1 on (-1/2, 1/2), so Z = 1: the particles outside are lost, and neither rule nor move waits for them."""
+    box = lambda x: torch.where(x[:, 0].abs() < 0.5, 0.0, -torch.inf).double()  # noqa: E731
+    q = annealing.Normal(1)
+    for options in ({}, {"transition": annealing.RandomWalk()}):
+        z = torch.stack(
+            [annealing.sequential_monte_carlo(box, q, 400, rng(s), **options).log_z for s in range(60)]
+        ).exp()
+        assert abs(float(z.mean()) - 1) < 4 * float(z.std()) / math.sqrt(len(z)) + 1 / 400
+    b, walk = annealing.tune(box, q, 200, rng(0))
+    found = annealing.annealed_importance_sampling(box, q, b, 4000, rng(1), walk)
+    assert abs(float(found.log_z)) < 4 * float(found.log_z_stderr)
+
+
+def test_resampled_particles_do_not_claim_an_error():
+    found = annealing.sequential_monte_carlo(TwoClumps(2).log_prob, annealing.Normal(2, 3.0), 200, rng(0))
+    assert torch.isfinite(found.log_z) and found.mean().shape == (2,)
+    with pytest.raises(TypeError, match="not independent; repeat the run"):
+        _ = found.log_z_stderr
+
+
+def test_resampling_never_draws_a_particle_of_weight_zero():
+    n = 200_000
+    log_w = torch.rand(n, generator=rng(3)).log()
+    log_w[-1] = -torch.inf
+    x = torch.arange(n, dtype=torch.float32)[:, None]
+    for seed in range(50):
+        drawn, _, _ = annealing.resample(x, torch.zeros(2, n), log_w, rng(seed))
+        assert drawn.max() < n - 1
+
+
+def test_a_search_may_have_walls_but_no_bottomless_pit():
+    start, cooling = torch.zeros(5, 1, dtype=torch.float64), torch.linspace(1, 0.1, 5)
+    walled = lambda x: torch.where(x[:, 0] > 0.5, torch.inf, x[:, 0] ** 2)  # noqa: E731
+    best, _ = annealing.simulated_annealing(walled, start, cooling, rng(0))
+    assert (best <= 0.5).all()
+    with pytest.raises(ValueError, match="energy: inf at particle 0"):
+        annealing.simulated_annealing(lambda x: torch.full_like(x[:, 0], -torch.inf), start, cooling, rng(0))
+
+
+def test_chains_of_no_length_are_refused():
+    with pytest.raises(ValueError, match="chain: 0: must be at least 1"):
+        annealing.sequential_monte_carlo(TwoClumps(1).log_prob, annealing.Normal(1), 10, rng(0), chain=0)

@@ -38,7 +38,9 @@ class ChainEditor(Figure):
 
     _esm = bundle("chain.js")
     _css = _STYLE
-    presets = traitlets.List(help="pairs of a name and a matrix: a page's JSON keeps their order").tag(sync=True)
+    presets: traitlets.List = traitlets.List(help="pairs of a name and a matrix: a page's JSON keeps their order").tag(
+        sync=True
+    )
     steps = traitlets.Int().tag(sync=True)
 
     def __init__(
