@@ -367,7 +367,7 @@ def tune(
     def plan(b: Tensor) -> tuple[Tensor, RandomWalk]:
         return b, RandomWalk(steps[(b[:, None] - found[1:]).abs().argmin(1)])
 
-    def spread(K: int, x: Tensor) -> float:
+    def excess(K: int, x: Tensor) -> float:
         b, walk = plan(_spread(found, K))
         back = reverse_annealed_importance_sampling(log_target, proposal, b, x, generator, walk)
         return -2 * float(back.elbo + pilot.log_z)
@@ -375,7 +375,7 @@ def tune(
     if temperatures is None:
         x = pilot.x[torch.multinomial(pilot.probabilities, n, replacement=True, generator=generator)]
         trial = len(seen) ** 2
-        temperatures = best_number(spread(1, x), trial, spread(trial, x[: max(2, n // 8)]))
+        temperatures = best_number(excess(1, x), trial, excess(trial, x[: max(2, n // 8)]))
     if isinstance(temperatures, int):
         return plan(_spread(found, temperatures))
     return plan(torch.tensor(checked_temperatures(temperatures), dtype=torch.float64))
@@ -386,8 +386,8 @@ def best_number(v_one: float, trial: int, v_trial: float, aim: float = 0.25) -> 
 
     For Gaussian log w, E[w^2] = Z^2 e^v. N evaluations buy N / K particles, and so a variance (e^v - 1) K / N of log Z.
     While the moves keep up, v falls as 1 / K: then v = ``aim`` is reached at K = trial v_trial / aim, and K (e^v - 1)
-    is there within (e^aim - 1) / aim = 1.14 of its least. But where moves cannot cross from mode to mode, v hardly
-    falls, and every temperature more is paid for in particles: one is chosen if its K e^v is smaller.
+    is there within (e^aim - 1) / aim = 1.14 of its least. But where moves seldom cross from mode to mode, v falls late,
+    and the temperatures are paid for in particles: one is chosen if its K e^v is smaller. {eq}`eq-ais-cost`.
     """
     many = max(trial, math.ceil(trial * v_trial / aim))
     return 1 if v_one < math.log(many) + aim else many
