@@ -95,9 +95,12 @@ function render({ model, el }) {
     const xOf = (k) => left + ((wide - left - 12) * k) / DIMENSIONS.at(-1);
     const yOf = (share) => 8 + (high - bottom - 8) * Math.min(1, Math.log10(Math.max(share, 1e-9)) / -4);
     const path = Array.from({ length: 101 }, (_, i) => (i * DIMENSIONS.at(-1)) / 100)
-      .map((k) => `${xOf(k)},${yOf(effectiveShare(k, mean, width))}`);
+      .map((k) => [k, effectiveShare(k, mean, width)])
+      .filter(([, share]) => share > 1e-4) // below, the line leaves the plot
+      .map(([k, share]) => `${xOf(k)},${yOf(share)}`);
     decay.replaceChildren(
       ...[1, 0.1, 0.01, 0.001].flatMap((s) => [line(left, yOf(s), wide - 12, yOf(s), "dpm-grid"), text(left - 6, yOf(s) + 4, String(s), "end")]),
+      text(wide - 14, yOf(1 / N) - 4, "one draw: no estimate can be lower", "end"),
       line(left, high - bottom, wide - 12, high - bottom, "dpm-axis"),
       svg("polyline", { class: "dpm-line dpm-target", points: path.join(" ") }),
       ...DIMENSIONS.map((k, i) => svg("circle", { class: k === d ? "dpm-measured dpm-chosen" : "dpm-measured", cx: xOf(k), cy: yOf(measured[i]), r: k === d ? 6 : 4 })),
