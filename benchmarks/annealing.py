@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpm_lib import annealing, checkpoints, results
+from dpm_lib import annealing, checkpoints, results, tuning
 from dpm_lib.targets import Banana, Funnel, TwoClumps
 
 try:
@@ -77,7 +77,7 @@ def ours_ais(target: Any, seed: int, budget: float, pilot: int = 128) -> tuple[f
     """One run of AIS, tuned by a pilot, with what the budget leaves: (log Z, evaluations, temperatures)."""
     log_target, generator = Counter(target), torch.Generator().manual_seed(seed)
     proposal = annealing.Normal(target.dim, SPREAD)
-    temperatures, walk = annealing.tune(log_target, proposal, pilot, generator)
+    temperatures, walk = tuning.tune(log_target, proposal, pilot, generator)
     n = max(1, int(budget - log_target.count) // (len(temperatures) - 1))
     found = annealing.annealed_importance_sampling(log_target, proposal, temperatures, n, generator, walk)
     return float(found.log_z), log_target.count, len(temperatures) - 1

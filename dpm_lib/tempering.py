@@ -1,0 +1,169 @@
+"""The path from a density that is easy to one that is hard, and the moves along it.
+
+The path is geometric, log p_b(x) = (1 - b) log q(x) + b log p*(x), with an inverse temperature b from 0 (the proposal
+q) to 1 (the target p*, known up to its normaliser). Moves are ``RandomWalk`` or any callable
+``transition(path, x, ends, b, k, generator) -> (x, ends)`` that leaves p_b unchanged (b = b_k, k its index).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from dpm_lib.kernels import LOG_2PI
+
+LogDensity = Callable[[Tensor], Tensor]
+Transition = Callable[..., tuple[Tensor, Tensor]]
+
+
+class Proposal(Protocol):
+    """What a path starts from: ``targets.StandardNormal``, ``Normal`` below, or any like them."""
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor: ...
+
+    def log_prob(self, x: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Normal:
+    """N(0, std^2 I) in ``dim`` dimensions: a proposal as wide as one likes."""
+
+    dim: int
+    std: float = 1.0
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """(n, dim) -> (n,), nats."""
+        return -0.5 * x.square().sum(-1) / self.std**2 - self.dim * (0.5 * LOG_2PI + math.log(self.std))
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, dim) independent draws."""
+        shape = (n, self.dim)
+        return self.std * torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
+
+
+@dataclass(frozen=True)
+class Path:
+    """The geometric path between a proposal and a target; its ``ends`` are all that must be evaluated."""
+
+    log_target: LogDensity
+    proposal: Proposal
+
+    def ends(self, x: Tensor) -> Tensor:
+        """(n, d) -> (2, n): log q(x) and log p*(x), nats. ValueError for NaN or +infinity, with its place."""
+        return torch.stack(
+            [checked("proposal.log_prob", self.proposal.log_prob(x), x), checked("log_target", self.log_target(x), x)]
+        )
+
+    @staticmethod
+    def log_prob(ends: Tensor, b: float) -> Tensor:
+        """log p_b, unnormalised, from both ends: (2, n) -> (n,)."""
+        if b == 0 or b == 1:
+            return ends[int(b)]  # 0 times -infinity is not a number
+        return (1 - b) * ends[0] + b * ends[1]
+
+    @staticmethod
+    def gain(ends: Tensor) -> Tensor:
+        """d log p_b / db = log p*(x) - log q(x), (n,): what a unit of inverse temperature adds to a log weight."""
+        return ends[1] - ends[0]
+
+
+def metropolis_step(
+    x: Tensor, ends: Callable[[Tensor], Tensor], ends_x: Tensor, b: float, step: Any, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One random-walk Metropolis step at inverse temperature b for every particle: reversible, leaves p_b unchanged.
+
+    x (n, d), its ``ends_x`` (2, n); ``step`` is a standard deviation, or a Cholesky factor (d, d) of the covariance.
+    Returns the new x and ends, and who moved, (n,) boolean. One evaluation of ``ends`` for each particle. The noise is
+    drawn in float32, at a third of the time: any noise will do whose law is that of its negative.
+    """
+    noise = torch.randn(x.shape, generator=generator, dtype=torch.float32, device=x.device).to(x.dtype)
+    y = x + (noise @ step.mT if isinstance(step, Tensor) and step.ndim == 2 else noise * step)
+    ends_y = ends(y)
+    rise = Path.log_prob(ends_y, b) - Path.log_prob(ends_x, b)
+    moved = torch.rand(len(x), generator=generator, dtype=x.dtype, device=x.device).log() < rise
+    return torch.where(moved[:, None], y, x), torch.where(moved, ends_y, ends_x), moved
+
+
+@dataclass(frozen=True)
+class RandomWalk:
+    """``moves`` Metropolis steps; ``steps`` is one standard deviation, or one per temperature k = 0..K: (K+1,), or
+    Cholesky factors (K+1, d, d). They are fixed before the run: see ``tuning``."""
+
+    steps: float | Tensor = 1.0
+    moves: int = 1
+
+    def __call__(
+        self, path: Path, x: Tensor, ends: Tensor, b: float, k: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        step = self.steps[k] if isinstance(self.steps, Tensor) and self.steps.ndim else self.steps
+        for _ in range(self.moves):
+            x, ends, _ = metropolis_step(x, path.ends, ends, b, step, generator)
+        return x, ends
+
+
+def next_temperature(log_weights: Tensor, gain: Tensor, b: float, keep: float = 0.9) -> float:
+    """The next b at which the conditional effective sample size (sum W v)^2 / sum W v^2 falls to ``keep``, or 1.
+
+    W are the normalised weights so far, and v = exp[(b' - b) gain] what the step adds. By bisection; Zhou et al. 2016.
+    Particles where the target is zero are lost at any step, however small: they do not count.
+    """
+    if not 0 < keep < 1:
+        raise ValueError(f"keep: {keep}: must lie in (0, 1)")
+    inside = (gain > -torch.inf) & (log_weights > -torch.inf)
+    if not inside.any():
+        return 1.0
+    log_weights, gain = log_weights[inside], gain[inside]
+    log_share = torch.log_softmax(log_weights, 0)
+
+    def kept(width: float) -> float:
+        once = torch.logsumexp(log_share + width * gain, 0)
+        return float((2 * once - torch.logsumexp(log_share + 2 * width * gain, 0)).exp())
+
+    low, high = 0.0, 1 - b
+    if kept(high) >= keep:
+        return 1.0
+    while high - low > 1e-3 * high:
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if kept(middle) >= keep else (low, middle)
+    return b + high
+
+
+def cloud_step(x: Tensor, log_weights: Tensor) -> Tensor:
+    """Cholesky factor (d, d) of 2.38^2 / d times the weighted covariance of x (n, d): a good random walk, if the
+    cloud is about normal (Roberts, Gelman and Gilks 1997)."""
+    d = x.shape[1]
+    share = torch.softmax(log_weights, 0)[:, None]
+    centred = x - (share * x).sum(0)
+    covariance = (share * centred).mT @ centred
+    least = 1e-9 + 10 * torch.finfo(x.dtype).eps * covariance.diagonal().mean()
+    return (
+        2.38 / math.sqrt(d) * torch.linalg.cholesky(covariance + least * torch.eye(d, dtype=x.dtype, device=x.device))
+    )
+
+
+def checked_temperatures(temperatures: Any) -> list[float]:
+    """Inverse temperatures as a list: ValueError unless they increase from 0 to 1, naming the index."""
+    values = torch.as_tensor(temperatures, dtype=torch.float64)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"temperatures: shape {tuple(values.shape)}: need at least the two ends 0 and 1, in a row")
+    b = values.tolist()
+    for k, wanted in ((0, 0.0), (len(b) - 1, 1.0)):
+        if b[k] != wanted:
+            raise ValueError(f"temperatures: {b[k]} at index {k}: they must run from 0 to 1")
+    for k in range(1, len(b)):
+        if not b[k] > b[k - 1]:
+            raise ValueError(f"temperatures: {b[k]} at index {k} after {b[k - 1]}: they must increase")
+    return b
+
+
+def checked(name: str, values: Tensor, x: Tensor) -> Tensor:
+    """Log densities (n,) at x (n, d); ValueError for a wrong shape, NaN or +infinity, naming what and where."""
+    if values.shape != x.shape[:-1]:
+        raise ValueError(f"{name}: shape {tuple(values.shape)} for x of shape {tuple(x.shape)}")
+    if not (values < torch.inf).all():
+        i = int((~(values < torch.inf)).nonzero()[0])
+        raise ValueError(f"{name}: {values[i].item()} at particle {i}, x = {x[i].tolist()}")
+    return values
