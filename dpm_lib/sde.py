@@ -115,8 +115,8 @@ class SDE:
         """The SDE with the same densities p_t, to simulate over falling times: start it from p_T.
 
         ``score(x, t)`` (n, d) is grad log p_t of this SDE. Noise lambda: 1 is the reverse SDE, 0 the probability flow.
-        Drift mu - (1/2)(1 + lambda^2)(div D + D score), with (div D)_i = sum_j dD_ij/dx_j by automatic differentiation: a
-        diffusion that depends on x must be written in torch.
+        Drift mu - (1/2)(1 + lambda^2)(div D + D score), with (div D)_i = sum_j dD_ij/dx_j by automatic
+        differentiation: a diffusion that depends on x must be written in torch.
         """
         if not (noise >= 0 and math.isfinite(noise)):
             raise ValueError(f"noise: {noise}: must be finite and not negative")
