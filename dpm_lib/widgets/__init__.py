@@ -3,17 +3,21 @@
 from dpm_lib.widgets.annealing import AnnealedParticles, WorkHistograms
 from dpm_lib.widgets.base import Figure
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
+from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
 from dpm_lib.widgets.player import TrajectoryPlayer
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
 
 __all__ = [
     "AnnealedParticles",
+    "BentPotential",
     "ChainEditor",
     "DoubleWellWalk",
     "Figure",
     "LiveSampler",
     "ScheduleBars",
+    "StepsOfOneNoise",
     "TrajectoryPlayer",
+    "WalkLimit",
     "WorkHistograms",
 ]
