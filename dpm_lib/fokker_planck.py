@@ -1,0 +1,239 @@
+"""The Fokker-Planck equation on a grid: a density as water in cells, poured from neighbour to neighbour.
+
+    dp/dt = -div J,   J_k = mu_k p - (1/2) d(D_k p)/dx_k,   D_k = sigma_k^2   (Ito)
+
+In every dimension the flow between two neighbouring cells is that of the solution with a constant current between
+them (exponential fitting; Scharfetter and Gummel 1969). What leaves one cell enters the next, so mass is conserved;
+every rate is positive, so the matrix is the generator of a Markov chain; and where the current vanishes in
+equilibrium, the discrete equilibrium is the exact one at the cells' centres, whatever the cells' size.
+
+A grid is an array of equally spaced points, or a tuple of two for the plane: the centres of the cells, whose outer
+walls reflect. States are numbered row by row (C order). NumPy and SciPy, float64; the SDE itself is given torch
+tensors. Steps in time are in :mod:`dpm_lib.steppers`.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import exprel
+
+from dpm_lib.sde import SDE
+from dpm_lib.steppers import STEPPERS, factorised
+
+Array = NDArray[np.float64]
+Grid = ArrayLike | tuple[ArrayLike, ...]
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(6)
+
+
+def bernoulli(z: ArrayLike) -> Array:
+    """z / (exp(z) - 1), and 1 at z = 0: the weight of exponential fitting. B(-z) = B(z) + z."""
+    return np.asarray(1 / exprel(z))
+
+
+# The grid
+
+
+def axes_of(grid: Grid) -> list[Array]:
+    """The points along each axis. ValueError for fewer than two, unequal spacing, or more than two axes."""
+    axes = [np.asarray(a, np.float64) for a in (grid if isinstance(grid, tuple) else (grid,))]
+    if not 1 <= len(axes) <= 2:
+        raise ValueError(f"grid: {len(axes)} axes; this solver is for one or two")
+    for k, x in enumerate(axes):
+        if x.ndim != 1 or len(x) < 2 or not np.isfinite(x).all():
+            raise ValueError(f"grid: axis {k} needs at least two finite points in one row, got shape {x.shape}")
+        steps = np.diff(x)
+        if not steps[0] > 0 or np.abs(steps - steps.mean()).max() > 1e-8 * steps.mean():
+            raise ValueError(f"grid: axis {k} must rise in equal steps, got {steps.min():g} to {steps.max():g}")
+    return axes
+
+
+def points(grid: Grid) -> Array:
+    """The centres of all cells, (states, d), in the order of the states."""
+    return np.stack([g.ravel() for g in np.meshgrid(*axes_of(grid), indexing="ij")], -1)
+
+
+def cell_volume(grid: Grid) -> float:
+    """Length or area of a cell: a density times this is the probability of the cell."""
+    return float(np.prod([(x[-1] - x[0]) / (len(x) - 1) for x in axes_of(grid)]))
+
+
+# From the SDE to a rate matrix
+
+
+def generator(sde: SDE, grid: Grid, t: float = 0.0) -> sparse.csr_array:
+    """The rate matrix Q (states, states) of the cells at time t: dp/dt = p Q, row convention. {eq}`eq-sde-rates`.
+
+    Q[i, j] >= 0 for neighbours, rows sum to 0. ValueError where the diffusion is not diagonal and positive.
+    """
+    axes = axes_of(grid)
+    shape = tuple(len(x) for x in axes)
+    state = np.arange(np.prod(shape)).reshape(shape)
+    rows, columns, rates = [], [], []
+    for k, (up, down, _) in enumerate(_links(sde, axes, t)):
+        low, high = _split(state, k)
+        rows += [low.ravel(), high.ravel()]
+        columns += [high.ravel(), low.ravel()]
+        rates += [up.ravel(), down.ravel()]
+    i, j, rate = np.concatenate(rows), np.concatenate(columns), np.concatenate(rates)
+    off = sparse.csr_array((rate, (i, j)), shape=(state.size, state.size))
+    return (off - sparse.diags_array(off.sum(1))).tocsr()
+
+
+def _links(sde: SDE, axes: list[Array], t: float) -> Iterator[tuple[Array, Array, Array]]:
+    """For each axis: the rates up and down between neighbours, and by how much log(D p) rises in equilibrium."""
+    shape = tuple(len(x) for x in axes)
+    _, D = _coefficients(sde, points(tuple(axes)), t)
+    for k, x in enumerate(axes):
+        h = (x[-1] - x[0]) / (len(x) - 1)
+        rise = _rise(sde, axes, k, h, t)
+        below, above = _split(D[:, k].reshape(shape), k)
+        yield below * bernoulli(-rise) / (2 * h**2), above * bernoulli(rise) / (2 * h**2), rise
+
+
+def _rise(sde: SDE, axes: list[Array], k: int, h: float, t: float) -> Array:
+    """The integral of 2 mu_k / D_k from each centre to its neighbour along axis k, by Gauss-Legendre."""
+    shape = [len(x) for x in axes]
+    shape[k] -= 1
+    total = np.zeros(shape)
+    for node, weight in zip(NODES, WEIGHTS, strict=True):
+        shifted = [*axes]
+        shifted[k] = axes[k][:-1] + 0.5 * h * (1 + node)
+        mu, D = _coefficients(sde, np.stack([g.ravel() for g in np.meshgrid(*shifted, indexing="ij")], -1), t)
+        total += 0.5 * h * weight * (2 * mu[:, k] / D[:, k]).reshape(shape)
+    return total
+
+
+def _coefficients(sde: SDE, x: Array, t: float) -> tuple[Array, Array]:
+    """Drift and squared noise at the points x (m, d), each (m, d)."""
+    place = torch.from_numpy(np.ascontiguousarray(x))
+    with torch.no_grad():
+        mu, D = sde.mu(place, t).numpy(), sde.covariance(place, t).numpy()
+    if D.ndim == 3:
+        if np.abs(D[:, ~np.eye(x.shape[1], dtype=bool)]).max(initial=0) > 0:
+            raise ValueError("diffusion: the components of the noise must be independent on a grid: sigma diagonal")
+        D = np.diagonal(D, axis1=1, axis2=2)
+    if not (D > 0).all():
+        i, k = np.argwhere(~(D > 0))[0]
+        raise ValueError(f"diffusion: {D[i, k]} at x = {x[i]}, component {k}; on a grid it must be positive")
+    return mu, D
+
+
+def _split(values: NDArray[Any], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """All but the last, and all but the first, along axis k."""
+    n = values.shape[k]
+    return values.take(range(n - 1), k), values.take(range(1, n), k)
+
+
+# Equilibrium
+
+
+def stationary(sde: SDE, grid: Grid, t: float = 0.0) -> Array:
+    """The density (shape of the grid) that the walls and the coefficients at time t leave unchanged; mass 1.
+
+    Where every current vanishes (always in one dimension; gradient drifts in two) log p is summed from neighbour to
+    neighbour, exactly. Otherwise one sparse solve. Never negative.
+    """
+    axes = axes_of(grid)
+    log_p = _log_balance(sde, axes, t)
+    p = np.exp(log_p - log_p.max())
+    if len(axes) == 2:
+        Q = generator(sde, grid, t)
+        if np.abs(p.ravel() @ Q).max() > 1e-10 * (p.ravel() @ abs(Q)).max():
+            p = _null_vector(Q, int(p.argmax())).reshape(p.shape)
+    return np.asarray(p / (p.sum() * cell_volume(grid)))
+
+
+def _log_balance(sde: SDE, axes: list[Array], t: float) -> Array:
+    """log p (shape of the grid) with no current along the first column and all rows."""
+    _, D = _coefficients(sde, points(tuple(axes)), t)
+    log_D = np.log(D.reshape(*(len(x) for x in axes), len(axes)))
+    rises = [rise for _, _, rise in _links(sde, axes, t)]
+    climb = [np.insert(np.cumsum(rise, k), 0, 0.0, axis=k) - log_D[..., k] for k, rise in enumerate(rises)]
+    if len(axes) == 1:
+        return climb[0]
+    return climb[1] - climb[1][:, :1] + climb[0][:, :1]
+
+
+def _null_vector(Q: sparse.csr_array, top: int) -> Array:
+    """p >= 0 with p Q = 0 and p[top] = 1. Without row and column ``top``, -Q is an M-matrix: its inverse is >= 0."""
+    rest = np.delete(np.arange(Q.shape[0]), top)
+    solve = factorised(-Q[rest][:, rest].T)
+    p = np.ones(Q.shape[0])
+    p[rest] = solve(Q[[top]].toarray()[0, rest])
+    return p
+
+
+# The density in time
+
+
+def solve(
+    sde: SDE,
+    p0: Callable[..., ArrayLike] | ArrayLike,
+    grid: Grid,
+    times: ArrayLike,
+    method: str = "uniformisation",
+    steps: int = 100,
+) -> Array:
+    """The densities at ``times`` (rising; the first is that of p0): (len(times), *shape of the grid), each of mass 1.
+
+    ``p0`` is an array of densities at the cells, or a function of the coordinates. Between two times:
+
+    - "uniformisation" is exact in time and never negative; its cost grows with the largest rate times dt. For
+      coefficients that depend on t it takes ``steps`` exponentials with the rates at the middle: second order.
+    - "backward-euler": ``steps`` implicit steps, first order, never negative for any step.
+    - "tr-bdf2": ``steps`` implicit steps, second order, for smooth p0. Never negative if dt max|Q_ii| <= 1 + sqrt(2);
+      beyond, the result is checked, and ValueError raised where it is.
+
+    ValueError too for a p0 whose mass on the grid is not 1 to 1e-4 (else it is scaled to 1), NaN, or times that fall.
+    """
+    if method not in STEPPERS or steps < 1:
+        raise ValueError(f"method, steps: {method!r}, {steps}: choose from {', '.join(STEPPERS)}, and at least 1 step")
+    path, last_dt = [_initial_law(p0, grid)], np.nan
+    for start, end in pairwise(_rising(times)):
+        count = 1 if sde.autonomous and method == "uniformisation" else steps
+        dt, p = (end - start) / count, path[-1]
+        for k in range(count):
+            if not sde.autonomous or not abs(dt - last_dt) <= 1e-12 * dt:
+                Q, last_dt = generator(sde, grid, start + (k + 0.5) * dt), dt
+                step = STEPPERS[method](Q, dt)
+            p = _never_negative(step(p), Q, dt, method)
+        path.append(p)
+    return np.stack(path).reshape(-1, *(len(x) for x in axes_of(grid))) / cell_volume(grid)
+
+
+def _never_negative(p: Array, Q: sparse.csr_array, dt: float, method: str) -> Array:
+    if p.min() < 0:
+        limit = (1 + np.sqrt(2)) / np.abs(Q.diagonal()).max()
+        raise ValueError(
+            f"method: {method} went negative, {p.min():.3g}, with dt = {dt:g}. It cannot for dt <= {limit:.3g}; "
+            "use more steps, or a method that never does"
+        )
+    return p
+
+
+def _rising(times: ArrayLike) -> Array:
+    clock = np.asarray(times, np.float64)
+    if clock.ndim != 1 or len(clock) < 2 or not (np.diff(clock) > 0).all() or not np.isfinite(clock).all():
+        raise ValueError(f"times: need at least two finite ones that rise, got {clock}")
+    return clock
+
+
+def _initial_law(p0: Callable[..., ArrayLike] | ArrayLike, grid: Grid) -> Array:
+    """The probabilities of the cells, (states,), of mass 1."""
+    axes = axes_of(grid)
+    shape = tuple(len(x) for x in axes)
+    density = np.asarray(p0(*np.meshgrid(*axes, indexing="ij")) if callable(p0) else p0, np.float64)
+    if density.shape != shape:
+        raise ValueError(f"p0: needs shape {shape}, a density for each cell, got {density.shape}")
+    if not (density >= 0).all() or not np.isfinite(density).all():
+        where = tuple(map(int, np.argwhere(~(density >= 0) | ~np.isfinite(density))[0]))
+        raise ValueError(f"p0: {density[where]} at index {where}: a density is finite and not negative")
+    law = density.ravel() * cell_volume(grid)
+    if abs(law.sum() - 1) > 1e-4:
+        raise ValueError(f"p0: its mass on the grid is {law.sum():.6g}, not 1: the grid must hold it, and resolve it")
+    return np.asarray(law / law.sum())

@@ -1,0 +1,261 @@
+"""Stochastic differential equations dX = mu(X, t) dt + sigma(X, t) dW, in the sense of Ito.
+
+The second noun of the book. An :class:`SDE` is a drift and a diffusion. It can be simulated; turned into an equation
+for its density and a rate matrix (:mod:`dpm_lib.fokker_planck`); and reversed in time, once the score of its
+density is known. Below it stands what it is made of: the random walk, and the Wiener process that is its limit.
+
+States are (n, d), n particles in d dimensions, float64. W has independent components with variance t. Times carry
+whatever unit the drift is per; sigma is per square root of it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from dpm_lib.kernels import Gaussian
+from dpm_lib.montecarlo import normal
+
+Field = Callable[[Tensor, Tensor], Tensor | float]
+Score = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class SDE:
+    """dX = ``drift(x, t)`` dt + ``diffusion(x, t)`` dW, Ito. x is (n, d), t a float64 tensor without axes.
+
+    ``drift`` returns (n, d). ``diffusion`` returns sigma: one number; standard deviations of independent components,
+    (n, 1) or (n, d); or matrices (n, d, d), which may have negative entries. Leading axes may be 1. ``autonomous``
+    promises that neither depends on t, so that solvers may build their matrices once. def-sde-sde.
+    """
+
+    drift: Field
+    diffusion: Field
+    autonomous: bool = False
+
+    def mu(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """The drift at x (n, d): (n, d). ValueError for a wrong shape, NaN or infinity, with its place."""
+        value = torch.as_tensor(self.drift(x, _time(t)), dtype=x.dtype, device=x.device)
+        if not _fits(value, x.shape):
+            raise ValueError(f"drift: gives shape {tuple(value.shape)} for x of shape {tuple(x.shape)}")
+        return _finite("drift", value, t).expand_as(x)
+
+    def sigma(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """The diffusion at x (n, d): (), (n, 1), (n, d) or (n, d, d). ValueError for anything else, NaN, or a negative
+        standard deviation."""
+        value = torch.as_tensor(self.diffusion(x, _time(t)), dtype=x.dtype, device=x.device)
+        shape = (*x.shape, x.shape[1]) if value.ndim == 3 else x.shape
+        if not _fits(value, shape):
+            raise ValueError(f"diffusion: gives shape {tuple(value.shape)} for x of shape {tuple(x.shape)}; see SDE")
+        _finite("diffusion", value, t)
+        if value.ndim < 3 and (value < 0).any():
+            where = tuple((value < 0).nonzero()[0].tolist())
+            raise ValueError(f"diffusion: negative, {value[where].item()} at index {where}, time {float(t):g}")
+        return value
+
+    def covariance(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """D = sigma sigma^T at x (n, d), per unit of time: its diagonal (n, d), or matrices (n, d, d)."""
+        sigma = self.sigma(x, t)
+        return (sigma @ sigma.mT).expand(*x.shape, x.shape[1]) if sigma.ndim == 3 else sigma.square().expand_as(x)
+
+    def step(self, x: Tensor, t: Tensor | float, dt: Tensor | float, dw: Tensor) -> Tensor:
+        """One Euler-Maruyama step from x (n, d) at t, with the noise increment dw (n, d). {eq}`def-sde-euler`."""
+        sigma = self.sigma(x, t)
+        noise = (sigma @ dw.unsqueeze(-1)).squeeze(-1) if sigma.ndim == 3 else sigma * dw
+        return x + self.mu(x, t) * dt + noise
+
+    @torch.no_grad()
+    def simulate(
+        self,
+        x0: Tensor,
+        times: Tensor,
+        generator: torch.Generator | None = None,
+        increments: Tensor | None = None,
+        substeps: int = 1,
+    ) -> Tensor:
+        """Paths by Euler-Maruyama from x0 (n, d): their places at ``times``, (len(times), n, d).
+
+        ``times`` all rise, or all fall (for a reversed SDE). ``substeps`` equal steps lie between two of them. The
+        noise comes from the ``generator``, or is given: ``increments`` (steps, n, d), of variance |dt|. Strong
+        order 1/2, or 1 for noise that does not depend on x; weak order 1. ValueError for bad input, or for paths that
+        leave the finite numbers.
+        """
+        x, times = _checked_states(x0), _checked_times(times, x0)
+        _checked_noise(generator, increments, (substeps * (len(times) - 1), *x.shape), substeps)
+        path = [x]
+        for k, (start, end) in enumerate(pairwise(times)):
+            dt = (end - start) / substeps
+            for j in range(substeps):
+                given = None if increments is None else increments[k * substeps + j].to(x)
+                dw = dt.abs().sqrt() * normal(tuple(x.shape), generator) if generator and given is None else given
+                assert dw is not None
+                x = _finite("x", self.step(x, start + j * dt, dt, dw), start + (j + 1) * dt)
+            path.append(x)
+        return torch.stack(path)
+
+    def reverse(self, score: Score, noise: float = 1.0) -> "SDE":
+        """The SDE with the same densities p_t, to simulate over falling times: start it from p_T.
+
+        ``score(x, t)`` (n, d) is grad log p_t of this SDE. Noise lambda: 1 is the reverse SDE, 0 the probability flow.
+        Drift mu - (1/2)(1 + lambda^2)(div D + D score), with (div D)_i = sum_j dD_ij/dx_j by automatic differentiation.
+        """
+        if not (noise >= 0 and math.isfinite(noise)):
+            raise ValueError(f"noise: {noise}: must be finite and not negative")
+
+        def drift(x: Tensor, t: Tensor) -> Tensor:
+            D, s = self.covariance(x, t), _finite("score", score(x, t), t)
+            along = (D @ s.unsqueeze(-1)).squeeze(-1) if D.ndim == 3 else D * s
+            return self.mu(x, t) - 0.5 * (1 + noise**2) * (divergence(self.covariance, x, t) + along)
+
+        return SDE(drift, lambda x, t: noise * self.sigma(x, t))
+
+
+def divergence(covariance: Callable[[Tensor, Tensor | float], Tensor], x: Tensor, t: Tensor | float) -> Tensor:
+    """(div D)_i = sum_j dD_ij / dx_j at x (n, d), for D (n, d) diagonal or (n, d, d): (n, d)."""
+    with torch.enable_grad():
+        place = x.detach().requires_grad_()
+        D = covariance(place, t)
+        if not D.requires_grad:
+            return torch.zeros_like(x)
+        n = x.shape[1]
+        if D.ndim == 2:
+            rows = [_slope(D[:, i], place)[:, i] for i in range(n)]
+        else:
+            rows = [torch.stack([_slope(D[:, i, j], place)[:, j] for j in range(n)]).sum(0) for i in range(n)]
+    return torch.stack(rows, -1)
+
+
+def _slope(entry: Tensor, x: Tensor) -> Tensor:
+    """The gradient of entry (n,) in x (n, d), particle by particle: (n, d)."""
+    if not entry.requires_grad:
+        return torch.zeros_like(x)
+    (slope,) = torch.autograd.grad(entry.sum(), x, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return slope
+
+
+# Two SDEs to know by heart
+
+
+@dataclass(frozen=True)
+class OrnsteinUhlenbeck(SDE):
+    """See :func:`ornstein_uhlenbeck`."""
+
+    rate: float = 1.0
+    noise: float = math.sqrt(2)
+    mean: float | Tensor = 0.0
+
+    def transition(self, x0: Tensor, t: Tensor | float) -> Gaussian:
+        """The exact law of X_t given X_0 = x0 (n, d). Equation eq-sde-ou."""
+        elapsed = torch.as_tensor(t, dtype=x0.dtype, device=x0.device)
+        variance = self.noise**2 * -torch.expm1(-2 * self.rate * elapsed) / (2 * self.rate)
+        return Gaussian(self.mean + (x0 - self.mean) * torch.exp(-self.rate * elapsed), variance.sqrt().reshape(1))
+
+    def stationary(self, dim: int = 1) -> Gaussian:
+        """N(mean, noise^2 / (2 rate)) in ``dim`` dimensions."""
+        zero = torch.zeros(dim, dtype=torch.float64)
+        return Gaussian(zero + self.mean, (zero + self.noise / math.sqrt(2 * self.rate))[:1])
+
+
+def ornstein_uhlenbeck(rate: float = 1.0, noise: float = math.sqrt(2), mean: float | Tensor = 0.0) -> OrnsteinUhlenbeck:
+    """dX = -rate (X - mean) dt + noise dW; its default tends to N(0, I). Its transitions are known exactly.
+
+    Raises ValueError for a rate or noise that is not positive.
+    """
+    if not 0 < rate < math.inf or not 0 < noise < math.inf:
+        raise ValueError(f"rate, noise: {rate}, {noise}: must be positive and finite")
+    return OrnsteinUhlenbeck(lambda x, t: -rate * (x - mean), lambda x, t: noise, True, rate, noise, mean)
+
+
+def langevin(score: Callable[[Tensor], Tensor], step: float = 1.0, noise: float = math.sqrt(2)) -> SDE:
+    """dX = step grad log p(X) dt + noise dW, given ``score`` = grad log p: (n, d) -> (n, d).
+
+    Its stationary density is p^(2 step / noise^2), normalised, if that can be: p itself for noise^2 = 2 step.
+    Equation eq-sde-langevin. Raises ValueError for a step or noise that is not positive.
+    """
+    if not 0 < step < math.inf or not 0 < noise < math.inf:
+        raise ValueError(f"step, noise: {step}, {noise}: must be positive and finite")
+    return SDE(lambda x, t: step * score(x), lambda x, t: noise, True)
+
+
+# The noise itself
+
+
+def random_walk(walkers: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Sums of independent steps of +1 or -1, either with probability 1/2: (steps + 1, walkers), from 0."""
+    if walkers < 1 or steps < 1:
+        raise ValueError(f"walkers, steps: {walkers}, {steps}: need at least 1 of each")
+    heads = torch.randint(2, (steps, walkers), generator=generator, device=generator.device)
+    start = torch.zeros(1, walkers, dtype=torch.float64, device=generator.device)
+    return torch.cat([start, (2.0 * heads - 1.0).to(torch.float64).cumsum(0)])
+
+
+def wiener_increments(times: Tensor, n: int, d: int, generator: torch.Generator) -> Tensor:
+    """W(t_{k+1}) - W(t_k) for n paths in d dimensions: (len(times) - 1, n, d), independent, variance |dt|."""
+    dt = _checked_times(times).diff().abs().to(generator.device)
+    return dt.sqrt()[:, None, None] * normal((len(dt), n, d), generator)
+
+
+def coarsen(increments: Tensor, factor: int) -> Tensor:
+    """The increments (steps / factor, ...) of the same paths over steps ``factor`` times as long."""
+    if factor < 1 or len(increments) % factor:
+        raise ValueError(f"factor: {factor}: must divide the number of steps, {len(increments)}")
+    return increments.unflatten(0, (-1, factor)).sum(1)
+
+
+def quadratic_variation(path: Tensor) -> Tensor:
+    """The sum of the squared increments of a path (times, ...) so far: (times, ...), from 0."""
+    return torch.cat([torch.zeros_like(path[:1]), path.diff(dim=0).square().cumsum(0)])
+
+
+# Checks
+
+
+def _time(t: Tensor | float) -> Tensor:
+    return torch.as_tensor(t, dtype=torch.float64)
+
+
+def _fits(value: Tensor, shape: tuple[int, ...]) -> bool:
+    """Can the axes of value be stretched from 1 to this shape?"""
+    return value.ndim == 0 or (
+        value.ndim == len(shape) and all(a in (1, b) for a, b in zip(value.shape, shape, strict=True))
+    )
+
+
+def _finite(name: str, value: Tensor, t: Tensor | float) -> Tensor:
+    finite = torch.isfinite(value)
+    if not finite.all():
+        where = tuple((~finite).nonzero()[0].tolist())
+        raise ValueError(f"{name}: {value[where].item()} at index {where}, time {float(t):g}")
+    return value
+
+
+def _checked_states(x0: Tensor) -> Tensor:
+    if x0.ndim != 2 or 0 in x0.shape:
+        raise ValueError(f"x0: needs shape (n, d), one row per particle, got {tuple(x0.shape)}")
+    return _finite("x0", x0.to(torch.float64), math.nan)
+
+
+def _checked_times(times: Tensor, like: Tensor | None = None) -> Tensor:
+    checked = torch.as_tensor(times, dtype=torch.float64, device=None if like is None else like.device)
+    if checked.ndim != 1 or len(checked) < 2:
+        raise ValueError(f"times: need at least two, in one row, got shape {tuple(checked.shape)}")
+    steps = checked.diff()
+    wrong = ~((steps * steps[0] > 0) & torch.isfinite(steps))
+    if wrong.any():
+        k = int(wrong.nonzero()[0])
+        raise ValueError(f"times: must all rise or all fall, got {checked[k].item()}, {checked[k + 1].item()} at {k}")
+    return checked
+
+
+def _checked_noise(
+    generator: torch.Generator | None, increments: Tensor | None, shape: tuple[int, ...], substeps: int
+) -> None:
+    if substeps < 1:
+        raise ValueError(f"substeps: {substeps}: need at least 1")
+    if (generator is None) == (increments is None):
+        raise ValueError("simulate needs a generator, or the increments of the noise: one of the two")
+    if increments is not None and tuple(increments.shape) != shape:
+        raise ValueError(f"increments: need shape {shape}, (steps, n, d), got {tuple(increments.shape)}")
