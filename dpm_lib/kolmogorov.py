@@ -20,8 +20,8 @@ from scipy import sparse
 from scipy.integrate import solve_ivp
 from scipy.special import rel_entr
 
-from dpm_lib.fokker_planck import uniformisation
 from dpm_lib.markov import Array, checked_chain, checked_law
+from dpm_lib.steppers import uniformisation
 
 Matrix = Any  # float64: an array (n, n), or a scipy.sparse CSR array of that shape
 Generator = Any  # what a Matrix can be made of, or a function of time that returns that
@@ -34,7 +34,7 @@ def checked_generator(Q: Any, tolerance: float = 1e-10) -> Matrix:
 
     Row sums may be off by ``tolerance`` times the largest rate: that is rounding.
     """
-    rates = sparse.csr_array(Q, dtype=np.float64) if sparse.issparse(Q) else np.array(Q, dtype=np.float64)
+    rates: Any = sparse.csr_array(Q, dtype=np.float64) if sparse.issparse(Q) else np.array(Q, dtype=np.float64)
     if rates.ndim != 2 or rates.shape[0] != rates.shape[1] or rates.shape[0] == 0:
         raise ValueError(f"Q must be a square matrix with at least one state, got shape {rates.shape}")
     entries = rates.tocoo() if sparse.issparse(rates) else None
@@ -87,11 +87,12 @@ def transition_matrix(Q: Generator, t: float, start: float = 0.0) -> Array:
         raise ValueError(f"t must be finite and at least start = {start}, got {t}")
     n = _states(Q, start)
     if n > LARGEST_DENSE:
-        raise ValueError(f"exp(Qt) would be a full matrix of {n} states; use forward or backward, which need only vectors")
+        raise ValueError(
+            f"exp(Qt) would be a full matrix of {n} states; use forward or backward, which need only vectors"
+        )
     if callable(Q):
         return _integrate(np.eye(n), Q, [start, t], forward=True)[-1]
-    P, rate = uniformise(Q)
-    P = P.toarray() if sparse.issparse(P) else P
+    P, rate = uniformise(Q.toarray() if sparse.issparse(Q) else Q)
     rings = rate * (t - start)
     halvings = max(0, math.ceil(math.log2(max(rings, 1.0))))
     return _squared(_series(P, rings / 2**halvings), halvings)
@@ -141,10 +142,10 @@ def backward(f: ArrayLike, Q: Generator, times: ArrayLike) -> Array:
 
 def _propagate(start: Array, Q: Generator, clock: Array, forward: bool) -> Array:
     if callable(Q):
-        rows = _integrate(start[None], Q, clock if forward else clock[::-1], forward)[:, 0]
-        return rows if forward else rows[::-1]
-    rates, kernels = checked_generator(Q), {}
-    rows = [start]
+        path = _integrate(start[None], Q, clock if forward else clock[::-1], forward)[:, 0]
+        return path if forward else path[::-1]
+    rates, rows = checked_generator(Q), [start]
+    kernels: dict[float, Callable[[Array], Array]] = {}
     for step in np.diff(clock) if forward else np.diff(clock)[::-1]:
         if step not in kernels:
             kernels[step] = _kernel(rates, step, forward)
@@ -154,6 +155,8 @@ def _propagate(start: Array, Q: Generator, clock: Array, forward: bool) -> Array
 
 def _kernel(rates: Matrix, step: float, forward: bool) -> Callable[[Array], Array]:
     """v -> v P for laws, or v -> P v for functions, with P = exp(rates * step)."""
+    if step == 0 or not exit_rates(rates).any():
+        return np.copy
     if sparse.issparse(rates):
         return uniformisation(rates if forward else rates.T.tocsr(), step)
     P = transition_matrix(rates, step)
@@ -224,7 +227,10 @@ def reverse_generator(Q: Generator, p: ArrayLike | Callable[[float], ArrayLike])
 
 
 def relative_entropy(p: ArrayLike, q: ArrayLike) -> Array:
-    """D(p || q) = sum_i p_i log(p_i / q_i) over the last axis, nats; infinite where q_i = 0 < p_i. def-kolm-divergence."""
+    """D(p || q) = sum_i p_i log(p_i / q_i) over the last axis, nats; infinite where q_i = 0 < p_i.
+
+    Equation def-kolm-divergence.
+    """
     return np.asarray(rel_entr(np.asarray(p, np.float64), np.asarray(q, np.float64)).sum(-1))
 
 
@@ -262,19 +268,20 @@ def simulate(
     x = np.array(np.broadcast_to(np.asarray(x0), (n,)), dtype=np.int64)
     if ((x < 0) | (x >= states)).any():
         raise ValueError(f"x0 must hold states from 0 to {states - 1}, got {x[(x < 0) | (x >= states)][0]}")
-    if callable(Q) and not (rate and 0 < rate < np.inf):
+    bound = float(rate or 0)
+    if callable(Q) and not 0 < bound < np.inf:
         raise ValueError(f"rate must be a finite bound on the exit rates of Q(t), got {rate}")
     jumps = None if callable(Q) else _Jumps(Q)
     clock, moving = np.full(n, float(start)), np.arange(n)
     while len(moving):
         with np.errstate(divide="ignore"):
-            clock[moving] += generator.exponential(size=len(moving)) / (jumps.exit[x[moving]] if jumps else rate)
+            clock[moving] += generator.exponential(size=len(moving)) / (jumps.exit[x[moving]] if jumps else bound)
         moving = moving[clock[moving] <= t_end]
         turn = generator.random(len(moving))
         if jumps:
             x[moving] = jumps.targets(x[moving], turn * jumps.exit[x[moving]])
         else:
-            x[moving] = [_thinned(Q, t, i, u, rate) for t, i, u in zip(clock[moving], x[moving], turn, strict=True)]
+            x[moving] = [_thinned(Q, t, i, u, bound) for t, i, u in zip(clock[moving], x[moving], turn, strict=True)]
     return x
 
 

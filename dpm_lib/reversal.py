@@ -53,7 +53,9 @@ def step_back(log_q: Callable[[Array], Array], x_t: float, beta: float, grid: Ar
     mean = float(p @ grid)
     variance = float(p @ (grid - mean) ** 2)
     if max(p[0], p[-1]) > 1e-12 * p.max() or not variance > 4 * h**2:
-        raise ValueError(f"grid from {grid[0]} to {grid[-1]} in steps of {h:.2g} does not hold the step back from {x_t}")
+        raise ValueError(
+            f"grid from {grid[0]} to {grid[-1]} in steps of {h:.2g} does not hold the step back from {x_t}"
+        )
     gap = log + 0.5 * (grid - mean) ** 2 / variance + 0.5 * np.log(2 * np.pi * variance)
     return StepBack(grid, log, mean, variance, float(p @ gap))
 

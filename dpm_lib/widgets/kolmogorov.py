@@ -100,8 +100,8 @@ class JumpWalkers(Figure):
 
     _esm = bundle("jumps.js")
     _css = _STYLE
-    rates = traitlets.List().tag(sync=True)
-    laws = traitlets.List().tag(sync=True)
+    rates: traitlets.List = traitlets.List().tag(sync=True)
+    laws: traitlets.List = traitlets.List().tag(sync=True)
     horizon = traitlets.Float().tag(sync=True)
 
     def __init__(
