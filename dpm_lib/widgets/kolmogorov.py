@@ -13,7 +13,7 @@ from dpm_lib.widgets.chains import INKS
 _STYLE = STYLE + "".join((SCRIPTS / name).read_text(encoding="utf-8") for name in ("chains.css", "rates.css"))
 
 RATES: dict[str, list[list[float]]] = {
-    "one way round": [[-1.1, 1.0, 0.1], [0.1, -1.1, 1.0], [1.0, 0.1, -1.1]],
+    "one way round": [[-1.1, 1.0, 0.1], [0.1, -0.6, 0.5], [1.8, 0.2, -2.0]],
     "balanced": [[-1.0, 0.6, 0.4], [0.3, -0.8, 0.5], [0.4, 1.0, -1.4]],
     "a trap": [[-1.0, 1.0, 0.0], [0.5, -1.0, 0.5], [0.0, 0.0, 0.0]],
     "two wells": [[-1.5, 1.5, 0.0, 0.0], [1.5, -1.6, 0.1, 0.0], [0.0, 0.1, -1.6, 1.5], [0.0, 0.0, 1.5, -1.5]],
@@ -60,7 +60,7 @@ class RatePlayground(Figure):
     def __init__(
         self,
         presets: Mapping[str, object] = RATES,
-        horizon: float = 4.0,
+        horizon: float = 3.0,
         *,
         label: str = "A rate matrix to edit, its law forward and its functions backward",
         caption: str = "",

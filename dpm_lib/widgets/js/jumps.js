@@ -65,7 +65,7 @@ function render({ model, el }) {
   const bars = figure.canvas("Where all walkers are, as bars, against the law, as lines");
   const now = html("p", { class: "dpm-detail dpm-now" });
   film.style.aspectRatio = "1.9";
-  bars.style.aspectRatio = "1.3";
+  bars.style.aspectRatio = "1.19";
 
   function run() {
     const uniform = uniforms(seed);

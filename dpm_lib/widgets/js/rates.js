@@ -103,7 +103,7 @@ function render({ model, el }) {
     },
     most: MOST, step: 0.1, fixed: (i, j) => i === j, format: rateWords,
   });
-  const shown = { forward: chanceWords, back: rateWords };
+  const shown = { forward: chanceWords, back: (share) => rateWords(share * MOST) }; // boxes are full at 1
   const side = matrixGrid(other, { most: 1, fixed: () => true, format: (value) => shown[reverse ? "back" : "forward"](value) });
 
   function load(chosen) {
@@ -146,7 +146,7 @@ function render({ model, el }) {
     const ticks = [0, 0.5, 1].flatMap((p) => [
       svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: "dpm-grid" }), svgText(L - 5, y(p) + 4, p, "end"),
     ]);
-    const marks = [0, 0.25, 0.5, 0.75, 1].map((share) => svgText(x(share * STEPS), height - 4, share === 0 ? "s = 0" : (share * horizon).toFixed(horizon % 4 ? 2 : 0), share === 1 ? "end" : "middle"));
+    const marks = [0, 0.25, 0.5, 0.75, 1].map((share) => svgText(x(share * STEPS), height - 4, share === 0 ? "s = 0" : Number((share * horizon).toFixed(2)), share === 1 ? "end" : "middle"));
     const curve = (rows, kind) => Q.map((_, i) => svg("polyline", { points: rows.map((row, step) => (row ? `${x(step)},${y(row[i])}` : "")).join(" "), class: `dpm-law ${kind} ${inkOf(i)}` }));
     const cursor = svg("line", { x1: x(k), x2: x(k), y1: T, y2: height - B, class: "dpm-axis" });
     course.replaceChildren(...ticks, ...marks, ...curve(ways.functions, "dpm-dashed"), ...curve(reverse ? back : ways.laws, ""), cursor);
@@ -157,7 +157,7 @@ function render({ model, el }) {
     const law = ways.laws[k], u = ways.functions[k], r = back[k];
     const R = reverseRates(Q, law);
     showGraph(graph, (reverse ? R : Q).map((row, i) => row.map((q, j) => (i === j ? 0 : clamp(q / MOST, 0, 1) || 0))), reverse ? r ?? law.map(() => 0) : law);
-    side.show(reverse ? R.map((row) => row.map((q) => q)) : transition(Q, s));
+    side.show(reverse ? R.map((row) => row.map((q) => q / MOST)) : transition(Q, s));
     other.setAttribute("aria-label", reverse ? "The rates of the reversed chain at time s" : "The matrix P(s) = exp(Q s)");
     drawCourse();
     const seen = `Pr(X_T = ${target + 1})`;
@@ -167,7 +167,7 @@ function render({ model, el }) {
       html("span", {}, `matrices: Q, and ${reverse ? "the reversed rates R(s)" : "P(s) = exp(Q s)"}`),
     );
     now.textContent = reverse
-      ? `At s = ${s.toFixed(2)}: reversed law ${r ? `${list(r)}, sum ${sum(r).toFixed(3)}` : "none, since that end has probability 0"}. u = ${list(u)}, sum ${sum(u).toFixed(3)}: not a law.`
+      ? `At s = ${s.toFixed(2)}: reversed law ${r ? `${list(r)}, sum ${sum(r).toFixed(3)}` : "none, since that end has probability 0"}. u = ${list(u)}, sum ${sum(u).toFixed(3)}${Math.abs(sum(u) - 1) > 0.001 ? ": not a law" : ""}.`
       : `At s = ${s.toFixed(2)}: p = ${list(law)}, sum ${sum(law).toFixed(3)}. u = ${list(u)}. Σ p u = ${sum(law.map((p, i) => p * u[i])).toFixed(4)} = ${seen} at every s.`;
     Object.assign(figure.root.dataset, { k, reverse, name });
   };

@@ -77,10 +77,9 @@ function render({ model, el }) {
   function drawView({ y, p, mean, variance }) {
     const width = view.clientWidth || 600, height = view.clientHeight || 200;
     const base = height - 20;
-    const half = zoom ? 5 * Math.sqrt(variance) : REACH;
+    const half = zoom ? Math.min(REACH, 5 * Math.sqrt(variance)) : REACH;
     const centre = zoom ? mean : 0;
     const x = (v) => (width * (v - centre + half)) / (2 * half);
-    const first = y.findIndex((v) => v >= centre - half);
     const spacing = y[1] - y[0];
     const shown = Array.from({ length: 301 }, (_, k) => centre - half + (2 * half * k) / 300);
     const exact = shown.map((v) => {
@@ -90,7 +89,7 @@ function render({ model, el }) {
     });
     const fit = shown.map((v) => [v, normalPdf(v, mean, variance)]);
     const data = shown.map((v) => [v, Math.exp(twoClumps(v, std))]);
-    const peak = Math.max(...exact.map(([, d]) => d), ...fit.map(([, d]) => d), first < 0 ? 1 : 0);
+    const peak = Math.max(...exact.map(([, d]) => d), ...fit.map(([, d]) => d));
     const tall = Math.max(...data.map(([, d]) => d)) || 1;
     const place = (points, top) => points.map(([v, d]) => [x(v), base - (base - 8) * (d / top)]);
     const step = zoom ? 10 ** Math.floor(Math.log10(half)) : 1;
@@ -106,8 +105,7 @@ function render({ model, el }) {
     const x = (power) => L + ((width - L - R) * (power - LOW)) / (0 - LOW);
     const y = (power) => T + ((height - T - B) * (0.5 - clamp(power, -12, 0.5))) / 12.5;
     const limit = Math.log10(thirdDerivative(xt, std) ** 2 / 12);
-    const cubic = Number.isFinite(limit) ? [[LOW, 3 * LOW + limit], [HIGH, 3 * HIGH + limit]] : [];
-    const low = cubic.length ? Math.max(LOW, (-12 - limit) / 3) : LOW, high = cubic.length ? Math.min(HIGH, (0.5 - limit) / 3) : LOW;
+    const low = Math.max(LOW, (-12 - limit) / 3), high = Math.min(HIGH, (0.5 - limit) / 3); // limit may be -Infinity
     cost.replaceChildren(
       ...[-12, -9, -6, -3, 0].flatMap((power) => [svg("line", { x1: L, x2: width - R, y1: y(power), y2: y(power), class: "dpm-grid" }), text(L - 5, y(power) + 4, `1e${power}`, "end")]),
       ...[-3, -2, -1, 0].map((power) => text(x(power), height - 18, 10 ** power)),
