@@ -11,11 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from dpm_lib.markov import Array
 
-GRID = np.linspace(-6, 6, 12_001)
+GRID = np.linspace(-9, 9, 18_001)
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,10 @@ def step_back(log_q: Callable[[Array], Array], x_t: float, beta: float, grid: Ar
     """
     if not 0 < beta < 1:
         raise ValueError(f"beta must lie in (0, 1), got {beta}")
-    h = grid[1] - grid[0]
+    h = (grid[-1] - grid[0]) / (len(grid) - 1)
     log = log_q(grid) - 0.5 * (x_t - np.sqrt(1 - beta) * grid) ** 2 / beta
-    log = log - logsumexp(log) - np.log(h)
+    log -= log.max()
+    log -= np.log(np.exp(log).sum() * h)
     p = np.exp(log) * h
     mean = float(p @ grid)
     variance = float(p @ (grid - mean) ** 2)

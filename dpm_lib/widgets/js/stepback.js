@@ -18,7 +18,7 @@ export function thirdDerivative(x, std) {
 }
 
 /** The density of x_{t-1} given x_t on [-reach, reach], its moments, and its KL (nats) from the best normal. */
-export function stepBack(std, xt, beta, reach = 6, cells = 6000) {
+export function stepBack(std, xt, beta, reach = 9, cells = 9000) {
   const h = (2 * reach) / cells;
   const shrink = Math.sqrt(1 - beta);
   const y = Float64Array.from({ length: cells + 1 }, (_, k) => -reach + k * h);
