@@ -79,28 +79,44 @@ class SDE:
         """Paths by Euler-Maruyama from x0 (n, d): their places at ``times``, (len(times), n, d).
 
         ``times`` all rise, or all fall (for a reversed SDE). ``substeps`` equal steps lie between two of them. The
-        noise comes from the ``generator``, or is given: ``increments`` (steps, n, d), of variance |dt|. Strong
+        noise comes from the ``generator``, or is given: ``increments`` (steps, n, d), of variance |dt|; without
+        either, the diffusion must be 0, as in a probability flow (and this is then Euler's method). Strong
         order 1/2, or 1 for noise that does not depend on x; weak order 1. ValueError for bad input, or for paths that
         leave the finite numbers.
         """
         x, times = _checked_states(x0), _checked_times(times, x0)
-        _checked_noise(generator, increments, (substeps * (len(times) - 1), *x.shape), substeps)
+        self._check_noise(x, times, generator, increments, substeps)
         path = [x]
         for k, (start, end) in enumerate(pairwise(times)):
             dt = (end - start) / substeps
             for j in range(substeps):
-                given = None if increments is None else increments[k * substeps + j].to(x)
-                dw = dt.abs().sqrt() * normal(tuple(x.shape), generator) if generator and given is None else given
-                assert dw is not None
+                if increments is not None:
+                    dw = increments[k * substeps + j].to(x)
+                else:
+                    dw = dt.abs().sqrt() * normal(tuple(x.shape), generator) if generator else torch.zeros_like(x)
                 x = _finite("x", self.step(x, start + j * dt, dt, dw), start + (j + 1) * dt)
             path.append(x)
         return torch.stack(path)
+
+    def _check_noise(
+        self, x: Tensor, times: Tensor, generator: torch.Generator | None, increments: Tensor | None, substeps: int
+    ) -> None:
+        if substeps < 1:
+            raise ValueError(f"substeps: {substeps}: need at least 1")
+        if generator is not None and increments is not None:
+            raise ValueError("generator, increments: give one of the two, not both")
+        if generator is None and increments is None and self.sigma(x, times[0]).any():
+            raise ValueError("generator: missing, and the diffusion is not 0; or give the increments of the noise")
+        shape = (substeps * (len(times) - 1), *x.shape)
+        if increments is not None and tuple(increments.shape) != shape:
+            raise ValueError(f"increments: need shape {shape}, (steps, n, d), got {tuple(increments.shape)}")
 
     def reverse(self, score: Score, noise: float = 1.0) -> "SDE":
         """The SDE with the same densities p_t, to simulate over falling times: start it from p_T.
 
         ``score(x, t)`` (n, d) is grad log p_t of this SDE. Noise lambda: 1 is the reverse SDE, 0 the probability flow.
-        Drift mu - (1/2)(1 + lambda^2)(div D + D score), with (div D)_i = sum_j dD_ij/dx_j by automatic differentiation.
+        Drift mu - (1/2)(1 + lambda^2)(div D + D score), with (div D)_i = sum_j dD_ij/dx_j by automatic
+        differentiation: a diffusion that depends on x must be written in torch.
         """
         if not (noise >= 0 and math.isfinite(noise)):
             raise ValueError(f"noise: {noise}: must be finite and not negative")
@@ -248,14 +264,3 @@ def _checked_times(times: Tensor, like: Tensor | None = None) -> Tensor:
         k = int(wrong.nonzero()[0])
         raise ValueError(f"times: must all rise or all fall, got {checked[k].item()}, {checked[k + 1].item()} at {k}")
     return checked
-
-
-def _checked_noise(
-    generator: torch.Generator | None, increments: Tensor | None, shape: tuple[int, ...], substeps: int
-) -> None:
-    if substeps < 1:
-        raise ValueError(f"substeps: {substeps}: need at least 1")
-    if (generator is None) == (increments is None):
-        raise ValueError("simulate needs a generator, or the increments of the noise: one of the two")
-    if increments is not None and tuple(increments.shape) != shape:
-        raise ValueError(f"increments: need shape {shape}, (steps, n, d), got {tuple(increments.shape)}")

@@ -46,7 +46,7 @@ def uniformisation(Q: sparse.csr_array, dt: float) -> Step:
 
 def backward_euler(Q: sparse.csr_array, dt: float) -> Step:
     """p (I - dt Q)^-1, first order. I - dt Q is an M-matrix, whose inverse is never negative, for any dt."""
-    return factorised(sparse.eye_array(Q.shape[0]) - dt * Q.T)
+    return implicit(Q, dt)
 
 
 def tr_bdf2(Q: sparse.csr_array, dt: float) -> Step:
@@ -55,19 +55,23 @@ def tr_bdf2(Q: sparse.csr_array, dt: float) -> Step:
     Never negative if dt max|Q_ii| <= 1 + sqrt 2, for then the first bracket is not. It is what the method TR-BDF2 of
     Bank et al. (1985) is for a linear equation.
     """
-    implicit = factorised(sparse.eye_array(Q.shape[0]) - (1 - 1 / SQRT2) * dt * Q.T)
-    explicit = ((SQRT2 - 1) * dt * Q.T).tocsr()
-    return lambda p: implicit(implicit(p + explicit @ p))
+    back, QT = implicit(Q, (1 - 1 / SQRT2) * dt), Q.T
+    return lambda p: back(back(p + (SQRT2 - 1) * dt * (QT @ p)))
 
 
 STEPPERS = {"uniformisation": uniformisation, "backward-euler": backward_euler, "tr-bdf2": tr_bdf2}
 
 
+def implicit(Q: sparse.csr_array, dt: float) -> Step:
+    """p -> p (I - dt Q)^-1, factorised once. Its columns dominate, so no pivots are needed."""
+    n = Q.shape[0]
+    if np.abs(np.repeat(np.arange(n), np.diff(Q.indptr)) - Q.indices).max() <= 1:  # a line of cells
+        up, middle, down = (Q.diagonal(k) for k in (1, 0, -1))
+        *factors, _ = lapack.dgttrf(-dt * up, 1 - dt * middle, -dt * down)
+        return lambda p: lapack.dgttrs(*factors, p)[0]
+    return factorised(sparse.eye_array(n) - dt * Q.T)
+
+
 def factorised(A: sparse.sparray) -> Step:
-    """b -> the solution x of A x = b, for an M-matrix A with dominant columns: no pivots are needed."""
-    A = A.tocsc()
-    diagonals = [A.diagonal(k) for k in (-1, 0, 1)]
-    if A.count_nonzero() == sum(np.count_nonzero(d) for d in diagonals):
-        *factors, _ = lapack.dgttrf(*diagonals)
-        return lambda b: lapack.dgttrs(*factors, b)[0]
-    return splu(A, diag_pivot_thresh=0.0, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve
+    """b -> the solution x of A x = b, for a sparse M-matrix A that needs no pivots."""
+    return splu(A.tocsc(), diag_pivot_thresh=0.0, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve

@@ -3,6 +3,7 @@
 from dpm_lib.widgets.annealing import AnnealedParticles, WorkHistograms
 from dpm_lib.widgets.base import Figure
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
+from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
 from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
 from dpm_lib.widgets.player import TrajectoryPlayer
 from dpm_lib.widgets.sampler import LiveSampler
@@ -10,6 +11,7 @@ from dpm_lib.widgets.schedule import ScheduleBars
 
 __all__ = [
     "AnnealedParticles",
+    "BentPotential",
     "ChainEditor",
     "DoubleWellWalk",
     "Figure",
@@ -18,6 +20,8 @@ __all__ = [
     "RatePlayground",
     "ScheduleBars",
     "StepBack",
+    "StepsOfOneNoise",
     "TrajectoryPlayer",
+    "WalkLimit",
     "WorkHistograms",
 ]

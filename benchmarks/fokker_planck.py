@@ -1,0 +1,165 @@
+"""The finite-volume solver against py-pde on an Ornstein-Uhlenbeck process, and how it scales.
+
+    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/fokker_planck.py
+
+Writes book/results/fokker-planck.json. Takes about two minutes on one core, most of it py-pde compiling. py-pde is in
+no requirement of the book: give it an environment of its own (`pip install py-pde`). Both solve the same equation on
+the same 400 cells of [-6, 6], from N(1, 0.3^2) to t = 1, where the density is known. A time is the best of several
+solves, after one that warms up and compiles. py-pde has its own steppers, and can hand over to SciPy's: all are shown.
+"""
+
+import json
+import math
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import norm
+
+from dpm_lib import checkpoints, fokker_planck, results, sde
+from dpm_lib.steppers import STEPPERS
+
+CELLS, REACH, T = 400, 6.0, 1.0
+WIDTH = 2 * REACH / CELLS
+X = -REACH + WIDTH * (np.arange(CELLS) + 0.5)
+START = norm.pdf(X, 1.0, 0.3)
+EXACT = norm.pdf(X, math.exp(-T), math.sqrt(0.3**2 * math.exp(-2 * T) + 1 - math.exp(-2 * T)))
+OURS = [("uniformisation", 1), ("backward-euler", 100), ("tr-bdf2", 15), ("tr-bdf2", 25), ("tr-bdf2", 50)]
+PEER: dict[str, dict[str, Any]] = {
+    "Euler, adaptive": {"solver": "explicit", "adaptive": True, "dt": 1e-4},
+    "Runge-Kutta 45, adaptive": {"solver": "explicit", "scheme": "rk", "adaptive": True, "dt": 1e-4},
+    "SciPy RK45": {"solver": "scipy"},
+    "SciPy BDF": {"solver": "scipy", "method": "BDF"},
+    "SciPy LSODA": {"solver": "scipy", "method": "LSODA"},
+}
+
+
+def timed(run: Callable[[], np.ndarray], repeats: int) -> dict[str, float]:
+    """The L1 error at t = 1, what is missing of the mass, the least density, and the best time."""
+    p, seconds = run(), []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return {
+        "milliseconds": round(1e3 * min(seconds), 3),
+        "l1_error": float(f"{WIDTH * np.abs(p - EXACT).sum():.3g}"),
+        "mass_error": float(f"{WIDTH * p.sum() - WIDTH * START.sum():.1e}"),
+        "least": float(f"{p.min():.1e}"),
+    }
+
+
+def ours() -> dict[str, Any]:
+    process = sde.ornstein_uhlenbeck()
+
+    def row(method: str, steps: int) -> dict[str, float]:
+        return timed(lambda: fokker_planck.solve(process, START, X, [0.0, T], method, steps)[-1], 50)
+
+    return {f"{method}, {steps} steps": row(method, steps) for method, steps in OURS}
+
+
+def peer() -> dict[str, Any]:
+    equation = pde.PDE({"p": "d_dx(x * p) + laplace(p)"}, bc={"derivative": 0})
+    field = pde.ScalarField(pde.CartesianGrid([[-REACH, REACH]], CELLS), START)
+
+    def row(settings: dict[str, Any]) -> dict[str, float]:
+        return timed(lambda: equation.solve(field, t_range=T, tracker=None, **settings).data, 3)
+
+    return {name: row(settings) for name, settings in PEER.items()}
+
+
+def ratios(own: dict[str, Any], others: dict[str, Any]) -> dict[str, float]:
+    """By how much our fastest row whose error is no larger is faster than each row of the peer."""
+    found = {}
+    for name, other in others.items():
+        rows = [row["milliseconds"] for row in own.values() if row["l1_error"] <= other["l1_error"]]
+        found[name] = round(other["milliseconds"] / min(rows), 1) if rows else math.nan
+    return found
+
+
+def double_well(x: torch.Tensor) -> torch.Tensor:
+    """The score of a density proportional to exp(-(x^2 - 1)^2), in every coordinate."""
+    return 4 * x - 4 * x**3
+
+
+def spiral(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """A double well with a whirl on top: no gradient."""
+    return double_well(x) + 2 * torch.stack([x[:, 1], -x[:, 0]], -1)
+
+
+def scaling(case: str) -> dict[str, Any]:
+    """Seconds for the matrix, for equilibrium and for 100 implicit steps; peak memory of the process in MiB."""
+    if case == "line":
+        process: sde.SDE = sde.langevin(double_well)
+        grid: Any = np.linspace(-3, 3, 100_000)
+        narrow: Any = norm.pdf(grid, 0.5, 0.1)
+    else:
+        process = sde.SDE(spiral, lambda x, t: math.sqrt(2), autonomous=True)
+        x = np.linspace(-3, 3, 200)
+        grid, narrow = (x, x), np.outer(norm.pdf(x, 0.5, 0.1), norm.pdf(x, 0, 0.2))
+    before = memory()
+    jobs = {
+        "generator": lambda: fokker_planck.generator(process, grid),
+        "stationary": lambda: fokker_planck.stationary(process, grid),
+        "100 backward-euler steps": lambda: fokker_planck.solve(process, narrow, grid, [0, 1], "backward-euler", 100),
+    }
+    seconds = {}
+    for name, job in jobs.items():
+        start = time.perf_counter()
+        value = job()
+        seconds[name] = round(time.perf_counter() - start, 3)
+    mass = float(value[-1].sum() * fokker_planck.cell_volume(grid))
+    return {
+        "states": int(value[-1].size),
+        "seconds": seconds,
+        "mass_error": float(f"{mass - 1:.1e}"),
+        "least": float(value[-1].min()),
+        "peak_MiB": memory(),
+        "of_which_python_and_libraries_MiB": before,
+    }
+
+
+def memory() -> int:
+    """The most memory this process has held, MiB: Linux knows, and elsewhere it is 0."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    record: dict[str, Any] = {"problem": "Ornstein-Uhlenbeck, N(1, 0.3^2) at t = 0, 400 cells on [-6, 6], t = 1"}
+    record["ours"], record["py-pde"] = ours(), peer()
+    record["faster_at_no_larger_error"] = ratios(record["ours"], record["py-pde"])
+    record["scaling"] = {}
+    for case in ("line", "plane"):
+        done = subprocess.run([sys.executable, __file__, case], capture_output=True, text=True, check=True)
+        record["scaling"][case] = json.loads(done.stdout)
+    command = "OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/fokker_planck.py"
+    record["py-pde version"], record["methods"] = version("py-pde"), list(STEPPERS)
+    record["provenance"] = {**results.provenance(command), "numpy": np.__version__, "scipy": version("scipy")}
+    checkpoints.save_json(results.folder() / "fokker-planck.json", record)
+    print(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        torch.set_num_threads(1)
+        print(json.dumps(scaling(sys.argv[1])))
+        sys.exit(0)
+    try:
+        import pde
+    except ModuleNotFoundError:
+        print("skipped: the package py-pde is not here; pip install py-pde, in an environment of its own")
+        sys.exit(0)
+    warnings.filterwarnings("ignore", category=UserWarning, module="pde")
+    main()

@@ -1,0 +1,289 @@
+// A crowd in a potential that the reader bends: particles by Euler-Maruyama, their density by the same equation's rates.
+
+import { button, chooser, clamp, fillNormals, html, isCalm, openFigure, slider, svg, uniforms } from "./common.js";
+
+// --- Numbers; the twins are dpm_lib.widgets.diffusion.potential and dpm_lib.fokker_planck. ---
+
+/** U and U' at x: cubic pieces through heights at -reach, ..., reach, with the slope of the chord between neighbours. */
+export function potential(x, heights, reach) {
+  const last = heights.length - 1;
+  const h = (2 * reach) / last;
+  const i = clamp(Math.floor((x + reach) / h), 0, last - 1);
+  const s = (x + reach) / h - i;
+  const slope = (k) => (heights[Math.min(k + 1, last)] - heights[Math.max(k - 1, 0)]) / (Math.min(k + 1, last) - Math.max(k - 1, 0));
+  const [a, b, m, n] = [heights[i], heights[i + 1], slope(i), slope(i + 1)];
+  const c2 = 3 * (b - a) - 2 * m - n;
+  const c3 = 2 * (a - b) + m + n;
+  return [a + s * (m + s * (c2 + s * c3)), (m + s * (2 * c2 + 3 * s * c3)) / h];
+}
+
+/** z / (e^z - 1). */
+export const bernoulli = (z) => (z === 0 ? 1 : z / Math.expm1(z));
+
+/** The rates between neighbouring cells of width h for dX = -U'(X) dt + sqrt(2 temperature) dW: up[i], from i to i + 1. */
+export function rates(U, h, temperature) {
+  const scale = temperature / (h * h);
+  const up = new Float64Array(U.length - 1), down = new Float64Array(U.length - 1);
+  for (let i = 0; i + 1 < U.length; i++) {
+    const rise = (U[i] - U[i + 1]) / temperature; // of log p in equilibrium
+    up[i] = scale * bernoulli(-rise);
+    down[i] = scale * bernoulli(rise);
+  }
+  return { up, down };
+}
+
+/** One backward Euler step of dp/dt = p Q: elimination along the line of cells. Never negative, for any dt. */
+export function implicitStep(p, { up, down }, dt) {
+  const n = p.length;
+  const share = new Float64Array(n), next = new Float64Array(n);
+  let pivot = 0;
+  for (let i = 0; i < n; i++) {
+    const diagonal = 1 + dt * ((i < n - 1 ? up[i] : 0) + (i > 0 ? down[i - 1] : 0));
+    const inflow = i > 0 ? dt * up[i - 1] : 0; // from the left, into i
+    pivot = diagonal - (i > 0 ? inflow * share[i - 1] : 0);
+    share[i] = i < n - 1 ? (dt * down[i]) / pivot : 0;
+    next[i] = (p[i] + (i > 0 ? inflow * next[i - 1] : 0)) / pivot;
+  }
+  for (let i = n - 2; i >= 0; i--) next[i] += share[i] * next[i + 1];
+  return next;
+}
+
+/** The law of rest, proportional to exp(-U / temperature). */
+export function restingLaw(U, temperature) {
+  const lowest = Math.min(...U);
+  const weights = U.map((u) => Math.exp((lowest - u) / temperature));
+  const total = weights.reduce((a, b) => a + b, 0);
+  return weights.map((w) => w / total);
+}
+
+/** One Euler-Maruyama step of all particles, in place; the walls at -wall and wall reflect. */
+export function particleStep(x, noise, dt, temperature, heights, reach, wall) {
+  const kick = Math.sqrt(2 * temperature * dt);
+  for (let i = 0; i < x.length; i++) {
+    let y = x[i] - potential(clamp(x[i], -reach, reach), heights, reach)[1] * dt + kick * noise[i];
+    if (y > wall) y = 2 * wall - y;
+    if (y < -wall) y = -2 * wall - y;
+    x[i] = clamp(y, -wall, wall);
+  }
+}
+
+/** The largest distance between the particles' distribution function and that of the law, seen at the cells' walls. */
+export function kolmogorovDistance(x, p, reach, h) {
+  const counts = new Float64Array(p.length);
+  for (const v of x) counts[clamp(Math.floor((v + reach) / h + 0.5), 0, p.length - 1)] += 1;
+  let gap = 0, sum = 0;
+  for (let i = 0; i < p.length; i++) {
+    sum += counts[i] / x.length - p[i];
+    gap = Math.max(gap, Math.abs(sum));
+  }
+  return gap;
+}
+
+export const totalVariation = (p, q) => 0.5 * p.reduce((sum, value, i) => sum + Math.abs(value - q[i]), 0);
+
+// --- The figure. ---
+
+const PRESETS = {
+  "two wells": [4, 0.2, 1.2, 1.8, 1.3, 0.6, 4],
+  "one well": [4, 1.8, 0.5, 0, 0.5, 1.8, 4],
+  "three wells": [3.4, 0.6, 2.4, 0.4, 2.4, 0, 3.4],
+  "a slope": [4, 3.4, 2.8, 2.2, 1.6, 1, 0.4],
+  flat: [1, 1, 1, 1, 1, 1, 1],
+};
+const TOP = 5;
+const DT = 0.004;
+
+function render({ model, el }) {
+  const figure = openFigure(model, el, "bend");
+  const reach = model.get("reach");
+  const cells = model.get("cells");
+  const h = (2 * reach) / (cells - 1);
+  const wall = reach + h / 2;
+  const places = Array.from({ length: cells }, (_, i) => -reach + i * h);
+  let heights = PRESETS["two wells"].slice();
+  let temperature = 0.5;
+  let from = "left";
+  let seed = 1;
+  let time = 0, owed = 0;
+  let x, lanes, noise, uniform, p, U, rest, flow;
+
+  const landscape = svg("svg", { class: "dpm-plot dpm-landscape", role: "group", "aria-label": "The potential, with a handle at every whole number" });
+  const crowd = figure.canvas("Particles, each in a lane of its own");
+  const density = svg("svg", { class: "dpm-plot dpm-density", role: "img", "aria-label": "Histogram of the particles, their density, and the density of rest" });
+  const detail = html("p", { class: "dpm-detail dpm-now" });
+  const text = (a, b, words, anchor = "middle") => svg("text", { x: a, y: b, "text-anchor": anchor }, words);
+
+  function bend() {
+    U = places.map((v) => potential(v, heights, reach)[0]);
+    flow = rates(U, h, temperature);
+    rest = restingLaw(U, temperature);
+    figure.redraw();
+  }
+  const START = { left: [-2, 0.15], middle: [0, 0.15], everywhere: [0, Infinity] };
+  function restart() {
+    const n = model.get("n");
+    uniform = uniforms(seed);
+    const [centre, width] = START[from];
+    const weights = places.map((v) => (width < Infinity ? Math.exp(-0.5 * ((v - centre) / width) ** 2) : 1));
+    const total = weights.reduce((a, b) => a + b, 0);
+    p = Float64Array.from(weights, (w) => w / total);
+    x = fillNormals(new Float64Array(n), uniform);
+    noise = new Float64Array(n);
+    for (let i = 0; i < n; i++) x[i] = width < Infinity ? centre + width * x[i] : wall * (2 * uniform() - 1);
+    lanes = Float64Array.from({ length: n }, uniform);
+    time = owed = 0;
+    figure.redraw();
+  }
+  function advance(seconds) {
+    owed += seconds;
+    for (; owed >= DT; owed -= DT) {
+      fillNormals(noise, uniform);
+      particleStep(x, noise, DT, temperature, heights, reach, wall);
+      p = implicitStep(p, flow, DT);
+      time += DT;
+    }
+    figure.redraw();
+  }
+
+  // --- Drawing. All three panels share the horizontal axis. ---
+
+  const L = 12, R = 12;
+  const across = (v, width) => L + ((width - L - R) * (v + wall)) / (2 * wall);
+  const sizeOf = (plot) => [plot.clientWidth || 600, plot.clientHeight || 150];
+  const line = (width, values, y, kind) => svg("polyline", { points: values.map((v, i) => `${across(places[i], width).toFixed(2)},${y(v).toFixed(2)}`).join(" "), class: kind });
+  const curve = svg("g"), handles = [];
+  const heightAt = (u, height) => height - 10 - ((height - 20) * u) / TOP;
+
+  heights.forEach((_, k) => {
+    const place = -reach + (2 * reach * k) / (heights.length - 1);
+    const grip = svg("circle", { r: 16, class: "dpm-grip" }), dot = svg("circle", { r: 8 });
+    const node = svg("g", { class: "dpm-handle", role: "slider", tabindex: 0, "aria-label": `Potential at x = ${place}`.replace("-", "−"), "aria-orientation": "vertical", "aria-valuemin": 0, "aria-valuemax": TOP }, grip, dot);
+    const set = (value) => {
+      heights[k] = Math.round(100 * clamp(value, 0, TOP)) / 100;
+      preset.select.value = "your own";
+      bend();
+    };
+    node.addEventListener("keydown", (event) => {
+      const by = { ArrowUp: 0.2, ArrowRight: 0.2, ArrowDown: -0.2, ArrowLeft: -0.2, PageUp: 1, PageDown: -1, Home: -TOP, End: TOP }[event.key];
+      if (by === undefined) return;
+      event.preventDefault();
+      set(heights[k] + by);
+    });
+    const drag = (event) => {
+      const box = landscape.getBoundingClientRect();
+      set(((box.height - 10 - (event.clientY - box.top)) / (box.height - 20)) * TOP);
+    };
+    node.addEventListener("pointerdown", (event) => {
+      node.setPointerCapture(event.pointerId);
+      node.focus({ preventScroll: true });
+      event.preventDefault();
+      drag(event);
+    });
+    node.addEventListener("pointermove", (event) => node.hasPointerCapture(event.pointerId) && drag(event));
+    handles.push({ node, place, parts: [grip, dot] });
+  });
+  landscape.append(curve, ...handles.map(({ node }) => node));
+
+  function drawLandscape() {
+    const [width, height] = sizeOf(landscape);
+    curve.replaceChildren(line(width, U, (u) => heightAt(u, height), "dpm-line"));
+    handles.forEach(({ node, place, parts }, k) => {
+      for (const part of parts) {
+        part.setAttribute("cx", across(place, width));
+        part.setAttribute("cy", heightAt(heights[k], height));
+      }
+      node.setAttribute("aria-valuenow", heights[k]);
+      node.setAttribute("aria-valuetext", heights[k].toFixed(1));
+    });
+  }
+  function drawCrowd() {
+    const context = crowd.getContext("2d");
+    const pixel = devicePixelRatio;
+    context.globalAlpha = 1;
+    context.fillStyle = figure.colours.panel;
+    context.fillRect(0, 0, crowd.width, crowd.height);
+    context.globalAlpha = 0.55;
+    context.fillStyle = figure.colours.model;
+    const width = crowd.width / pixel;
+    for (let i = 0; i < x.length; i++) {
+      context.fillRect((across(x[i], width) - 1.2) * pixel, (0.04 + 0.9 * lanes[i]) * crowd.height, 2.4 * pixel, 2.4 * pixel);
+    }
+  }
+  function drawDensity() {
+    const [width, height] = sizeOf(density);
+    const bars = new Float64Array((cells - 1) / 3);
+    const wide = (2 * wall) / bars.length;
+    for (const v of x) bars[clamp(Math.floor((v + wall) / wide), 0, bars.length - 1)] += 1 / (x.length * wide);
+    const tallest = Math.max(...rest) / h;
+    const top = Math.max(0.5, 1.25 * tallest, 1.05 * Math.min(Math.max(...p) / h, 2 * tallest));
+    const y = (value) => height - 20 - (height - 26) * Math.min(1, value / top);
+    const slot = (width - L - R) / bars.length;
+    const rects = Array.from(bars, (value, i) => svg("rect", { x: L + i * slot + 0.5, width: slot - 1, y: y(value), height: height - 20 - y(value), class: "dpm-walkers" }));
+    const marks = handles.map(({ place }) => text(across(place, width), height - 4, String(place).replace("-", "−")));
+    density.replaceChildren(
+      ...rects,
+      line(width, Array.from(p, (v) => v / h), y, "dpm-exact"),
+      line(width, rest.map((v) => v / h), y, "dpm-target"),
+      svg("line", { x1: L, x2: width - R, y1: height - 20, y2: height - 20, class: "dpm-axis" }),
+      ...marks,
+    );
+  }
+  figure.draw = () => {
+    drawLandscape();
+    if (crowd.width) drawCrowd();
+    drawDensity();
+    const gap = kolmogorovDistance(x, p, reach, h);
+    const away = totalVariation(p, rest);
+    detail.textContent = `Time ${time.toFixed(2)}. Particles against density: distribution functions differ by at most ${gap.toFixed(3)} ` +
+      `(chance alone keeps it below ${(1.36 / Math.sqrt(x.length)).toFixed(3)} 19 times out of 20). Density against rest: total variation ${away.toFixed(3)}.`;
+    Object.assign(figure.root.dataset, { t: time.toFixed(3), gap, away, temperature });
+  };
+
+  const preset = chooser({
+    label: "Potential", options: [...Object.keys(PRESETS), "your own"].map((name) => [name, name]), value: "two wells",
+    change: (name) => {
+      if (!(name in PRESETS)) return;
+      heights = PRESETS[name].slice();
+      bend();
+    },
+  });
+  const heat = slider({
+    label: "Temperature", min: 0.1, max: 2, step: 0.05, value: temperature, format: (value) => value.toFixed(2),
+    input: (value) => {
+      temperature = value;
+      bend();
+    },
+  });
+  const begin = chooser({
+    label: "Start", options: [["left", "all on the left"], ["middle", "all in the middle"], ["everywhere", "everywhere"]], value: from,
+    change: (value) => {
+      from = value;
+      restart();
+    },
+  });
+  const again = button("Start again", () => {
+    seed += 1;
+    restart();
+  });
+  const later = button("Half a unit on", () => {
+    play.set(false);
+    advance(0.5);
+  });
+  const play = figure.playButton((seconds) => advance(seconds * (isCalm() ? 0.3 : 1)));
+  const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
+  figure.add(
+    landscape, html("div", { class: "dpm-crowd" }, crowd), density,
+    html("p", { class: "dpm-detail dpm-keys" }, key("model", "particles"), key("data", "their density, computed"), key("limit", "density of rest")),
+    html("div", { class: "dpm-controls" }, play.button, later, again, begin.node),
+    html("div", { class: "dpm-controls" }, heat.node, preset.node),
+    detail,
+  );
+  bend();
+  restart();
+  figure.onResize(landscape);
+  figure.onResize(density);
+  figure.onChange("n", restart);
+  return figure.close;
+}
+
+export default { render };

@@ -1,0 +1,266 @@
+"""The finite-volume solver and its steppers: conservation, positivity, equilibrium, orders, duality, errors."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.sparse as sparse
+import torch
+from problems import close, rng
+from scipy.linalg import expm
+from scipy.sparse.linalg import expm_multiply
+from scipy.stats import kstest, norm
+
+from dpm_lib import fokker_planck as fp
+from dpm_lib import sde
+from dpm_lib.sde import SDE
+from dpm_lib.steppers import STEPPERS, tr_bdf2, uniformisation
+
+OU = sde.ornstein_uhlenbeck()
+WELLS = sde.langevin(lambda x: 4 * x - 4 * x**3)
+FAT = SDE(lambda x, t: -x, lambda x, t: (1 + x**2 / 2).sqrt(), autonomous=True)
+WHIRL = SDE(lambda x, t: torch.stack([-x[:, 0] + 2 * x[:, 1], -x[:, 1] - 2 * x[:, 0]], -1), lambda x, t: math.sqrt(2))
+X = np.linspace(-4, 4, 161)
+PLANE = (np.linspace(-3, 3, 31), np.linspace(-3, 3, 41))
+
+
+def bump(x, y=None):
+    one = norm.pdf(x, 0.5, 0.25)
+    return one if y is None else one * norm.pdf(y, -0.3, 0.3)
+
+
+def normalised(log_p, grid):
+    p = np.exp(log_p - log_p.max())
+    return p / (p.sum() * fp.cell_volume(grid))
+
+
+# --- The rate matrix ---
+
+
+@pytest.mark.parametrize(("process", "grid"), [(OU, X), (WELLS, X), (FAT, X), (WHIRL, PLANE), (WELLS, PLANE)])
+def test_the_matrix_is_a_generator(process, grid):
+    Q = fp.generator(process, grid)
+    off = Q - sparse.diags_array(Q.diagonal())
+    assert Q.shape[0] == len(fp.points(grid)) and off.min() >= 0
+    assert np.abs(Q.sum(1)).max() <= 1e-14 * np.abs(Q.diagonal()).max()
+
+
+@pytest.mark.parametrize("process", [OU, WELLS, FAT])
+def test_the_matrix_against_a_naive_twin(process):
+    x = np.linspace(-2, 3, 11)
+    h, Q = x[1] - x[0], np.zeros((11, 11))
+
+    def mu(v):
+        return process.mu(torch.as_tensor(v).reshape(-1, 1), 0.0).numpy().ravel()
+
+    def D(v):
+        return process.covariance(torch.as_tensor(v).reshape(-1, 1), 0.0).numpy().ravel()
+
+    for i in range(10):
+        fine = np.linspace(x[i], x[i + 1], 2001)
+        rise = np.trapezoid(2 * mu(fine) / D(fine), fine)
+        Q[i, i + 1] = D(x[i])[0] / (2 * h**2) * -rise / math.expm1(-rise)
+        Q[i + 1, i] = D(x[i + 1])[0] / (2 * h**2) * rise / math.expm1(rise)
+    Q -= np.diag(Q.sum(1))
+    np.testing.assert_allclose(fp.generator(process, x).toarray(), Q, rtol=1e-6, atol=1e-9)
+
+
+def test_bernoulli_function():
+    z = np.array([-800.0, -3.0, -1e-9, 0.0, 1e-9, 3.0, 800.0])
+    close(fp.bernoulli(-z), fp.bernoulli(z) + z)
+    assert fp.bernoulli(0.0) == 1 and fp.bernoulli(800.0) == 0
+
+
+def test_states_are_numbered_row_by_row():
+    points = fp.points(PLANE)
+    assert points.shape == (31 * 41, 2)
+    close(points[:41, 1], PLANE[1])
+    close(points[::41, 0], PLANE[0])
+    Q = fp.generator(WHIRL, PLANE).tocoo()
+    apart = np.abs(points[Q.row] - points[Q.col]).sum(1)
+    assert set(np.round(apart, 9)) == {0.0, 0.2, 0.15}
+
+
+def test_strong_drift_only_flows_downhill():
+    fall = SDE(lambda x, t: torch.full_like(x, 1e6), lambda x, t: 1.0)
+    Q = fp.generator(fall, np.linspace(0, 1, 11))
+    close(Q.diagonal(1), 1e6 / 0.1)
+    assert not Q.diagonal(-1).any()
+
+
+# --- Equilibrium ---
+
+
+@pytest.mark.parametrize("cells", [5, 20, 300])
+def test_equilibrium_is_exact_at_the_centres_on_any_grid(cells):
+    x = np.linspace(-2, 2.5, cells)
+    for process, log_p in ((WELLS, -((x**2 - 1) ** 2)), (OU, -(x**2) / 2), (FAT, -3 * np.log1p(x**2 / 2))):
+        exact, tolerance = normalised(log_p, x), 1e-12 if process is not FAT else 1e-4 if cells == 5 else 1e-7
+        np.testing.assert_allclose(fp.stationary(process, x), exact, rtol=tolerance)
+        Q = fp.generator(process, x)
+        assert np.abs(fp.stationary(process, x) @ Q).max() <= 1e-14 * np.abs(Q.diagonal()).max()
+
+
+def test_equilibrium_in_the_plane_is_exact_for_gradients():
+    x, y = np.meshgrid(*PLANE, indexing="ij")
+
+    def score(v):
+        return torch.stack([-(v[:, 0] ** 3) + v[:, 1], v[:, 0] - v[:, 1]], -1)
+
+    log_p = -(x**4 / 4 - x * y + y**2 / 2)
+    found = fp.stationary(sde.langevin(score), PLANE)
+    np.testing.assert_allclose(found, normalised(log_p, PLANE), rtol=1e-12)
+
+
+def test_equilibrium_with_a_current():
+    """The whirl keeps the normal density; on the grid up to the order h^2, and as the null vector to rounding."""
+    errors = []
+    for n in (31, 61):
+        grid = (np.linspace(-4, 4, n),) * 2
+        x, y = np.meshgrid(*grid, indexing="ij")
+        p = fp.stationary(WHIRL, grid)
+        assert p.min() >= 0 and np.abs(p.ravel() @ fp.generator(WHIRL, grid)).max() < 1e-11
+        errors.append(np.abs(p - normalised(-(x**2 + y**2) / 2, grid)).max())
+    assert 3.5 < errors[0] / errors[1] < 4.6
+
+
+def test_equilibrium_of_a_deep_well_does_not_overflow():
+    steep = sde.langevin(lambda x: -1000 * x)
+    p = fp.stationary(steep, X)
+    assert np.isfinite(p).all() and abs(p.sum() * fp.cell_volume(X) - 1) < 1e-12
+
+
+# --- Time ---
+
+
+@pytest.mark.parametrize("method", list(STEPPERS))
+@pytest.mark.parametrize(("process", "grid"), [(OU, X), (FAT, X), (WHIRL, PLANE)])
+def test_mass_is_conserved(method, process, grid):
+    steps = 60 if isinstance(grid, tuple) else 300  # made anew for each step, since the whirl promises nothing
+    p = fp.solve(process, bump, grid, [0.0, 0.3, 1.0], method, steps)
+    shape = tuple(len(a) for a in fp.axes_of(grid))
+    assert p.shape == (3, *shape) and p.min() >= 0
+    close(p.reshape(3, -1).sum(1) * fp.cell_volume(grid), 1.0, rtol=0, atol=1e-12)
+    step = STEPPERS[method](fp.generator(process, grid), 0.01)  # the stepper alone, without the last digits put right
+    law = p[0].ravel() * fp.cell_volume(grid)
+    for _ in range(10):
+        law = step(law)
+    assert abs(law.sum() - 1) < 1e-12
+
+
+@pytest.mark.parametrize("dt", [1e-4, 1e-2, 1.0, 100.0])
+@pytest.mark.parametrize("method", ["uniformisation", "backward-euler"])
+def test_never_negative_for_any_step(method, dt):
+    for process in (OU, WELLS, FAT):
+        spike = np.zeros(61)
+        spike[7] = 1.0
+        x = np.linspace(-3, 3, 61)
+        p = STEPPERS[method](fp.generator(process, x), dt)(spike)
+        assert p.min() >= 0 and abs(p.sum() - 1) < 1e-11
+
+
+def test_the_second_order_step_keeps_its_condition():
+    spike, Q = np.zeros(61), fp.generator(OU, np.linspace(-3, 3, 61))
+    spike[30] = 1.0
+    largest = np.abs(Q.diagonal()).max()
+    here = (1 + math.sqrt(2)) / np.abs(Q.diagonal()[30])
+    assert tr_bdf2(Q, (1 + math.sqrt(2)) / largest)(spike).min() >= 0
+    assert tr_bdf2(Q, 6 * here)(spike).min() < -1e-3
+    with pytest.raises(ValueError, match=r"tr-bdf2 gives a negative mass of .* It cannot for dt <= "):
+        fp.solve(OU, spike / 0.1, np.linspace(-3, 3, 61), [0, 1], "tr-bdf2", 10)
+
+
+@pytest.mark.parametrize("method", list(STEPPERS))
+def test_orders_in_time_against_the_matrix_exponential(method):
+    x = np.linspace(-3, 3, 41)
+    p0 = normalised(-((x - 0.5) ** 2), x)
+    exact = p0 @ expm(fp.generator(OU, x).toarray())
+    errors = [np.abs(fp.solve(OU, p0, x, [0, 1], method, n)[-1] - exact).max() for n in (40, 80)]
+    if method == "uniformisation":
+        assert max(errors) < 1e-13
+    else:
+        order = {"backward-euler": 1, "tr-bdf2": 2}[method]
+        assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.1)
+
+
+def test_rates_that_change_with_time():
+    """dX = cos(t) dt + dW: a bump that swings, N(m + sin t, v + t)."""
+    swing = SDE(lambda x, t: torch.cos(t).expand_as(x), lambda x, t: 1.0)
+    x = np.linspace(-6, 7, 521)
+    exact = norm.pdf(x, 0.5 + math.sin(2), math.sqrt(0.25**2 + 2))
+    for method in STEPPERS:
+        rough, fine = (np.abs(fp.solve(swing, bump, x, [0, 2], method, n)[-1] - exact).max() for n in (10, 40))
+        assert fine < 6e-3 and fine < rough
+
+
+def test_forward_and_backward_agree_by_duality():
+    """sum p_t f = sum p_0 f_t, with f_t = exp(Q t) f: the same matrix, applied on its other side."""
+    for process, grid in ((FAT, X), (WHIRL, PLANE)):
+        p = fp.solve(SDE(process.drift, process.diffusion, True), bump, grid, [0, 0.7]).reshape(2, -1)
+        f = np.sin(fp.points(grid).sum(1))
+        f_t = expm_multiply(0.7 * fp.generator(process, grid), f)
+        assert p[1] @ f == pytest.approx(p[0] @ f_t, rel=1e-10)
+
+
+@pytest.mark.parametrize("process", [OU, WELLS, FAT])
+def test_particles_follow_the_density(process):
+    start = 0.5 + 0.25 * torch.randn(4000, 1, generator=rng(1), dtype=torch.float64)
+    end = process.simulate(start, torch.tensor([0.0, 0.5], dtype=torch.float64), rng(2), substeps=500)[-1, :, 0]
+    x = np.linspace(-9, 9, 1801)
+    p = fp.solve(process, bump, x, [0, 0.5], "tr-bdf2", 200)[-1]
+    walls = np.append(x - 0.005, x[-1] + 0.005)
+    cdf = np.append(0, np.cumsum(p) * 0.01)
+    assert kstest(end.numpy(), lambda v: np.interp(v, walls, cdf)).pvalue > 0.01
+
+
+def test_a_hundred_thousand_states():
+    x = np.linspace(-3, 3, 100_000)
+    p = fp.solve(WELLS, lambda x: norm.pdf(x, 0.5, 0.1), x, [0, 1], "backward-euler", 5)[-1]
+    assert abs(p.sum() * fp.cell_volume(x) - 1) < 1e-12 and p.min() >= 0
+    np.testing.assert_allclose(fp.stationary(WELLS, x), normalised(-((x**2 - 1) ** 2), x), rtol=1e-9)
+
+
+# --- Errors ---
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"grid": np.array([0.0, 1.0, 3.0])}, "grid: axis 0 must rise in equal steps, got 1 to 2"),
+        ({"grid": np.linspace(1, -1, 5)}, "grid: axis 0 must rise"),
+        ({"grid": np.array([0.0])}, "grid: axis 0 needs at least two finite points"),
+        ({"grid": (X, X, X)}, "grid: 3 axes; this solver is for one or two"),
+        ({"grid": np.linspace(-1, 0.6, 50)}, r"p0: its mass on the grid is 0\.\d+, not 1: the grid must hold it"),
+        ({"p0": np.ones(3)}, r"p0: needs shape \(161,\), a density for each cell, got \(3,\)"),
+        ({"p0": lambda x: bump(x) - 1e-3}, r"p0: -0.001 at index \(0,\)"),
+        ({"p0": lambda x: bump(x) / 0}, r"p0: nan at index|p0: inf at index"),
+        ({"times": [0, 1, 1]}, "times: need at least two finite ones that rise"),
+        ({"times": [0, math.nan]}, "times: need at least two finite ones that rise"),
+        ({"method": "magic"}, "method, steps: 'magic', 100: choose from uniformisation"),
+        ({"steps": 0}, "method, steps: 'uniformisation', 0"),
+        ({"sde": SDE(lambda x, t: -x, lambda x, t: 0.0)}, r"diffusion: 0.0 at x = \[-4.\], component 0; .* positive"),
+        ({"sde": SDE(lambda x, t: -x, lambda x, t: x)}, "diffusion: negative, -4.0"),
+        ({"sde": SDE(lambda x, t: x * math.nan, lambda x, t: 1.0)}, "drift: nan at index"),
+        ({"times": [0, 1e4]}, "uniformisation would take .* products; choose backward-euler or tr-bdf2"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_bad_input_is_named(change, message):
+    given = {"sde": OU, "p0": bump, "grid": X, "times": [0, 1]} | change
+    with pytest.raises(ValueError, match=message):
+        fp.solve(**given)
+
+
+def test_noise_must_be_diagonal_on_a_grid():
+    sigma = torch.tensor([[[1.0, 0.0], [0.5, 1.0]]], dtype=torch.float64)
+    process = SDE(lambda x, t: -x, lambda x, t: sigma)
+    with pytest.raises(ValueError, match="the noise must be independent on a grid"):
+        fp.generator(process, PLANE)
+    diagonal = SDE(lambda x, t: -x, lambda x, t: torch.diag_embed(torch.ones_like(x)))
+    close(fp.generator(diagonal, PLANE).toarray(), fp.generator(SDE(diagonal.drift, lambda x, t: 1.0), PLANE).toarray())
+
+
+def test_uniformisation_is_the_exponential():
+    Q = fp.generator(WHIRL, (np.linspace(-2, 2, 9),) * 2)
+    p = np.full(81, 1 / 81)
+    close(uniformisation(Q, 0.8)(p), p @ expm(0.8 * Q.toarray()))

@@ -1,0 +1,208 @@
+"""SDEs: shapes, errors, exact laws, orders, and the reversal with the noise that depends on the place."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from problems import close, close_covariance, close_mean, randn, rng
+from scipy.stats import t as student
+
+from dpm_lib import sde
+from dpm_lib.sde import SDE
+
+
+def ones(n: int, d: int = 1) -> torch.Tensor:
+    return torch.ones(n, d, dtype=torch.float64)
+
+
+def still(x, t):
+    return 0.0 * x
+
+
+def tilted(x, t):
+    """A full matrix, a function of the place: (n, 2, 2)."""
+    top = torch.stack([1 + x[:, 0] ** 2, x[:, 1]], -1)
+    return torch.stack([top, torch.stack([0 * x[:, 0], 1 + 0 * x[:, 0]], -1)], -2)
+
+
+# --- Simulation ---
+
+
+@pytest.mark.parametrize(
+    "diffusion",
+    [
+        lambda x, t: 0.7,
+        lambda x, t: torch.full((3, 1), 0.7),
+        lambda x, t: 0.7 * torch.ones_like(x),
+        lambda x, t: 0.7 * torch.eye(2).expand(3, 2, 2),
+        lambda x, t: 0.7 * torch.eye(2).unsqueeze(0),
+    ],
+)
+def test_all_shapes_of_the_diffusion_mean_the_same(diffusion):
+    times, x0 = torch.tensor([0.0, 0.1, 0.3]), randn(3, 2)
+    found = SDE(lambda x, t: -x, diffusion).simulate(x0, times, rng(1))
+    assert found.shape == (3, 3, 2) and found.dtype == torch.float64
+    close(found, sde.ornstein_uhlenbeck(1.0, 0.7).simulate(x0, times, rng(1)), rtol=1e-6)
+
+
+def test_given_increments_are_the_noise():
+    times = torch.linspace(0, 1, 9)
+    dw = sde.wiener_increments(times, 5, 2, rng())
+    assert dw.shape == (8, 5, 2)
+    path = SDE(still, lambda x, t: 1.0).simulate(randn(5, 2), times, increments=dw)
+    close(path.diff(dim=0), dw)
+
+
+def test_substeps_are_steps_of_which_nobody_hears():
+    x0, process = randn(4, 1), sde.ornstein_uhlenbeck()
+    fine = process.simulate(x0, torch.linspace(0, 1, 7, dtype=torch.float64), rng(2))
+    coarse = process.simulate(x0, torch.tensor([0.0, 0.5, 1.0]), rng(2), substeps=3)
+    close(fine[::3], coarse)
+
+
+def test_a_matrix_mixes_the_noise():
+    sigma = torch.tensor([[1.0, 0.0], [2.0, 0.5]], dtype=torch.float64)
+    process = SDE(still, lambda x, t: sigma.unsqueeze(0))
+    x = process.simulate(torch.zeros(40_000, 2), torch.tensor([0.0, 0.25]), rng(3))[-1]
+    close_covariance(x, torch.zeros(2, dtype=torch.float64), 0.25 * sigma @ sigma.T)
+    close(process.covariance(x[:3], 0.0), (sigma @ sigma.T).expand(3, 2, 2))
+
+
+def test_time_dependence_is_seen_at_the_start_of_each_step():
+    process = SDE(lambda x, t: t.expand_as(x), lambda x, t: 0.0)
+    path = process.simulate(torch.zeros(1, 1), torch.tensor([0.0, 1.0, 3.0]))
+    assert path.flatten().tolist() == [0.0, 0.0, 2.0]
+
+
+def test_ornstein_uhlenbeck_is_its_transition():
+    process = sde.ornstein_uhlenbeck(1.5, 0.8, -0.3)
+    law = process.transition(2 * ones(1), 0.4)
+    close(law.mean, -0.3 + 2.3 * math.exp(-0.6))
+    close(law.scale, 0.8 * math.sqrt((1 - math.exp(-1.2)) / 3))
+    close(process.transition(2 * ones(1), 50.0).mean, process.stationary().mean)
+    close(process.transition(2 * ones(1), 50.0).scale, process.stationary().scale)
+    x = process.simulate(2 * ones(40_000), torch.tensor([0.0, 0.4]), rng(4), substeps=200)[-1]
+    close_mean(x, law.mean[0], floor=2e-3)
+    close_mean((x - law.mean).square(), law.scale.square(), floor=2e-3)
+
+
+def test_random_walks_take_unit_steps():
+    path = sde.random_walk(500, 100, rng(5))
+    assert path.shape == (101, 500) and not path[0].any()
+    assert (path.diff(dim=0).abs() == 1).all()
+    close(sde.quadratic_variation(path)[-1], 100.0)
+    close_mean(path[-1], 0.0)
+
+
+def test_coarse_increments_are_those_of_the_same_path():
+    dw = randn(12, 3, 2)
+    coarse = sde.coarsen(dw, 4)
+    close(coarse.cumsum(0), dw.cumsum(0)[3::4])
+    with pytest.raises(ValueError, match="factor: 5: must divide the number of steps, 12"):
+        sde.coarsen(dw, 5)
+
+
+# --- Reversal ---
+
+
+def test_divergence_of_the_noise_by_hand():
+    """D = [[(1 + x^2)^2 + y^2, y], [y, 1]] for the tilted noise."""
+    x = randn(20, 2, seed=6)
+    by_hand = torch.stack([4 * x[:, 0] * (1 + x[:, 0] ** 2) + 1, 0 * x[:, 0]], -1)
+    close(sde.divergence(SDE(still, tilted).covariance, x, 0.0), by_hand)
+    diagonal = SDE(still, lambda x, t: 1 + x**2)
+    close(sde.divergence(diagonal.covariance, x, 0.0), 4 * x * (1 + x**2))
+    close(sde.divergence(SDE(still, lambda x, t: 2.0).covariance, x, 0.0), torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0, 2.0])
+def test_the_reversed_drift_by_hand(noise):
+    x, process = randn(6, 2, seed=7), SDE(lambda x, t: -x * t, lambda x, t: 1 + x**2)
+    score = lambda x, t: -x / (1 + t)  # noqa: E731
+    reverse, D = process.reverse(score, noise), (1 + x**2) ** 2
+    pushed = -x * 0.5 - 0.5 * (1 + noise**2) * (4 * x * (1 + x**2) + D * score(x, 0.5))
+    close(reverse.mu(x, 0.5), pushed)
+    close(reverse.sigma(x, 0.5), noise * (1 + x**2))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, 1.5])
+def test_reversed_noise_that_depends_on_the_place_keeps_the_density(noise):
+    """dX = -X dt + sqrt(1 + X^2 / 2) dW rests in a density ~ (1 + x^2/2)^-3: so does its reverse, at any noise."""
+    process = SDE(lambda x, t: -x, lambda x, t: (1 + x**2 / 2).sqrt())
+    score = lambda x, t: -3 * x / (1 + x**2 / 2)  # noqa: E731
+    start = torch.from_numpy(student.ppf((np.arange(20_000) + 0.5) / 20_000, 5, scale=math.sqrt(2 / 5))).unsqueeze(1)
+    end = process.reverse(score, noise).simulate(start, torch.linspace(1, 0, 401), rng(8))[-1]
+    for f in (torch.tanh, lambda x: (x.abs() < 1).double(), lambda x: x.square().clamp(max=4)):
+        close_mean(f(end), f(start).mean(), floor=5e-3)
+
+
+def test_the_flow_without_noise_needs_no_generator():
+    process = sde.ornstein_uhlenbeck()
+    flow = process.reverse(lambda x, t: -x, 0.0)  # already at rest
+    x0 = randn(5, 1)
+    close(flow.simulate(x0, torch.tensor([1.0, 0.5, 0.0]))[-1], x0)
+
+
+# --- Errors ---
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x0": torch.ones(3)}, r"x0: needs shape \(n, d\), one row per particle, got \(3,\)"),
+        ({"x0": torch.tensor([[1.0], [math.nan]])}, r"x0: nan at index \(1, 0\)"),
+        ({"times": torch.tensor([1.0])}, "times: need at least two"),
+        ({"times": torch.tensor([0.0, 1.0, 0.5])}, "times: must all rise or all fall, got 1.0, 0.5 at 1"),
+        ({"times": torch.tensor([0.0, 0.0])}, "times: must all rise or all fall"),
+        ({"substeps": 0}, "substeps: 0: need at least 1"),
+        ({"generator": None}, "generator: missing, and the diffusion is not 0"),
+        ({"increments": torch.zeros(2, 1, 1)}, "generator, increments: give one of the two"),
+        (
+            {"increments": torch.zeros(2, 1, 1), "generator": None},
+            r"increments: need shape \(1, 2, 1\), .* \(2, 1, 1\)",
+        ),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    given = {"x0": torch.zeros(2, 1), "times": torch.tensor([0.0, 1.0]), "generator": rng()} | change
+    with pytest.raises(ValueError, match=message):
+        sde.ornstein_uhlenbeck().simulate(**given)
+
+
+@pytest.mark.parametrize(
+    ("drift", "diffusion", "message"),
+    [
+        (lambda x, t: x[:, 0], lambda x, t: 1.0, r"drift: gives shape \(2,\) for x of shape \(2, 1\)"),
+        (lambda x, t: x / 0, lambda x, t: 1.0, r"drift: nan at index \(0, 0\), time 0"),
+        (lambda x, t: x, lambda x, t: -1.0, r"diffusion: negative, -1.0 at index \(\), time 0"),
+        (lambda x, t: x, lambda x, t: x - 1, r"diffusion: negative, -1.0 at index \(0, 0\)"),
+        (lambda x, t: x, lambda x, t: torch.ones(2), r"diffusion: gives shape \(2,\)"),
+        (lambda x, t: x, lambda x, t: torch.ones(2, 3, 3), r"diffusion: gives shape \(2, 3, 3\)"),
+        (lambda x, t: x, lambda x, t: x * math.inf, r"diffusion: nan at index \(0, 0\)"),
+    ],
+)
+def test_bad_coefficients_are_named(drift, diffusion, message):
+    with pytest.raises(ValueError, match=message):
+        SDE(drift, diffusion).simulate(torch.zeros(2, 1), torch.tensor([0.0, 1.0]), rng())
+
+
+def test_a_path_that_runs_away_is_caught():
+    process = SDE(lambda x, t: x**3, lambda x, t: 0.0)
+    with pytest.raises(ValueError, match=r"at index \(0, 0\), time"):
+        process.simulate(10 * ones(1), torch.linspace(0, 10, 11))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: sde.ornstein_uhlenbeck(rate=-1), "rate, noise: -1"),
+        (lambda: sde.langevin(lambda x: -x, noise=0), "step, noise: 1.0, 0"),
+        (lambda: sde.ornstein_uhlenbeck().reverse(lambda x, t: -x, -1.0), "noise: -1.0: must be finite and not"),
+        (lambda: sde.random_walk(0, 5, rng()), "walkers, steps: 0, 5"),
+        (lambda: sde.ornstein_uhlenbeck().reverse(lambda x, t: x / 0).mu(0 * ones(1), 0), r"score: nan at index"),
+    ],
+)
+def test_bad_settings_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
