@@ -99,7 +99,7 @@ def transition_matrix(Q: Generator, t: float, start: float = 0.0) -> Array:
 
 
 def _series(P: Array, rings: float) -> Array:
-    """sum_k Poisson(k; rings) P^k for rings <= 1: what is cut off is below 1e-19. Equation eq-kolm-uniform."""
+    """sum_k Poisson(k; rings) P^k for rings <= 1; the rest is below 1e-18."""
     term = math.exp(-rings) * np.eye(len(P))
     total = term
     for k in range(1, 20):
