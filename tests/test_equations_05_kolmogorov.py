@@ -81,7 +81,7 @@ def test_forward_and_backward_equation_of_the_exponential():
         series, term = np.zeros((4, 4)), np.eye(4)
         for k in range(1, 120):
             series, term = series + term, term @ Q4 * t / k
-        assert far(P(t), series) < 1e-10
+        assert far(P(t), series) < 1e-8  # the series cancels: its terms reach e^(2 t |Q_ii|)
     assert far((P(1e-6) - np.eye(4)) / 1e-6, Q4) < 1e-4
 
 
