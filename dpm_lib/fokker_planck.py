@@ -76,7 +76,7 @@ def cell_volume(grid: Grid) -> float:
 
 
 def generator(sde: SDE, grid: Grid, t: float = 0.0) -> sparse.csr_array:
-    """The rate matrix Q (states, states) of the cells at time t: dp/dt = p Q, row convention. {eq}`eq-sde-rates`.
+    """The rate matrix Q (states, states) of the cells at time t: dp/dt = p Q, row convention. Equation eq-sde-rates.
 
     Q[i, j] >= 0 for neighbours, rows sum to 0. ValueError where the diffusion is not diagonal and positive.
     """

@@ -62,7 +62,7 @@ class SDE:
         return (sigma @ sigma.mT).expand(*x.shape, x.shape[1]) if sigma.ndim == 3 else sigma.square().expand_as(x)
 
     def step(self, x: Tensor, t: Tensor | float, dt: Tensor | float, dw: Tensor) -> Tensor:
-        """One Euler-Maruyama step from x (n, d) at t, with the noise increment dw (n, d). {eq}`def-sde-euler`."""
+        """One Euler-Maruyama step from x (n, d) at t, with the noise increment dw (n, d). Equation def-sde-euler."""
         sigma = self.sigma(x, t)
         noise = (sigma @ dw.unsqueeze(-1)).squeeze(-1) if sigma.ndim == 3 else sigma * dw
         return x + self.mu(x, t) * dt + noise

@@ -24,7 +24,7 @@ def uniformisation(Q: sparse.csr_array, dt: float) -> Step:
     """p exp(Q dt) = sum_k Poisson(k; r dt) p P^k, with P = I + Q/r and r the largest rate: exact, and never negative.
 
     The series stops where its tail is below 1e-16. ValueError where that takes more than 200,000 products.
-    {eq}`eq-sde-uniformisation`.
+    Equation eq-sde-uniformisation.
     """
     r = float(np.abs(Q.diagonal()).max())
     last = int(poisson.isf(1e-16, r * dt)) + 1
