@@ -4,6 +4,7 @@ from dpm_lib.widgets.annealing import AnnealedParticles, WorkHistograms
 from dpm_lib.widgets.base import Figure
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
+from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
 from dpm_lib.widgets.player import TrajectoryPlayer
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
@@ -14,8 +15,11 @@ __all__ = [
     "ChainEditor",
     "DoubleWellWalk",
     "Figure",
+    "JumpWalkers",
     "LiveSampler",
+    "RatePlayground",
     "ScheduleBars",
+    "StepBack",
     "StepsOfOneNoise",
     "TrajectoryPlayer",
     "WalkLimit",

@@ -30,12 +30,13 @@ _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.MULTILIN
 def bundle(name: str) -> str:
     """The module ``js/name`` with the modules that it imports written before it, as one text.
 
-    One level of imports is enough here. The imported modules lose their ``export``; names must not collide,
-    which the browser reports as a syntax error.
+    One level of imports is enough here: what an imported module imports itself must stand before it in the list.
+    The imported modules lose their ``import`` and ``export``; names must not collide, which the browser reports as
+    a syntax error.
     """
     source = (SCRIPTS / name).read_text(encoding="utf-8")
     parts = [(SCRIPTS / file).read_text(encoding="utf-8") for file in _IMPORT.findall(source)]
-    shared = [re.sub(r"^export ", "", part, flags=re.MULTILINE) for part in parts]
+    shared = [re.sub(r"^export ", "", _IMPORT.sub("", part), flags=re.MULTILINE) for part in parts]
     return "\n".join([*shared, _IMPORT.sub("", source)])
 
 

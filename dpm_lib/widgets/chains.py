@@ -9,7 +9,7 @@ from dpm_lib import markov
 from dpm_lib.widgets.base import PALETTE, SCRIPTS, STYLE, Figure, bundle, picture, png, quiet
 
 _STYLE = STYLE + (SCRIPTS / "chains.css").read_text(encoding="utf-8")
-_INKS = [PALETTE["data"], PALETTE["model"], PALETTE["drift"], PALETTE["limit"], "#5f6670"]
+INKS = [PALETTE["data"], PALETTE["model"], PALETTE["drift"], PALETTE["limit"], "#5f6670"]
 
 PRESETS: dict[str, list[list[float]]] = {
     "forgets": [[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.1, 0.6]],
@@ -59,8 +59,8 @@ class ChainEditor(Figure):
                 chains[name] = markov.checked_chain(chain)  # type: ignore[arg-type]
             except ValueError as error:
                 raise ValueError(f"presets[{name!r}]: {error}") from error
-            if not 2 <= len(chains[name]) <= len(_INKS):
-                raise ValueError(f"presets[{name!r}] must have 2 to {len(_INKS)} states, got {len(chains[name])}")
+            if not 2 <= len(chains[name]) <= len(INKS):
+                raise ValueError(f"presets[{name!r}] must have 2 to {len(INKS)} states, got {len(chains[name])}")
         values = [[name, chain.tolist()] for name, chain in chains.items()]
         super().__init__(label=label, caption=caption, presets=values, steps=steps)
 
@@ -69,7 +69,7 @@ class ChainEditor(Figure):
         laws = markov.evolve(chain, np.eye(len(chain))[0], self.steps)
         figure = picture(6.4, 2.9)
         course, circle = figure.subplots(1, 2, width_ratios=[2, 1])
-        for law, ink in zip(laws.T, _INKS, strict=False):
+        for law, ink in zip(laws.T, INKS, strict=False):
             course.plot(law, color=ink)
         course.set(xlabel="t", ylabel="probability of each state", ylim=(0, 1.02))
         values = markov.eigenvalues(chain)

@@ -1,6 +1,7 @@
 // A Markov chain to edit: its graph, its matrix, its eigenvalues in the unit circle, and its law over time.
 
 import { button, chooser, clamp, html, openFigure, slider, svg } from "./common.js";
+import { inkOf, matrixGrid, showGraph, svgText } from "./grid.js";
 
 // --- Numbers: P is an array of rows, each summing to 1. ---
 
@@ -150,8 +151,6 @@ export function describeChain(P) {
 
 // --- The figure. ---
 
-const INKS = ["data", "model", "drift", "limit", "muted"];
-
 function render({ model, el }) {
   const figure = openFigure(model, el, "chain");
   const presets = Object.fromEntries(model.get("presets"));
@@ -167,56 +166,11 @@ function render({ model, el }) {
   const detail = html("p", { class: "dpm-detail", "aria-live": "polite" });
   const now = html("p", { class: "dpm-detail dpm-now" });
 
-  const ink = (i) => `dpm-ink-${INKS[i]}`;
-  const text = (x, y, words, anchor = "middle", kind = "") => svg("text", { x, y, "text-anchor": anchor, class: kind }, words);
-
-  // The matrix: each entry is a box, filled up to its probability. Drag, or focus and use the arrow keys.
-  let boxes = [];
-  function makeGrid() {
-    const side = 212 / n;
-    boxes = [];
-    const nodes = [];
-    for (let i = 0; i < n; i++) {
-      nodes.push(text(12, 26 + side * (i + 0.5) + 5, i + 1), text(26 + side * (i + 0.5), 14, i + 1));
-      for (let j = 0; j < n; j++) {
-        const x = 26 + side * j + 2, y = 24 + side * i + 2, size = side - 4;
-        const fill = svg("rect", { x, width: size, class: `dpm-fill ${ink(j)}` });
-        const words = svg("text", { x: x + size / 2, y: y + size / 2 + 5, "text-anchor": "middle", class: "dpm-entry" });
-        const node = svg("g", { class: "dpm-handle dpm-box", role: "slider", tabindex: 0, "aria-label": `Probability from ${i + 1} to ${j + 1}`, "aria-orientation": "vertical", "aria-valuemin": 0, "aria-valuemax": 1 },
-          svg("rect", { x, y, width: size, height: size, rx: 3, class: "dpm-grip" }), fill, words);
-        const set = (value, digits = 2) => change(i, j, Number(clamp(value, 0, 1).toFixed(digits)));
-        node.addEventListener("keydown", (event) => {
-          const by = { ArrowUp: 0.05, ArrowRight: 0.05, ArrowDown: -0.05, ArrowLeft: -0.05, PageUp: 0.25, PageDown: -0.25, Home: -1, End: 1 }[event.key];
-          if (by === undefined) return;
-          event.preventDefault();
-          if (event.shiftKey) set(P[i][j] + by / 20, 4);
-          else set(P[i][j] + by);
-        });
-        let held = null; // where the pointer took hold, and the value it found there
-        const drag = (event) => set(held.value + (held.y - event.clientY) / 120);
-        node.addEventListener("pointerdown", (event) => {
-          node.setPointerCapture(event.pointerId);
-          node.focus({ preventScroll: true });
-          event.preventDefault();
-          held = { y: event.clientY, value: P[i][j] };
-        });
-        node.addEventListener("pointermove", (event) => node.hasPointerCapture(event.pointerId) && drag(event));
-        boxes.push({ i, j, y, size, node, fill, words });
-        nodes.push(node);
-      }
-    }
-    grid.replaceChildren(...nodes);
-  }
-  function showGrid() {
-    for (const { i, j, y, size, node, fill, words } of boxes) {
-      const p = P[i][j];
-      fill.setAttribute("y", y + size * (1 - p));
-      fill.setAttribute("height", size * p);
-      words.textContent = shown(p);
-      node.setAttribute("aria-valuenow", p.toFixed(3));
-      node.setAttribute("aria-valuetext", shown(p));
-    }
-  }
+  const { make: makeGrid, show: showGrid } = matrixGrid(grid, {
+    name: (i, j) => `Probability from ${i + 1} to ${j + 1}`,
+    change: (i, j, value) => change(i, j, value),
+    format: shown,
+  });
 
   function change(i, j, value) {
     P[i] = setEntry(P[i], j, value);
@@ -229,7 +183,7 @@ function render({ model, el }) {
     const before = n;
     n = P.length;
     start = Math.min(start ?? 0, n - 1);
-    makeGrid();
+    makeGrid(n);
     if (n !== before) listStarts();
     t = 0;
     update();
@@ -241,7 +195,7 @@ function render({ model, el }) {
   function update() {
     about = describeChain(P);
     laws = lawsOverTime(P, P.map((_, i) => (i === start ? 1 : 0)), steps);
-    showGrid();
+    showGrid(P);
     moveTo(t);
   }
   function moveTo(time) {
@@ -252,42 +206,6 @@ function render({ model, el }) {
 
   // --- Drawing ---
 
-  const place = (i) => {
-    const angle = (2 * Math.PI * i) / n - Math.PI / 2;
-    return [120 + 74 * Math.cos(angle), 124 + 74 * Math.sin(angle)];
-  };
-  function arrow(i, j, p) {
-    const [x1, y1] = place(i), [x2, y2] = place(j);
-    const width = 0.6 + 4.4 * p;
-    if (i === j) {
-      const out = Math.atan2(y1 - 124, x1 - 120);
-      const at = (angle, r) => [x1 + r * Math.cos(out + angle), y1 + r * Math.sin(out + angle)].join(" ");
-      return svg("path", { d: `M ${at(-0.7, 20)} C ${at(-0.6, 47)} ${at(0.6, 47)} ${at(0.7, 20)}`, class: `dpm-arrow ${ink(i)}`, "stroke-width": width });
-    }
-    const length = Math.hypot(x2 - x1, y2 - y1);
-    const [ux, uy] = [(x2 - x1) / length, (y2 - y1) / length];
-    const side = 6;
-    const tip = 19 + 4 + width;
-    const ax = x1 + 19 * ux - side * uy, ay = y1 + 19 * uy + side * ux;
-    const bx = x2 - tip * ux - side * uy, by = y2 - tip * uy + side * ux;
-    const half = 2.5 + width;
-    const head = `${bx + (half + 3) * ux},${by + (half + 3) * uy} ${bx - half * uy},${by + half * ux} ${bx + half * uy},${by - half * ux}`;
-    return svg("g", { class: ink(i) },
-      svg("line", { x1: ax, y1: ay, x2: bx, y2: by, class: "dpm-arrow", "stroke-width": width }),
-      svg("polygon", { points: head, class: "dpm-head" }));
-  }
-  function drawGraph() {
-    const arrows = P.flatMap((row, i) => row.map((p, j) => (p > 0 ? arrow(i, j, p) : "")));
-    const nodes = P.map((_, i) => {
-      const [x, y] = place(i);
-      const p = laws[t][i];
-      return svg("g", { class: `dpm-node ${ink(i)}` },
-        svg("circle", { cx: x, cy: y, r: 17, class: "dpm-hollow" }),
-        svg("circle", { cx: x, cy: y, r: 17 * Math.sqrt(clamp(p, 0, 1)), class: "dpm-full" }),
-        text(x, y + 5, i + 1, "middle", "dpm-state"));
-    });
-    graph.replaceChildren(...arrows, ...nodes);
-  }
   function drawCircle() {
     const r = 100;
     const at = ([re, im]) => [120 + r * re, 120 - r * im];
@@ -301,7 +219,7 @@ function render({ model, el }) {
         const [x, y] = at(value);
         return svg("circle", { cx: x, cy: y, r: 6, class: k === 0 ? "dpm-one" : "dpm-eigenvalue" });
       }),
-      text(214, 138, "1"), text(120, 236, "eigenvalues of P"),
+      svgText(214, 138, "1"), svgText(120, 236, "eigenvalues of P"),
     );
   }
   function drawCourse() {
@@ -310,16 +228,16 @@ function render({ model, el }) {
     const x = (s) => L + ((width - L - R) * s) / steps;
     const y = (p) => T + (height - T - B) * (1 - p);
     const ticks = [0, 0.5, 1].flatMap((p) => [
-      svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: "dpm-grid" }), text(L - 5, y(p) + 4, p, "end"),
+      svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: "dpm-grid" }), svgText(L - 5, y(p) + 4, p, "end"),
     ]);
-    const times = [0, 10, 20, 30, 40].filter((s) => s <= steps).map((s) => text(x(s), height - 4, s === 0 ? "t = 0" : s));
-    const lines = P.map((_, i) => svg("polyline", { points: laws.map((law, s) => `${x(s)},${y(law[i])}`).join(" "), class: `dpm-law ${ink(i)}` }));
-    const limits = about.pi ? about.pi.map((p, i) => svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: `dpm-limit-line ${ink(i)}` })) : [];
+    const times = [0, 10, 20, 30, 40].filter((s) => s <= steps).map((s) => svgText(x(s), height - 4, s === 0 ? "t = 0" : s));
+    const lines = P.map((_, i) => svg("polyline", { points: laws.map((law, s) => `${x(s)},${y(law[i])}`).join(" "), class: `dpm-law ${inkOf(i)}` }));
+    const limits = about.pi ? about.pi.map((p, i) => svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: `dpm-limit-line ${inkOf(i)}` })) : [];
     const cursor = svg("line", { x1: x(t), x2: x(t), y1: T, y2: height - B, class: "dpm-axis" });
     course.replaceChildren(...ticks, ...times, ...limits, ...lines, cursor);
   }
   figure.draw = () => {
-    drawGraph();
+    showGraph(graph, P, laws[t]);
     drawCircle();
     drawCourse();
     detail.textContent = about.words;

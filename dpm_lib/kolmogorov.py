@@ -1,0 +1,329 @@
+"""Chains in continuous time: rate matrices, the forward and the backward equation, and paths that jump.
+
+A generator on the states 0, ..., n - 1 is a matrix Q (n, n) of rates: Q[i, j] >= 0 is the rate of jumps from i to j,
+in jumps per unit of time, and Q[i, i] makes every row sum to 0. Laws are row vectors and functions are columns:
+
+    forward   dp/dt = p Q        the law of X_t
+    backward -du/ds = Q u        u_s(i) = E[f(X_T) | X_s = i]
+
+Q is a NumPy array, a SciPy sparse matrix, or a function of time that returns either. Nothing here divides by a grid
+spacing or asks where Q came from: ``fokker_planck.generator`` makes one of a diffusion.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.integrate import solve_ivp
+from scipy.special import rel_entr
+
+from dpm_lib.markov import Array, checked_chain, checked_law
+from dpm_lib.steppers import uniformisation
+
+Matrix = Any  # float64: an array (n, n), or a scipy.sparse CSR array of that shape
+Generator = Any  # what a Matrix can be made of, or a function of time that returns that
+
+LARGEST_DENSE = 4000  # states: exp(Qt) is a full matrix, of 128 MB at this size
+
+
+def checked_generator(Q: Any, tolerance: float = 1e-10) -> Matrix:
+    """Q as a float64 array or CSR array (n, n), or a ``ValueError`` naming the entry or the row that is wrong.
+
+    Row sums may be off by ``tolerance`` times the largest rate: that is rounding.
+    """
+    rates: Any = sparse.csr_array(Q, dtype=np.float64) if sparse.issparse(Q) else np.array(Q, dtype=np.float64)
+    if rates.ndim != 2 or rates.shape[0] != rates.shape[1] or rates.shape[0] == 0:
+        raise ValueError(f"Q must be a square matrix with at least one state, got shape {rates.shape}")
+    entries = rates.tocoo() if sparse.issparse(rates) else None
+    values = rates if entries is None else entries.data
+    diagonal = np.eye(len(rates), dtype=bool) if entries is None else np.equal(*entries.coords)
+    wrong = np.argwhere(~np.isfinite(values) | ((values < 0) & ~diagonal))
+    if len(wrong):
+        i, j = wrong[0] if entries is None else (int(c[wrong[0, 0]]) for c in entries.coords)
+        value = values[tuple(wrong[0])]
+        raise ValueError(f"Q must hold finite rates >= 0 off its diagonal, got Q[{i}, {j}] = {value}")
+    off = np.abs(rates.sum(axis=1))
+    scale = np.abs(values).max(initial=0.0)
+    if (off > tolerance * scale).any():
+        row = int(off.argmax())
+        columns = (np.abs(rates.sum(axis=0)) <= tolerance * scale).all()
+        hint = "; its columns do sum to 0, so transpose it" if columns else ""
+        raise ValueError(f"Q must have rows that sum to 0: row {row} sums to {rates.sum(axis=1)[row]:.6g}{hint}")
+    return rates
+
+
+def exit_rates(Q: Any) -> Array:
+    """The rates -Q[i, i] at which the states are left, (n,)."""
+    return np.maximum(-checked_generator(Q).diagonal(), 0.0)
+
+
+def uniformise(Q: Any) -> tuple[Matrix, float]:
+    """(P, rate) with Q = rate (P - 1): the chain P in steps, run by a clock that rings at ``rate``.
+
+    The rate is the largest exit rate (1 if nothing ever moves), the smallest for which P has no negative entry.
+    """
+    rates = checked_generator(Q)
+    rate = float(exit_rates(rates).max()) or 1.0
+    if sparse.issparse(rates):
+        return sparse.csr_array(sparse.eye_array(rates.shape[0]) + rates / rate), rate
+    P = np.maximum(np.eye(len(rates)) + rates / rate, 0.0)
+    return P / P.sum(1, keepdims=True), rate
+
+
+# The two equations
+
+
+def transition_matrix(Q: Generator, t: float, start: float = 0.0) -> Array:
+    """P[i, j] = Pr(X_t = j | X_start = i), a full array (n, n). Equations eq-kolm-exp and eq-kolm-uniform.
+
+    For constant Q it is exp(Q (t - start)), by a series without a minus sign, over a time so short that the clock
+    rings once or less on average, and then squared as often as needed. No entry is negative; rows sum to 1. For Q(t)
+    it is integrated, with an error of about 1e-10. Raises ``ValueError`` for t before start, and beyond 4000 states.
+    """
+    if not start <= t < np.inf:
+        raise ValueError(f"t must be finite and at least start = {start}, got {t}")
+    n = _states(Q, start)
+    if n > LARGEST_DENSE:
+        raise ValueError(
+            f"exp(Qt) would be a full matrix of {n} states; use forward or backward, which need only vectors"
+        )
+    if callable(Q):
+        return _integrate(np.eye(n), Q, [start, t], forward=True)[-1]
+    P, rate = uniformise(Q.toarray() if sparse.issparse(Q) else Q)
+    rings = rate * (t - start)
+    halvings = max(0, math.ceil(math.log2(max(rings, 1.0))))
+    return _squared(_series(P, rings / 2**halvings), halvings)
+
+
+def _series(P: Array, rings: float) -> Array:
+    """sum_k Poisson(k; rings) P^k for rings <= 1; the rest is below 1e-18."""
+    term = math.exp(-rings) * np.eye(len(P))
+    total = term
+    for k in range(1, 20):
+        term = term @ P * (rings / k)
+        total = total + term
+    return total
+
+
+def _squared(P: Array, times: int) -> Array:
+    for _ in range(times):
+        P = P @ P
+        P /= P.sum(1, keepdims=True)
+    return P
+
+
+def forward(p0: ArrayLike, Q: Generator, times: ArrayLike) -> Array:
+    """The laws p_t at ``times`` (m,), increasing, for p0 at times[0]: (m, n). Equation eq-kolm-forward.
+
+    A full Q is exponentiated; a sparse one costs about rate * (times[-1] - times[0]) products with a vector, where
+    rate is the largest exit rate: fine for 1e5 states and moderate rates. For the stiff generators of fine grids over
+    long times, ``fokker_planck.solve`` is the tool. A function Q(t) is integrated to about 1e-10; if it jumps, call
+    once for each smooth piece.
+    """
+    clock = _checked_times(times)
+    return _propagate(checked_law(p0, _states(Q, clock[0]), "p0"), Q, clock, forward=True)
+
+
+def backward(f: ArrayLike, Q: Generator, times: ArrayLike) -> Array:
+    """u_s(i) = E[f(X_T) | X_s = i] at ``times`` (m,), with T = times[-1]: (m, n), the last row is f. eq-kolm-backward.
+
+    ``f`` holds one number per state. Cost and accuracy are those of ``forward``.
+    """
+    clock = _checked_times(times)
+    n = _states(Q, clock[-1])
+    values = np.array(f, dtype=np.float64)
+    if values.shape != (n,) or not np.isfinite(values).all():
+        raise ValueError(f"f must hold {n} finite numbers, one per state, got {values}")
+    return _propagate(values, Q, clock, forward=False)
+
+
+def _propagate(start: Array, Q: Generator, clock: Array, forward: bool) -> Array:
+    if callable(Q):
+        path = _integrate(start[None], Q, clock if forward else clock[::-1], forward)[:, 0]
+        return path if forward else path[::-1]
+    rates, rows = checked_generator(Q), [start]
+    kernels: dict[float, Callable[[Array], Array]] = {}
+    for step in np.diff(clock) if forward else np.diff(clock)[::-1]:
+        if step not in kernels:
+            kernels[step] = _kernel(rates, step, forward)
+        rows.append(kernels[step](rows[-1]))
+    return np.stack(rows if forward else rows[::-1])
+
+
+def _kernel(rates: Matrix, step: float, forward: bool) -> Callable[[Array], Array]:
+    """v -> v P for laws, or v -> P v for functions, with P = exp(rates * step)."""
+    if step == 0 or not exit_rates(rates).any():
+        return np.copy
+    if sparse.issparse(rates):
+        return uniformisation(rates if forward else rates.T.tocsr(), step)
+    P = transition_matrix(rates, step)
+    return lambda v: v @ P if forward else P @ v
+
+
+def _integrate(v: Array, Q: Callable[[float], Any], clock: ArrayLike, forward: bool) -> Array:
+    """dv/dt = v Q(t) along rising times, or dv/ds = -Q(s) v along falling ones, for the rows of v (m, n)."""
+    times = np.asarray(clock, np.float64)
+
+    def slope(t: float, flat: Array) -> Array:
+        rates = checked_generator(Q(t))
+        rows = flat.reshape(v.shape)
+        return (rows @ rates if forward else -(rates @ rows.T).T).ravel()
+
+    if times[0] == times[-1]:
+        return np.stack([v] * len(times))
+    different = np.concatenate([[True], np.diff(times) != 0])
+    wanted = times[different]
+    run = solve_ivp(slope, (times[0], times[-1]), v.ravel(), "DOP853", wanted, rtol=1e-11, atol=1e-13)
+    if not run.success:
+        raise ValueError(f"Q(t) could not be integrated from {times[0]} to {times[-1]}: {run.message}")
+    return run.y.T.reshape(len(wanted), *v.shape)[different.cumsum() - 1]
+
+
+def _states(Q: Generator, t: float) -> int:
+    return int(checked_generator(Q(t) if callable(Q) else Q).shape[0])
+
+
+def _checked_times(times: ArrayLike) -> Array:
+    clock = np.array(times, dtype=np.float64)
+    if clock.ndim != 1 or len(clock) == 0 or not np.isfinite(clock).all() or (np.diff(clock) < 0).any():
+        raise ValueError(f"times must be a list of finite times that never decrease, got {clock}")
+    return clock
+
+
+# Backwards in time
+
+
+def reverse_kernel(P: ArrayLike, p: ArrayLike) -> Array:
+    """Bayes: B[j, i] = Pr(X_0 = i | X_t = j) = p_i P_ij / (p P)_j, for X_0 ~ p (n,), P (n, n): rows sum to 1.
+
+    Equation eq-kolm-bayes. Raises ``ValueError`` for a state j that X_t cannot be in: there is nothing to condition on.
+    """
+    chain = checked_chain(P)
+    joint = checked_law(p, len(chain))[:, None] * chain
+    after = joint.sum(0)
+    if (after <= 0).any():
+        raise ValueError(f"P, p: state {int(after.argmin())} has probability 0 after the step, so no step back from it")
+    return (joint / after).T
+
+
+def reverse_generator(Q: Generator, p: ArrayLike | Callable[[float], ArrayLike]) -> Any:
+    """The rates R_ij = Q_ji p_j / p_i of the chain run backwards, with R_ii = -(sum of the others). eq-kolm-reverse.
+
+    ``p`` (n,) is the law of X_t at the time in question; if it is stationary, R holds at all times, and else at that
+    time only. Where Q or p is a function of time, so is the result: t -> R(t), with t the forward time, to be met in
+    falling order: run ``lambda s: R(T - s)``. Sparse Q give sparse R. Raises ``ValueError`` where some p_i is 0.
+    """
+    if callable(Q) or callable(p):
+        return lambda t: reverse_generator(Q(t) if callable(Q) else Q, p(t) if callable(p) else p)
+    rates = checked_generator(Q)
+    law = checked_law(p, rates.shape[0])
+    if (law <= 0).any():
+        raise ValueError(f"p must be positive to run backwards, got p[{int(law.argmin())}] = {law.min()}")
+    diagonal = sparse.diags_array if sparse.issparse(rates) else np.diag
+    off = rates - diagonal(rates.diagonal())
+    back = diagonal(1 / law) @ off.T @ diagonal(law)
+    return back - diagonal(back.sum(1))
+
+
+def relative_entropy(p: ArrayLike, q: ArrayLike) -> Array:
+    """D(p || q) = sum_i p_i log(p_i / q_i) over the last axis, nats; infinite where q_i = 0 < p_i.
+
+    Equation def-kolm-divergence.
+    """
+    return np.asarray(rel_entr(np.asarray(p, np.float64), np.asarray(q, np.float64)).sum(-1))
+
+
+def entropy_loss(Q: Any, p: ArrayLike, q: ArrayLike) -> float:
+    """-d/dt D(p_t || q_t) for two laws that both follow Q, nats per unit of time; never negative. eq-kolm-loss."""
+    jumps = sparse.coo_array(checked_generator(Q))
+    i, j = jumps.coords
+    p, q = checked_law(p, jumps.shape[0], "p"), checked_law(q, jumps.shape[0], "q")
+    if not (p > 0).all() or not (q > 0).all():
+        raise ValueError(f"p, q must be positive, got smallest entries {p.min()}, {q.min()}")
+    step = (p[j] / q[j]) / (p[i] / q[i])
+    flow = np.where(i == j, 0.0, p[i] * jumps.data)
+    return float(flow @ (step - 1 - np.log(step)))
+
+
+# Paths
+
+
+def simulate(
+    Q: Generator,
+    x0: ArrayLike,
+    t_end: float,
+    n: int,
+    generator: np.random.Generator,
+    start: float = 0.0,
+    rate: float | None = None,
+) -> NDArray[np.int64]:
+    """The states at ``t_end`` of n independent chains that are in ``x0`` (a state, or n states) at ``start``: (n,).
+
+    Exact: every chain waits an exponential time and jumps (Gillespie). For Q(t) the clock rings at ``rate``, which no
+    exit rate may exceed, and a ring at time t moves a chain out of i with probability -Q_ii(t) / rate (thinning).
+    Raises ``ValueError`` for a start that is not a state, and, with the time and the state, for a rate too small.
+    """
+    states = _states(Q, start)
+    x = np.array(np.broadcast_to(np.asarray(x0), (n,)), dtype=np.int64)
+    if ((x < 0) | (x >= states)).any():
+        raise ValueError(f"x0 must hold states from 0 to {states - 1}, got {x[(x < 0) | (x >= states)][0]}")
+    bound = float(rate or 0)
+    if callable(Q) and not 0 < bound < np.inf:
+        raise ValueError(f"rate must be a finite bound on the exit rates of Q(t), got {rate}")
+    jumps = None if callable(Q) else _Jumps(Q)
+    clock, moving = np.full(n, float(start)), np.arange(n)
+    while len(moving):
+        with np.errstate(divide="ignore"):
+            clock[moving] += generator.exponential(size=len(moving)) / (jumps.exit[x[moving]] if jumps else bound)
+        moving = moving[clock[moving] <= t_end]
+        turn = generator.random(len(moving))
+        if jumps:
+            x[moving] = jumps.targets(x[moving], turn * jumps.exit[x[moving]])
+        else:
+            x[moving] = [_thinned(Q, t, i, u, bound) for t, i, u in zip(clock[moving], x[moving], turn, strict=True)]
+    return x
+
+
+def path(Q: Any, x0: int, t_end: float, generator: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
+    """One path of a chain with constant Q from time 0: the times of its jumps, 0 first, and the states it jumps to."""
+    jumps = _Jumps(Q)
+    times, states = [0.0], [int(x0)]
+    while jumps.exit[states[-1]] > 0:
+        rate = jumps.exit[states[-1]]
+        t = times[-1] + generator.exponential() / rate
+        if t > t_end:
+            break
+        times.append(t)
+        states.append(int(jumps.targets(np.array(states[-1:]), np.array([rate * generator.random()]))[0]))
+    return np.array(times), np.array(states)
+
+
+class _Jumps:
+    """The rates off the diagonal, row by row, on one ladder on which a uniform number finds its target."""
+
+    def __init__(self, Q: Any) -> None:
+        rates = sparse.csr_array(checked_generator(Q))
+        rates = sparse.csr_array(rates - sparse.diags_array(rates.diagonal()))
+        rates.eliminate_zeros()
+        self.first, self.column = rates.indptr, rates.indices
+        self.ladder = np.concatenate([[0.0], rates.data.cumsum()])
+        self.exit = self.ladder[self.first[1:]] - self.ladder[self.first[:-1]]
+
+    def targets(self, x: NDArray[np.int64], height: Array) -> NDArray[np.int64]:
+        """Where chains in ``x`` (m,) jump to, for heights (m,) that are uniform on [0, exit rate)."""
+        rung = np.searchsorted(self.ladder, self.ladder[self.first[x]] + height, side="right") - 1
+        return self.column[np.clip(rung, self.first[x], self.first[x + 1] - 1)]
+
+
+def _thinned(Q: Callable[[float], Any], t: float, i: int, u: float, rate: float) -> int:
+    """Where a ring at time t moves a chain in i, for u uniform on (0, 1); mostly nowhere, if the rate is generous."""
+    rates = checked_generator(Q(t))
+    row = rates[[i]].toarray()[0] if sparse.issparse(rates) else rates[i].copy()
+    row[i] = 0.0
+    ladder = row.cumsum()
+    if ladder[-1] > rate * (1 + 1e-12):
+        raise ValueError(f"rate = {rate} is less than the exit rate {ladder[-1]:.6g} of state {i} at time {t:.6g}")
+    return int(np.searchsorted(ladder, u * rate, side="right")) if u * rate < ladder[-1] else i

@@ -1,0 +1,109 @@
+// A matrix as a grid of boxes, each filled up to its value, some of them to drag; and a chain as a graph.
+
+import { clamp, svg } from "./common.js";
+
+export const INKS = ["data", "model", "drift", "limit", "muted"];
+
+export const inkOf = (i) => `dpm-ink-${INKS[i]}`;
+
+export const svgText = (x, y, words, anchor = "middle", kind = "") =>
+  svg("text", { x, y, "text-anchor": anchor, class: kind }, words);
+
+const DRAG = 120; // pixels from 0 to `most`
+const KEYS = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 5, PageDown: -5, Home: -Infinity, End: Infinity };
+
+/**
+ * Fills `node`, an svg with the viewBox 0 0 240 240. `make(n)` builds the boxes, `show(M)` fills them.
+ *
+ * A box goes from 0 to `most`. Dragged, or moved by keys in steps of `step` (a twentieth of it with Shift), it calls `change(i, j, value)`, unless
+ * `fixed(i, j)`: then it only shows. `name(i, j)` is read out, `format(value)` written.
+ */
+export function matrixGrid(node, { name, change, most = 1, step = 0.05, fixed = () => false, format }) {
+  let boxes = [];
+  let values = [];
+  function box(i, j, side) {
+    const x = 26 + side * j + 2, y = 24 + side * i + 2, size = side - 4;
+    const fill = svg("rect", { x, width: size, class: `dpm-fill ${inkOf(j)}` });
+    const words = svgText(x + size / 2, y + size / 2 + 5, "", "middle", "dpm-entry");
+    const parts = [svg("rect", { x, y, width: size, height: size, rx: 3, class: "dpm-grip" }), fill, words];
+    if (fixed(i, j)) return { i, j, y, size, fill, words, node: svg("g", { class: "dpm-box dpm-still" }, ...parts) };
+    const grip = svg("g", { class: "dpm-handle dpm-box", role: "slider", tabindex: 0, "aria-label": name(i, j), "aria-orientation": "vertical", "aria-valuemin": 0, "aria-valuemax": most }, ...parts);
+    const set = (value, digits = 2) => change(i, j, Number(clamp(value, 0, most).toFixed(digits)));
+    grip.addEventListener("keydown", (event) => {
+      const by = KEYS[event.key];
+      if (by === undefined) return;
+      event.preventDefault();
+      if (event.shiftKey) set(values[i][j] + (by * step) / 20, 4);
+      else set(values[i][j] + by * step);
+    });
+    let held = null; // where the pointer took hold, and the value it found there
+    const drag = (event) => set(held.value + (most * (held.y - event.clientY)) / DRAG);
+    grip.addEventListener("pointerdown", (event) => {
+      grip.setPointerCapture(event.pointerId);
+      grip.focus({ preventScroll: true });
+      event.preventDefault();
+      held = { y: event.clientY, value: values[i][j] };
+    });
+    grip.addEventListener("pointermove", (event) => grip.hasPointerCapture(event.pointerId) && drag(event));
+    return { i, j, y, size, fill, words, node: grip };
+  }
+  function make(n) {
+    const side = 212 / n;
+    const states = Array.from({ length: n }, (_, i) => i);
+    boxes = states.flatMap((i) => states.map((j) => box(i, j, side)));
+    const margins = states.flatMap((i) => [svgText(12, 26 + side * (i + 0.5) + 5, i + 1), svgText(26 + side * (i + 0.5), 14, i + 1)]);
+    node.replaceChildren(...margins, ...boxes.map((each) => each.node));
+  }
+  function show(matrix) {
+    values = matrix;
+    for (const { i, j, y, size, fill, words, node: shown } of boxes) {
+      const value = values[i][j];
+      const share = clamp(value / most, 0, 1) || 0; // NaN shows as empty
+      fill.setAttribute("y", y + size * (1 - share));
+      fill.setAttribute("height", size * share);
+      words.textContent = format(value);
+      if (fixed(i, j)) continue;
+      shown.setAttribute("aria-valuenow", value.toFixed(3));
+      shown.setAttribute("aria-valuetext", format(value));
+    }
+  }
+  return { make, show };
+}
+
+/** Draws states on a circle into `node`: arrows as thick as `weights[i][j]` in 0..1, circles as full as `law[i]`. */
+export function showGraph(node, weights, law) {
+  const n = law.length;
+  const place = (i) => {
+    const angle = (2 * Math.PI * i) / n - Math.PI / 2;
+    return [120 + 74 * Math.cos(angle), 124 + 74 * Math.sin(angle)];
+  };
+  function arrow(i, j, p) {
+    const [x1, y1] = place(i), [x2, y2] = place(j);
+    const width = 0.6 + 4.4 * p;
+    if (i === j) {
+      const out = Math.atan2(y1 - 124, x1 - 120);
+      const at = (angle, r) => [x1 + r * Math.cos(out + angle), y1 + r * Math.sin(out + angle)].join(" ");
+      return svg("path", { d: `M ${at(-0.7, 20)} C ${at(-0.6, 47)} ${at(0.6, 47)} ${at(0.7, 20)}`, class: `dpm-arrow ${inkOf(i)}`, "stroke-width": width });
+    }
+    const length = Math.hypot(x2 - x1, y2 - y1);
+    const [ux, uy] = [(x2 - x1) / length, (y2 - y1) / length];
+    const side = 6;
+    const tip = 19 + 4 + width;
+    const ax = x1 + 19 * ux - side * uy, ay = y1 + 19 * uy + side * ux;
+    const bx = x2 - tip * ux - side * uy, by = y2 - tip * uy + side * ux;
+    const half = 2.5 + width;
+    const head = `${bx + (half + 3) * ux},${by + (half + 3) * uy} ${bx - half * uy},${by + half * ux} ${bx + half * uy},${by - half * ux}`;
+    return svg("g", { class: inkOf(i) },
+      svg("line", { x1: ax, y1: ay, x2: bx, y2: by, class: "dpm-arrow", "stroke-width": width }),
+      svg("polygon", { points: head, class: "dpm-head" }));
+  }
+  const arrows = weights.flatMap((row, i) => row.map((p, j) => (p > 0 ? arrow(i, j, p) : "")));
+  const nodes = law.map((p, i) => {
+    const [x, y] = place(i);
+    return svg("g", { class: `dpm-node ${inkOf(i)}` },
+      svg("circle", { cx: x, cy: y, r: 17, class: "dpm-hollow" }),
+      svg("circle", { cx: x, cy: y, r: 17 * Math.sqrt(clamp(p, 0, 1)), class: "dpm-full" }),
+      svgText(x, y + 5, i + 1, "middle", "dpm-state"));
+  });
+  node.replaceChildren(...arrows, ...nodes);
+}

@@ -1,0 +1,204 @@
+"""Generators, both equations, reversal and jumps: against SciPy, closed forms and brute force."""
+
+import numpy as np
+import pytest
+from scipy import sparse, stats
+from scipy.linalg import expm
+
+from dpm_lib import kolmogorov
+from dpm_lib.reversal import StepBack, step_back, two_clumps
+
+
+def random_generator(n: int, seed: int = 0, zeros: float = 0.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    Q = rng.exponential(size=(n, n)) * (rng.random((n, n)) >= zeros)
+    np.fill_diagonal(Q, 0)
+    return Q - np.diag(Q.sum(1))
+
+
+Q3 = random_generator(3)
+P0 = np.array([0.5, 0.3, 0.2])
+
+
+def changing(t: float) -> np.ndarray:
+    return Q3 + t * random_generator(3, 1)
+
+
+# --- Bad input ---
+
+
+@pytest.mark.parametrize(
+    ("Q", "message"),
+    [
+        (np.zeros((2, 3)), r"square matrix with at least one state, got shape \(2, 3\)"),
+        ([[-1, 1], [-0.5, 0.5]], r"rates >= 0 off its diagonal, got Q\[1, 0\] = -0.5"),
+        ([[-1, 1], [np.nan, 0]], r"got Q\[1, 0\] = nan"),
+        ([[-1, 1], [0.5, 0.5]], "row 1 sums to 1"),
+        ([[-1, 2], [1, -2]], "row 0 sums to 1; its columns do sum to 0, so transpose it"),
+    ],
+)
+@pytest.mark.parametrize("make", [np.array, sparse.csr_array])
+def test_bad_generators_are_named(Q, message, make):
+    with pytest.raises(ValueError, match=message):
+        kolmogorov.checked_generator(make(Q))
+
+
+def test_other_bad_input_is_named():
+    with pytest.raises(ValueError, match=r"t must be finite and at least start = 1\.0, got 0\.5"):
+        kolmogorov.transition_matrix(Q3, 0.5, start=1.0)
+    with pytest.raises(ValueError, match="5000 states; use forward or backward"):
+        kolmogorov.transition_matrix(sparse.csr_array((5000, 5000)), 1.0)
+    with pytest.raises(ValueError, match=r"p0 must have shape \(3,\)"):
+        kolmogorov.forward([1, 0], Q3, [0, 1])
+    with pytest.raises(ValueError, match="f must hold 3 finite numbers"):
+        kolmogorov.backward([1, np.inf, 0], Q3, [0, 1])
+    with pytest.raises(ValueError, match="times must be a list of finite times that never decrease"):
+        kolmogorov.forward(P0, Q3, [1, 0])
+    with pytest.raises(ValueError, match=r"p must be positive to run backwards, got p\[2\] = 0\.0"):
+        kolmogorov.reverse_generator(Q3, [0.5, 0.5, 0])
+    with pytest.raises(ValueError, match="state 1 has probability 0 after the step"):
+        kolmogorov.reverse_kernel(np.eye(2), [1, 0])
+    with pytest.raises(ValueError, match="x0 must hold states from 0 to 2, got 3"):
+        kolmogorov.simulate(Q3, [0, 3], 1.0, 2, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"rate must be a finite bound on the exit rates of Q\(t\), got None"):
+        kolmogorov.simulate(changing, 0, 1.0, 2, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"rate = 0\.1 is less than the exit rate .* of state 0 at time"):
+        kolmogorov.simulate(changing, 0, 1000.0, 2, np.random.default_rng(0), rate=0.1)
+    with pytest.raises(ValueError, match=r"beta must lie in \(0, 1\), got 1\.5"):
+        step_back(lambda x: -(x**2), 0.0, 1.5)
+    with pytest.raises(ValueError, match="does not hold the step back from 40"):
+        step_back(lambda x: -0.5 * x**2, 40.0, 0.5)
+
+
+# --- Transition matrices ---
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 30])
+@pytest.mark.parametrize("t", [0.0, 1e-9, 0.3, 2.0, 300.0])
+def test_transition_matrix_is_scipys_exponential_and_stochastic(n, t):
+    Q = random_generator(n, n, zeros=0.4)
+    P = kolmogorov.transition_matrix(Q, t)
+    np.testing.assert_allclose(P, expm(Q * t), atol=1e-12)
+    assert (P >= 0).all()
+    np.testing.assert_allclose(P.sum(1), 1, atol=1e-14)
+    np.testing.assert_array_equal(kolmogorov.transition_matrix(sparse.csr_array(Q), t), P)
+
+
+def test_small_probabilities_keep_their_digits():
+    """A walk along a line of 20 places: to its end in a short time, t^19/19! and a factor near 1. expm loses it."""
+    n, t = 20, 1e-3
+    Q = np.diag(np.ones(n - 1), 1)
+    Q -= np.diag(Q.sum(1))
+    wanted = stats.poisson.sf(n - 2, t)  # the clock of a Poisson process has rung 19 times or more
+    assert kolmogorov.transition_matrix(Q, t)[0, -1] == pytest.approx(wanted, rel=1e-12)
+
+
+def test_changing_rates_are_integrated():
+    fine = np.eye(3)
+    for k in range(4000):
+        fine = fine @ expm(changing((k + 0.5) / 2000) / 2000)
+    np.testing.assert_allclose(kolmogorov.transition_matrix(changing, 2.0), fine, atol=1e-7)
+    split = kolmogorov.transition_matrix(changing, 0.7) @ kolmogorov.transition_matrix(changing, 2.0, start=0.7)
+    np.testing.assert_allclose(kolmogorov.transition_matrix(changing, 2.0), split, atol=1e-10)
+
+
+# --- Both equations ---
+
+
+@pytest.mark.parametrize("Q", [Q3, sparse.csr_array(Q3), lambda t: Q3, lambda t: sparse.csr_array(Q3)])
+def test_three_forms_of_a_generator_agree(Q):
+    times = [0.2, 0.2, 0.5, 2.0]
+    f = np.array([1.0, -3.0, 2.0])
+    for k, t in enumerate(times):
+        law = P0 @ expm(Q3 * (t - 0.2))
+        value = expm(Q3 * (2.0 - t)) @ f
+        np.testing.assert_allclose(kolmogorov.forward(P0, Q, times)[k], law, atol=1e-11)
+        np.testing.assert_allclose(kolmogorov.backward(f, Q, times)[k], value, atol=1e-10)
+
+
+def test_a_chain_that_never_moves():
+    for still in (np.zeros((3, 3)), sparse.csr_array((3, 3))):
+        np.testing.assert_array_equal(kolmogorov.forward(P0, still, [0, 5])[-1], P0)
+        assert (kolmogorov.simulate(still, 1, 5.0, 4, np.random.default_rng(0)) == 1).all()
+
+
+def test_a_hundred_thousand_states():
+    """A walk on a long line; seen from the middle, it is a difference of two Poisson processes."""
+    n, t = 100_000, 50.0
+    off = sparse.diags_array([np.full(n - 1, 0.7), np.full(n - 1, 0.4)], offsets=[1, -1])
+    Q = sparse.csr_array(off - sparse.diags_array(off.sum(1)))
+    p0, f = np.eye(1, n, n // 2)[0], np.cos(0.1 * np.arange(n))
+    law = kolmogorov.forward(p0, Q, [0, t])[-1]
+    wanted = stats.skellam.pmf(np.arange(-100, 101), 0.7 * t, 0.4 * t)
+    np.testing.assert_allclose(law[n // 2 - 100 : n // 2 + 101], wanted, atol=1e-13)
+    assert abs(law.sum() - 1) < 1e-12 and law.min() >= 0
+    assert abs(kolmogorov.backward(f, Q, [0, t])[0] @ p0 - law @ f) < 1e-12
+    ends = kolmogorov.simulate(Q, n // 2, t, 20_000, np.random.default_rng(0)) - n // 2
+    assert abs(ends.mean() - 0.3 * t) < 4 * np.sqrt(1.1 * t / 20_000)
+
+
+# --- Reversal ---
+
+
+def test_sparse_and_full_reversals_agree():
+    Q = random_generator(6, 3, zeros=0.3)
+    p = np.random.default_rng(0).dirichlet(np.ones(6))
+    full = kolmogorov.reverse_generator(Q, p)
+    kolmogorov.checked_generator(full)
+    np.testing.assert_allclose(kolmogorov.reverse_generator(sparse.csr_array(Q), p).toarray(), full, atol=1e-14)
+    np.testing.assert_allclose(kolmogorov.reverse_generator(full, p), Q, atol=1e-13)  # the same law: only at once
+
+
+def test_reversal_of_changing_rates_brings_the_law_back():
+    T = 1.2
+
+    def law(t):
+        return kolmogorov.forward(P0, changing, [0, t])[-1]
+
+    R = kolmogorov.reverse_generator(changing, law)
+    path = kolmogorov.forward(law(T), lambda s: R(T - s), [0, 0.5, T])
+    np.testing.assert_allclose(path, [law(T), law(T - 0.5), P0], atol=1e-8)
+
+
+# --- Jumps ---
+
+
+def test_one_path_is_a_path():
+    times, states = kolmogorov.path(Q3, 2, 50.0, np.random.default_rng(0))
+    assert times[0] == 0 and states[0] == 2 and len(times) == len(states) > 10
+    assert (np.diff(times) > 0).all() and times[-1] <= 50 and (np.diff(states) != 0).all()
+
+
+def test_walkers_never_take_a_jump_of_rate_zero():
+    ring = np.roll(np.eye(4), 1, axis=1) - np.eye(4)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        _, states = kolmogorov.path(sparse.csr_array(ring), 0, 20.0, rng)
+        assert (np.diff(states) % 4 == 1).all()
+
+
+def test_the_same_seed_gives_the_same_walkers():
+    a, b = (kolmogorov.simulate(Q3, 0, 3.0, 50, np.random.default_rng(7)) for _ in range(2))
+    assert (a == b).all()
+
+
+# --- One step back ---
+
+
+def test_step_back_of_normal_data_is_normal():
+    """For N(0, v): N(g x, v beta / total), with total = (1 - beta) v + beta and g = sqrt(1 - beta) v / total."""
+    v, beta, x = 0.7, 0.3, 0.8
+    back = step_back(lambda y: -0.5 * y**2 / v, x, beta)
+    total = (1 - beta) * v + beta
+    assert isinstance(back, StepBack)
+    assert back.mean == pytest.approx(np.sqrt(1 - beta) * v / total * x, rel=1e-10)
+    assert back.variance == pytest.approx(v * beta / total, rel=1e-10)
+    assert abs(back.kl) < 1e-12
+    assert back.kl_to(back.mean + 0.1, back.variance) == pytest.approx(0.005 / back.variance, rel=1e-9)
+    assert back.kl_to(back.mean, 2 * back.variance) == pytest.approx(0.5 * (0.5 - 1 + np.log(2)), rel=1e-9)
+
+
+def test_two_clumps_is_normalised():
+    y = np.linspace(-9, 9, 20_001)
+    both = 0.5 * (stats.norm.pdf(y, -1, 0.3) + stats.norm.pdf(y, 1, 0.3))
+    np.testing.assert_allclose(np.exp(two_clumps(y, 0.3)), both, rtol=1e-11, atol=1e-300)
