@@ -142,7 +142,7 @@ def test_rates_are_edited_by_keyboard_and_mouse(page, write_page):
     box = boxes.nth(3).bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 30)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 130)
     page.mouse.up()
     settle(page)
     assert boxes.nth(3).get_attribute("aria-valuetext") == "3.00"
