@@ -2,6 +2,7 @@
 
 from dpm_lib.widgets.annealing import AnnealedParticles, WorkHistograms
 from dpm_lib.widgets.base import Figure
+from dpm_lib.widgets.bound import ClosingGap, EntropyBand, Ledger
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.player import TrajectoryPlayer
 from dpm_lib.widgets.sampler import LiveSampler
@@ -10,8 +11,11 @@ from dpm_lib.widgets.schedule import ScheduleBars
 __all__ = [
     "AnnealedParticles",
     "ChainEditor",
+    "ClosingGap",
     "DoubleWellWalk",
+    "EntropyBand",
     "Figure",
+    "Ledger",
     "LiveSampler",
     "ScheduleBars",
     "TrajectoryPlayer",
