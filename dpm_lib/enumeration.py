@@ -48,7 +48,7 @@ class FiniteChains:
             raise ValueError(f"forward: shape {self.forward.shape}: need (T+1, S, S) with T >= 2")
         wanted = {"data": (size,), "prior": (size,), "forward": (T + 1, size, size), "reverse": (T + 1, size, size)}
         if size ** (T + 1) > MOST_PATHS:
-            raise ValueError(f"forward: {size} states and {T} steps make {size ** (T + 1)} paths; at most {MOST_PATHS}")
+            raise ValueError(f"forward: {size} states, {T} steps: {size ** (T + 1)} paths, of at most {MOST_PATHS}")
         for name, shape in wanted.items():
             table = getattr(self, name)
             if table.shape != shape:
@@ -158,7 +158,7 @@ def from_model(model: DiffusionModel, data: ArrayLike) -> FiniteChains:
 
 
 def ising(bits: int, coupling: float, field: float = 0.0) -> Array:
-    """q(x_0) of a row of bits, (2^bits,): proportional to exp(coupling sum_i s_i s_{i+1} + field sum_i s_i), s = +-1."""
+    """q(x_0) of a row of bits, (2^bits,): prop. to exp(coupling sum_i s_i s_{i+1} + field sum_i s_i), s = +-1."""
     spins = 2 * states(bits) - 1
     law = np.exp(coupling * (spins[:, 1:] * spins[:, :-1]).sum(1) + field * spins.sum(1))
     return np.asarray(law / law.sum())

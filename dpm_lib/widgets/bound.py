@@ -144,7 +144,7 @@ class EntropyBand(Figure):
         return png(figure)
 
 
-def entropy_table(target: Mixture, nodes: int = 33, points: int = 301) -> dict[str, Any]:
+def entropy_table(target: Mixture, nodes: int = 25, points: int = 301) -> dict[str, Any]:
     """What ``EntropyBand`` needs to know of data with E|y|^2 = d: how far H(y + sqrt(tau) noise) is from Gaussian.
 
     ``short`` is that entropy minus (d/2) log(2 pi e (1 + tau)), nats, computed at ``nodes`` values of log tau from -12
@@ -154,7 +154,7 @@ def entropy_table(target: Mixture, nodes: int = 33, points: int = 301) -> dict[s
     if abs(target.mean_square - d) > 1e-6:
         raise ValueError(f"target: E|y|^2 must be {d}, got {target.mean_square}")
     at = np.linspace(-12, 8, nodes)
-    short = [target.entropy(math.exp(a)) - 0.5 * d * (LOG_2PIE + math.log1p(math.exp(a))) for a in at]
+    short = [target.entropy(math.exp(a), nodes=8) - 0.5 * d * (LOG_2PIE + math.log1p(math.exp(a))) for a in at]
     grid = np.linspace(-12, 8, points)
     return {"grid": grid, "short": CubicSpline(at, short)(grid), "dim": d}
 

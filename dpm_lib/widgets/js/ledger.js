@@ -190,7 +190,7 @@ function render({ model, el }) {
     });
     marks.forEach(([value, name], i) => {
       const px = at(value, width);
-      children.push(svg("line", { x1: px, x2: px, y1: 18, y2: 72, class: "dpm-mark" }));
+      children.push(svg("line", { x1: px, x2: px, y1: 18, y2: i === 1 ? 46 : 72, class: "dpm-mark" }));
       const close = i === 1 && (at(parts.limit, width) - px < 60 || px - at(K, width) < 30);
       if (!close) children.push(text(px, 13, name, i === 2 ? "end" : "start"));
     });
@@ -285,7 +285,7 @@ function render({ model, el }) {
   // --- Controls ---
   const RANGES = [
     ["coupling", "Coupling of the bits", -1.5, 1.5], ["field", "Lean towards 1", -1, 1], ["coin", "Prior's coin, P(1)", 0.1, 0.9],
-    ["error", "Error of the reverse steps", 0, 1],
+    ["error", "Reverse steps' error", 0, 1],
   ];
   const controls = RANGES.map(([name, label, min, max]) => slider({
     label, min, max, step: 0.05, value: settings[name], format: (v) => v.toFixed(2),
