@@ -95,7 +95,7 @@ def account(chains: FiniteChains) -> dict[str, float]:
     """
     seen = chains.data > 0
     data, law, last = chains.data[seen], chains.model_law[seen], chains.marginals[-1]
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 log 0 is masked
         posterior = chains.log_p - np.log(chains.on_paths(chains.model_law, 0))  # log p(x_1..x_T | x_0)
         out = {
             "limit": float(data @ np.log(data)),

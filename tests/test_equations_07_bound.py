@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from problems import close, close_mean, randn, rng
+from problems import AffineNetwork, close, close_mean, randn, rng
 from scipy.integrate import quad
 
 from dpm_lib import bound, distributions, entropy, enumeration, gaussian_schedule, kernels, ledger, schedules
@@ -246,20 +246,24 @@ def test_more_trajectories_never_hurt():
 
 @pytest.mark.equation("eq-bound-delta")
 def test_the_gap_closes_like_half_the_variance_over_n():
-    rows = crooked(bits=1, T=3).weight_laws
-    for w, q in zip(*rows, strict=True):
+    one = crooked(bits=1, T=3)
+    back = [np.eye(2), one.forward[1]] + [0.6 * one.reversal(t) + 0.4 * one.reverse[t] for t in (2, 3)]
+    milder = enumeration.FiniteChains(one.data, one.prior, one.forward, np.stack(back))
+    for w, q in zip(*milder.weight_laws, strict=True):
         p = float(w @ q)
         V = float(q @ (w / p - 1) ** 2)
         errors = [abs(n * (math.log(p) - expected_log_mean(w, q, n)) - V / 2) for n in (3, 6)]
         assert errors[1] < 0.6 * errors[0]  # the rest is of order 1 / n^2, so that n times it halves
         assert errors[1] < 0.1 * V
-    w, q = (rows[0] for rows in CHAINS.weight_laws)
-    p, n = float(w @ q), 200
-    V = float(q @ (w / p - 1) ** 2)
-    picks = np.random.default_rng(0).choice(len(w), (4000, n), p=q / q.sum())
-    delta = w[picks].mean(1) / p - 1
-    gap = n * (delta - np.log1p(delta))
-    assert abs(gap.mean() - V / 2) < 4 * gap.std() / math.sqrt(len(gap)) + 2 * V**2 / n
+    chains = enumeration.coupled_bits(0.8, BETA, 0.3)
+    rows, n = chains.weight_laws, 400
+    for w, q in zip(rows[0][:3], rows[1][:3], strict=True):
+        p = float(w @ q)
+        V = float(q @ (w / p - 1) ** 2)
+        picks = np.random.default_rng(0).choice(len(w), (4000, n), p=q / q.sum())
+        delta = w[picks].mean(1) / p - 1
+        gap = n * (delta - np.log1p(delta))
+        assert abs(gap.mean() - V / 2) < 4 * gap.std() / math.sqrt(len(gap)) + V**2 / n
 
 
 # Entropies
@@ -291,7 +295,7 @@ def test_entropy_of_a_step_back():
     joint = before.unsqueeze(1) + STEPS.step(y.unsqueeze(1), t).log_prob(y.unsqueeze(0))
     log = joint - torch.logsumexp(joint, 0) - math.log(dy)
     exact = -float((joint.exp() * log).sum()) * dy * dy
-    assert float(entropy.reverse_entropies(target, STEPS)[t]) == pytest.approx(exact, abs=1e-5)
+    assert float(entropy.reverse_entropies(target, STEPS)[t]) == pytest.approx(exact, abs=1e-4)
 
 
 @pytest.mark.equation("eq-bound-entropy-upper")
@@ -445,13 +449,8 @@ def test_sampled_lines_are_unbiased_for_both_kernels():
     chains = enumeration.coupled_bits(0.8, BETA)
     kernel = kernels.BinomialKernel(3, schedules.from_beta(torch.tensor([0.0, *BETA], dtype=torch.float64)))
 
-    class Tilt(torch.nn.Module):
-        weight = torch.nn.Parameter(0.4 * randn(3, 3))
-
-        def forward(self, x, t, log_tau):
-            return x @ self.weight
-
-    model = DiffusionModel(kernel, BernoulliReverse(Tilt(), kernel))
+    network = AffineNetwork(0.4 * randn(3, 3), 0.2 * randn(3, seed=1))
+    model = DiffusionModel(kernel, BernoulliReverse(network, kernel))
     exact = ledger.lines(enumeration.from_model(model, chains.data))
     picks = torch.multinomial(torch.from_numpy(chains.data), 20_000, replacement=True, generator=rng())
     drawn = ledger.sampled(model, torch.from_numpy(enumeration.states(3))[picks], rng(1))
