@@ -172,9 +172,9 @@ def flip_kernel(bits: int, beta: float, coin: float = 0.5) -> Array:
     if not 0 < beta <= 1 or not 0 < coin < 1:
         raise ValueError(f"beta, coin: need 0 < beta <= 1 and 0 < coin < 1, got {beta}, {coin}")
     one = (1 - beta) * np.eye(2) + beta * np.array([1 - coin, coin])
-    out = np.ones((1, 1))
+    out: Array = np.ones((1, 1))
     for _ in range(bits):
-        out = np.kron(out, one)
+        out = np.asarray(np.kron(out, one), np.float64)
     return out
 
 

@@ -133,7 +133,7 @@ class EntropyBand(Figure):
     def poster(self) -> bytes:
         figure = picture(6.4, 2.8)
         axes = figure.subplots()
-        rows = entropy_rows(geometric_beta(self.T), next(iter(self.tables.values())), self.variance)[1:]
+        rows = entropy_rows(geometric_beta(self.T).tolist(), next(iter(self.tables.values())), self.variance)[1:]
         t = range(2, self.T + 1)
         for row, ink, style in (("lower", "data", "-"), ("upper", "drift", "--"), ("exact", "model", "o")):
             axes.plot(t, [(each[row] - each["step"]) / math.log(2) for each in rows], style, color=PALETTE[ink])
@@ -144,7 +144,7 @@ class EntropyBand(Figure):
         return png(figure)
 
 
-def entropy_table(target: Mixture, nodes: int = 25, points: int = 301) -> dict[str, Any]:
+def entropy_table(target: Mixture, nodes: int = 25, points: int = 321) -> dict[str, Any]:
     """What ``EntropyBand`` needs to know of data with E|y|^2 = d: how far H(y + sqrt(tau) noise) is from Gaussian.
 
     ``short`` is that entropy minus (d/2) log(2 pi e (1 + tau)), nats, computed at ``nodes`` values of log tau from -12
