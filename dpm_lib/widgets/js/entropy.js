@@ -90,7 +90,7 @@ function render({ model, el }) {
         text(LEFT - 6, y(v) + 4, fixed(v, every < 0.1 ? 2 : every < 1 ? 1 : 0)),
       ]),
       ...rows.filter(({ t }) => t === 2 || t % jump === 0).map(({ t }) => text(x(t), height - 5, t === 2 ? "t = 2" : t, "middle")),
-      svg("polygon", { points: `${path("lower")} ${rows.toReversed().map((row) => `${x(row.t)},${y(lift(row, "upper"))}`).join(" ")}`, class: "dpm-between" }),
+      svg("polygon", { points: `${path("lower")} ${rows.slice().reverse().map((row) => `${x(row.t)},${y(lift(row, "upper"))}`).join(" ")}`, class: "dpm-between" }),
       svg("polyline", { points: path("upper"), class: "dpm-law dpm-ink-drift", "stroke-dasharray": "6 4" }),
       svg("polyline", { points: path("printed"), class: "dpm-law dpm-ink-limit" }),
       svg("polyline", { points: path("lower"), class: "dpm-law dpm-ink-data" }),
