@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpm_lib.diffusion import DiffusionModel, _as_state
-from dpm_lib.kernels import LOG_2PI, GaussianKernel
+from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.kernels import Kernel
 
 LN2 = math.log(2)
 
@@ -44,7 +44,7 @@ class BoundTerms:
 
 def terms(model: DiffusionModel, x0: Tensor, generator: torch.Generator) -> BoundTerms:
     """Every term of K for each row of ``x0`` (n, d). Costs T-1 network calls on n points."""
-    x0 = _as_state(x0, model.kernel.dim)
+    x0 = model.kernel.state(x0)
     with torch.no_grad():
         kl = [torch.zeros_like(x0[:, 0])] * 2
         for t in range(2, model.T + 1):
@@ -59,19 +59,19 @@ def step_kl(model: DiffusionModel, x0: Tensor, t: int | Tensor, noise: Tensor) -
     For t >= 2: one int, or an integer tensor (n,).
     """
     kernel = model.kernel
-    xt = kernel.marginal(x0, t).from_noise(noise)
-    return kernel.posterior(x0, xt, t).kl(model.reverse(xt, t, kernel))
+    forward = kernel.marginal(x0, t)
+    xt = forward.from_noise(noise)
+    return kernel.posterior(x0, xt, t).kl(model.reverse(xt, t, kernel)) * forward.ratio(xt)
 
 
-def ends(kernel: GaussianKernel, x0: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The terms of K that no network enters: prior, edge (n,), H_q(X_T | X_0), H_q(X_1 | X_0), in closed form."""
-    d, square = kernel.dim, x0.square().sum(-1)
-    schedule = kernel.schedule
-    first, last = schedule.log_alpha_bar[1], schedule.log_alpha_bar[-1]
-    prior = -0.5 * (d * LOG_2PI + last.exp() * square - d * torch.expm1(last))
-    edge = -0.5 * torch.expm1(first) * (d - square)
-    zero = torch.zeros_like(x0[0])
-    return prior, edge, kernel.marginal(zero, schedule.T).entropy, kernel.marginal(zero, 1).entropy
+def ends(kernel: Kernel, x0: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The terms of K that no network enters: prior, edge (n,), H_q(X_T | X_0), H_q(X_1 | X_0), in closed form.
+
+    The two entropies are the same for every x_0.
+    """
+    pi, first, last = kernel.prior, kernel.marginal(x0, 1), kernel.marginal(x0, kernel.schedule.T)
+    edge = pi.log_prob(x0) + first.cross_entropy(pi)
+    return -last.cross_entropy(pi), edge, last.entropy[0], first.entropy[0]
 
 
 def estimate(model: DiffusionModel, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:

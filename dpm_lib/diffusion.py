@@ -8,8 +8,9 @@ The last reverse step is not learned: p(x_0 | x_1) = T_pi(x_0 | x_1; beta_1), th
 import torch
 from torch import Tensor, nn
 
-from dpm_lib.kernels import Gaussian, GaussianKernel, pick
-from dpm_lib.reverse import GaussianReverse
+from dpm_lib.kernels import Kernel
+from dpm_lib.laws import Law
+from dpm_lib.reverse import Reverse
 from dpm_lib.schedules import Schedule
 from dpm_lib.weights import WeightedSamples
 
@@ -17,7 +18,7 @@ from dpm_lib.weights import WeightedSamples
 class DiffusionModel(nn.Module):
     """A forward ``kernel`` (with its schedule) and a ``reverse`` kernel. States are float64, (..., d)."""
 
-    def __init__(self, kernel: GaussianKernel, reverse: GaussianReverse) -> None:
+    def __init__(self, kernel: Kernel, reverse: Reverse) -> None:
         super().__init__()
         self.kernel = kernel
         self.reverse = reverse
@@ -32,14 +33,14 @@ class DiffusionModel(nn.Module):
         """Number of steps."""
         return self.schedule.T
 
-    def reverse_step(self, xt: Tensor, t: int) -> Gaussian:
+    def reverse_step(self, xt: Tensor, t: int) -> Law:
         """p(x_{t-1} | x_t): learned for t >= 2, the edge kernel T_pi(x_0 | x_1; beta_1) for t = 1."""
         return self.kernel.step(xt, 1) if t == 1 else self.reverse(xt, t, self.kernel)
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n draws of x_0 from the model, (n, d): T network calls."""
-        x = self._prior_sample(n, generator)
+        x = self.kernel.prior.expand(n).sample(generator)
         for t in range(self.T, 0, -1):
             x = self.reverse_step(x, t).sample(generator)
         return x
@@ -47,7 +48,7 @@ class DiffusionModel(nn.Module):
     @torch.no_grad()
     def reverse_trajectory(self, n: int, generator: torch.Generator) -> Tensor:
         """n whole reverse trajectories, (T+1, n, d), indexed by t: row T is noise, row 0 the sample."""
-        path = [self._prior_sample(n, generator)]
+        path = [self.kernel.prior.expand(n).sample(generator)]
         for t in range(self.T, 0, -1):
             path.append(self.reverse_step(path[-1], t).sample(generator))
         return torch.stack(path[::-1])
@@ -55,7 +56,7 @@ class DiffusionModel(nn.Module):
     @torch.no_grad()
     def forward_trajectory(self, x0: Tensor, generator: torch.Generator) -> Tensor:
         """A draw of q(x_1..x_T | x_0) for each x0 (..., d): (T+1, ..., d), row 0 is x0 itself."""
-        path = [_as_state(x0, self.kernel.dim)]
+        path = [self.kernel.state(x0)]
         for t in range(1, self.T + 1):
             path.append(self.kernel.step(path[-1], t).sample(generator))
         return torch.stack(path)
@@ -69,7 +70,7 @@ class DiffusionModel(nn.Module):
         """
         if n < 1:
             raise ValueError(f"n: {n}: need at least 1 trajectory")
-        x = _as_state(x0, self.kernel.dim).unsqueeze(-2).expand(*x0.shape[:-1], n, self.kernel.dim)
+        x = self.kernel.state(x0).unsqueeze(-2).expand(*x0.shape[:-1], n, self.kernel.dim)
         log_weights = torch.zeros(x.shape[:-1], dtype=x.dtype, device=x.device)
         for t in range(1, self.T + 1):
             forward = self.kernel.step(x, t)
@@ -81,26 +82,9 @@ class DiffusionModel(nn.Module):
     @torch.no_grad()
     def score(self, x: Tensor, t: int) -> Tensor:
         """The model's estimate of grad log q_t(x), (..., d), by Tweedie's formula from its E[x_0 | x_t]."""
-        log_alpha_bar = pick(self.schedule.log_alpha_bar, t)
-        x0_hat, _ = self.reverse.moments(x, t, self.kernel)
-        return ((0.5 * log_alpha_bar).exp() * x0_hat - x) / -torch.expm1(log_alpha_bar)
+        return self.reverse.score(x, t, self.kernel)
 
     @torch.no_grad()
     def drift(self, x: Tensor, t: int) -> Tensor:
         """E_p[x_{t-1} | x_t = x] - x, (..., d): where the reverse step pushes, as in the paper's Figure 1."""
         return self.reverse_step(x, t).mean - x
-
-    def _prior_sample(self, n: int, generator: torch.Generator) -> Tensor:
-        prior = self.kernel.prior
-        return Gaussian(prior.mean.expand(n, -1), prior.scale).sample(generator)
-
-
-def _as_state(x0: Tensor, dim: int) -> Tensor:
-    """x0 as float64 chain state; raises ValueError where it is not (..., dim) or holds NaN or infinity."""
-    if x0.ndim < 1 or x0.shape[-1] != dim:
-        raise ValueError(f"x0: last axis should have {dim} entries, got shape {tuple(x0.shape)}")
-    finite = torch.isfinite(x0)
-    if not finite.all():
-        where = tuple((~finite).nonzero()[0].tolist())
-        raise ValueError(f"x0: {x0[where].item()} at index {where}")
-    return x0.to(torch.float64)

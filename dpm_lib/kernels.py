@@ -1,85 +1,47 @@
 """Diffusion kernels: one step, many steps at once, and one step back when the start is known.
 
 A kernel T_pi(x | x'; beta) leaves a simple distribution pi unchanged and forgets x' at rate beta. A kernel with its
-schedule is a forward process q, and answers four questions, each with a distribution that can ``sample``, give
-``log_prob`` and ``entropy``, and compare itself to another by ``kl``:
-
-    step(x_prev, t)         q(x_t | x_{t-1})
-    marginal(x0, t)         q(x_t | x_0)
-    posterior(x0, xt, t)    q(x_{t-1} | x_t, x_0)
-    prior                   pi
+schedule is a forward process q. It answers the questions that ``Kernel`` lists, each with a law (see ``laws``); neither
+model nor bound nor training knows which kernel it has.
 """
 
-import math
-from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from dpm_lib.laws import LOG_2PI, Bernoulli, Gaussian, Law
 from dpm_lib.schedules import Schedule
 
-LOG_2PI = math.log(2 * math.pi)
+__all__ = ["LOG_2PI", "Bernoulli", "BinomialKernel", "Gaussian", "GaussianKernel", "Kernel", "Law", "pick"]
 
 
-@dataclass(frozen=True)
-class Gaussian:
-    """Gaussians over the last axis, with ``mean`` (..., d).
+class Kernel(Protocol):
+    """The interface. Times ``t`` are an int or an integer tensor of shape (...) for states (..., d)."""
 
-    ``scale`` holds standard deviations, (..., 1) isotropic or (..., d) diagonal; or, with ``full``, lower-triangular
-    Cholesky factors (..., d, d) of the covariances.
-    """
+    dim: int
+    schedule: Schedule
 
-    mean: Tensor
-    scale: Tensor
-    full: bool = False
-
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """One draw per Gaussian, (..., d)."""
-        mean = self.mean
-        return self.from_noise(torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device))
-
-    def from_noise(self, noise: Tensor) -> Tensor:
-        """The draw made of standard normal ``noise`` (..., d): differentiable in mean and scale."""
-        if self.full:
-            return self.mean + (self.scale @ noise.unsqueeze(-1)).squeeze(-1)
-        return self.mean + self.scale * noise
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """log N(x; mean, covariance), (...), nats."""
-        square = self._whiten(x - self.mean).square().sum(-1)
-        return -0.5 * (square + self.mean.shape[-1] * LOG_2PI) - self._log_scale
+    def state(self, x0: Tensor) -> Tensor:
+        """x0 as float64 chain state; ValueError, naming the entry, where it is none."""
+        ...
 
     @property
-    def entropy(self) -> Tensor:
-        """Differential entropy, (...), nats."""
-        return 0.5 * self.mean.shape[-1] * (1 + LOG_2PI) + self._log_scale
+    def prior(self) -> Law:
+        """pi, of one state."""
+        ...
 
-    def kl(self, other: "Gaussian") -> Tensor:
-        """D_KL(self || other), (...), nats, in closed form."""
-        apart = self.mean - other.mean
-        shift = other._whiten(apart).square().sum(-1)
-        if self.full or other.full:
-            ratio = torch.linalg.solve_triangular(other.factor, self.factor, upper=False)
-            spread = ratio.square().sum((-2, -1))
-        else:
-            spread = (self.scale / other.scale).square().expand_as(apart).sum(-1)
-        return 0.5 * (shift + spread - self.mean.shape[-1]) + other._log_scale - self._log_scale
+    def step(self, x_prev: Tensor, t: int | Tensor) -> Law:
+        """q(x_t | x_{t-1})."""
+        ...
 
-    @property
-    def factor(self) -> Tensor:
-        """The Cholesky factor of the covariance, (..., d, d)."""
-        return self.scale if self.full else torch.diag_embed(self.scale.expand_as(self.mean))
+    def marginal(self, x0: Tensor, t: int | Tensor) -> Law:
+        """q(x_t | x_0)."""
+        ...
 
-    @property
-    def _log_scale(self) -> Tensor:
-        """Half the log determinant of the covariance, (...)."""
-        diagonal = self.scale.diagonal(dim1=-2, dim2=-1) if self.full else self.scale.expand_as(self.mean)
-        return diagonal.log().sum(-1)
-
-    def _whiten(self, v: Tensor) -> Tensor:
-        if self.full:
-            return torch.linalg.solve_triangular(self.scale, v.unsqueeze(-1), upper=False).squeeze(-1)
-        return v / self.scale
+    def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Law:
+        """q(x_{t-1} | x_t, x_0)."""
+        ...
 
 
 def pick(values: Tensor, t: int | Tensor) -> Tensor:
@@ -88,15 +50,16 @@ def pick(values: Tensor, t: int | Tensor) -> Tensor:
 
 
 class GaussianKernel(nn.Module):
-    """T_pi(x_t | x_{t-1}; beta_t) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I), with pi = N(0, I) in ``dim`` dimensions.
-
-    Times ``t`` are an int or an integer tensor of shape (...) for data of shape (..., d).
-    """
+    """T_pi(x_t | x_{t-1}; beta_t) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I), with pi = N(0, I) in ``dim`` dimensions."""
 
     def __init__(self, dim: int, schedule: Schedule) -> None:
         super().__init__()
         self.dim = dim
         self.schedule = schedule
+
+    def state(self, x0: Tensor) -> Tensor:
+        """x0 as float64 chain state; ValueError where it is not (..., d) or holds NaN or infinity."""
+        return _checked(x0, self.dim, torch.isfinite(x0), "")
 
     @property
     def prior(self) -> Gaussian:
@@ -131,3 +94,68 @@ class GaussianKernel(nn.Module):
         gap = -torch.expm1(log_r)
         a = (0.5 * (now - before)).exp() * torch.expm1(before) / torch.expm1(now)
         return a, (0.5 * before).exp() * gap, -torch.expm1(before) * gap
+
+
+class BinomialKernel(nn.Module):
+    """T_pi(x_t | x_{t-1}; beta_t) = B(x_t; (1 - beta_t) x_{t-1} + beta_t / 2), pi = B(1/2): ``dim`` separate bits.
+
+    A state is a float64 tensor of zeros and ones. With signs s = 2x - 1, E[s_t | s_0] = alpha_bar_t s_0: for bits
+    alpha_bar is the fraction of the signal's amplitude that is left. (Sohl-Dickstein et al. 2015, table App.1)
+    """
+
+    def __init__(self, dim: int, schedule: Schedule) -> None:
+        super().__init__()
+        self.dim = dim
+        self.schedule = schedule
+
+    def state(self, x0: Tensor) -> Tensor:
+        """x0 as float64 chain state; ValueError where it is not (..., d) or an entry is neither 0 nor 1."""
+        return _checked(x0, self.dim, (x0 == 0) | (x0 == 1), ": neither 0 nor 1")
+
+    @property
+    def prior(self) -> Bernoulli:
+        """pi = B(1/2): fair coins."""
+        return Bernoulli(torch.zeros(self.dim, dtype=torch.float64, device=self.schedule.log_alpha_bar.device))
+
+    def step(self, x_prev: Tensor, t: int | Tensor) -> Bernoulli:
+        """q(x_t | x_{t-1}): a bit stays with probability 1 - beta_t / 2. Reversible in pi, as the Gaussian one is."""
+        return Bernoulli(_sign(x_prev) * pick(self.evidence_of_step, t))
+
+    def marginal(self, x0: Tensor, t: int | Tensor) -> Bernoulli:
+        """q(x_t | x_0) = B(alpha_bar_t x_0 + (1 - alpha_bar_t) / 2)."""
+        return Bernoulli(_sign(x0) * pick(self.evidence, t))
+
+    def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Bernoulli:
+        """q(x_{t-1} | x_t, x_0): the log-odds of x_t and of x_0 add up. At t = 1 it is a point mass at x_0."""
+        return Bernoulli(_sign(xt) * pick(self.evidence_of_step, t) + _sign(x0) * pick(self.evidence, t - 1))
+
+    @property
+    def evidence(self) -> Tensor:
+        """log P(x_t = x_0) / P(x_t != x_0) = 2 artanh(alpha_bar_t), (T+1,), with infinity first."""
+        return _log_odds(self.schedule.log_alpha_bar)
+
+    @property
+    def evidence_of_step(self) -> Tensor:
+        """log P(x_t = x_{t-1}) / P(x_t != x_{t-1}) = 2 artanh(1 - beta_t), (T+1,), with infinity first."""
+        log = self.schedule.log_alpha_bar
+        return _log_odds(torch.cat([torch.zeros_like(log[:1]), log[1:] - log[:-1]]))
+
+
+def _sign(x: Tensor) -> Tensor:
+    """Bits 0, 1 as signs -1, 1."""
+    return 2 * x - 1
+
+
+def _log_odds(log_kept: Tensor) -> Tensor:
+    """2 artanh(exp(log_kept)) = log (1 + a) / (1 - a), without cancellation where a is close to 1."""
+    return torch.log1p(log_kept.exp()) - torch.log(-torch.expm1(log_kept))
+
+
+def _checked(x0: Tensor, dim: int, fits: Tensor, why: str) -> Tensor:
+    """x0 as float64; ValueError where its last axis is not ``dim``, or ``fits``, of its shape, is somewhere false."""
+    if x0.ndim < 1 or x0.shape[-1] != dim:
+        raise ValueError(f"x0: last axis should have {dim} entries, got shape {tuple(x0.shape)}")
+    if not fits.all():
+        where = tuple((~fits).nonzero()[0].tolist())
+        raise ValueError(f"x0: {x0[where].item()} at index {where}{why}")
+    return x0.to(torch.float64)

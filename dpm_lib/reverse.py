@@ -1,7 +1,8 @@
 """Learned reverse kernels p(x_{t-1} | x_t), around a plain network.
 
-The best Gaussian for the reverse step has the exact conditional mean and covariance. Both follow from two moments
-of the data given the noisy point: with q(x_{t-1} | x_t, x_0) = N(a x_t + b x_0, v I) (see ``GaussianKernel.bridge``),
+**Gaussian.** The best Gaussian for the reverse step has the exact conditional mean and covariance. Both follow from
+two moments of the data given the noisy point: with q(x_{t-1} | x_t, x_0) = N(a x_t + b x_0, v I) (see
+``GaussianKernel.bridge``),
 
     E[x_{t-1} | x_t]   = a x_t + b E[x_0 | x_t]
     Cov[x_{t-1} | x_t] = v I + b^2 Cov[x_0 | x_t]
@@ -11,14 +12,34 @@ in which they stay of order one at every noise level, given data of unit varianc
 
     E[x_0 | x_t]   = sqrt(alpha_bar_t) x_t + sqrt(1 - alpha_bar_t) f(x_t, t)
     Cov[x_0 | x_t] = (1 - alpha_bar_t) L L^T
+
+**Bernoulli.** The best law of independent bits has the exact probability of each. It follows from one number a bit,
+since given its own start a bit forgets the others:
+
+    P(x_{t-1,i} = 1 | x_t) = sum_b P(x_{0,i} = b | x_t) q(x_{t-1,i} = 1 | x_{t,i}, x_{0,i} = b)
+
+The network predicts the log-odds of x_{0,i} less what the bit x_{t,i} says of itself, 2 artanh(alpha_bar_t) s_{t,i}.
 """
+
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
-from dpm_lib.kernels import Gaussian, GaussianKernel, pick
+from dpm_lib.kernels import BinomialKernel, GaussianKernel, pick
+from dpm_lib.laws import Bernoulli, Gaussian, Law
 
+MAX_LOG_TAU = 20.0  # what a network is told where alpha_bar is 0: nothing is left to tell apart
 COVARIANCES = ("posterior", "constant", "isotropic", "diagonal", "full")
+
+
+class Reverse(Protocol):
+    """The interface: p(x_{t-1} | x_t) for a model's kernel, and its score where states have one."""
+
+    def __call__(self, xt: Tensor, t: int | Tensor, kernel: Any) -> Law: ...
+
+    def score(self, xt: Tensor, t: int, kernel: Any) -> Tensor: ...
 
 
 def outputs(dim: int, covariance: str) -> int:
@@ -64,7 +85,7 @@ class GaussianReverse(nn.Module):
         """Predicted E[x_0 | x_t] (..., d), and a factor of Cov[x_0 | x_t]: std (..., 1 or d), Cholesky, or None."""
         log_alpha_bar = pick(kernel.schedule.log_alpha_bar, t)
         signal, noise = (0.5 * log_alpha_bar).exp(), (-torch.expm1(log_alpha_bar)).sqrt()
-        raw = self._call_network(xt, t, kernel.schedule.log_tau[t])
+        raw = _call_network(self.network, xt, t, kernel.schedule.log_tau[t])
         x0_hat = signal * xt + noise * raw[..., : self.dim]
         rest = raw[..., self.dim :]
         if self.covariance == "posterior":
@@ -75,12 +96,51 @@ class GaussianReverse(nn.Module):
             return x0_hat, noise.unsqueeze(-1) * _lower_triangular(rest, self.dim)
         return x0_hat, noise * rest.exp()
 
-    def _call_network(self, xt: Tensor, t: int | Tensor, log_tau: Tensor) -> Tensor:
-        batch = xt.shape[:-1]
-        dtype = next(self.network.parameters()).dtype
-        times = torch.as_tensor(t, device=xt.device).expand(batch).reshape(-1)
-        levels = log_tau.expand(batch).reshape(-1).to(dtype)
-        return self.network(xt.reshape(-1, self.dim).to(dtype), times, levels).to(xt.dtype).reshape(*batch, -1)
+    def score(self, xt: Tensor, t: int, kernel: GaussianKernel) -> Tensor:
+        """The model's grad log q_t(x), (..., d), by Tweedie's formula from its E[x_0 | x_t]."""
+        log_alpha_bar = pick(kernel.schedule.log_alpha_bar, t)
+        x0_hat, _ = self.moments(xt, t, kernel)
+        return ((0.5 * log_alpha_bar).exp() * x0_hat - xt) / -torch.expm1(log_alpha_bar)
+
+
+class BernoulliReverse(nn.Module):
+    """p(x_{t-1} | x_t) as independent bits whose odds come from ``network(s, t, log_tau)``, with signs s = 2 x_t - 1.
+
+    The network maps (n, d), (n,), (n,) to (n, d). At t = 1 this is P(x_0 = 1 | x_1) itself: a learned edge step, which
+    ``DiffusionModel`` does not use.
+    """
+
+    def __init__(self, network: nn.Module, kernel: BinomialKernel) -> None:
+        super().__init__()
+        self.network = network
+        self.dim = kernel.dim
+
+    def forward(self, xt: Tensor, t: int | Tensor, kernel: BinomialKernel) -> Bernoulli:
+        """p(x_{t-1} | x_t) for t >= 1; ``xt`` (..., d) of zeros and ones."""
+        start = self.start(xt, t, kernel).logits
+        one, zero = (kernel.posterior(torch.full_like(xt, b), xt, t).logits for b in (1.0, 0.0))
+        on = torch.logaddexp(logsigmoid(start) + logsigmoid(one), logsigmoid(-start) + logsigmoid(zero))
+        off = torch.logaddexp(logsigmoid(start) + logsigmoid(-one), logsigmoid(-start) + logsigmoid(-zero))
+        return Bernoulli(on - off)
+
+    def start(self, xt: Tensor, t: int | Tensor, kernel: BinomialKernel) -> Bernoulli:
+        """Predicted law of each bit of x_0 given x_t, (..., d)."""
+        level = kernel.schedule.log_tau[t].clamp(max=MAX_LOG_TAU)
+        sign = 2 * xt - 1
+        return Bernoulli(sign * pick(kernel.evidence, t) + _call_network(self.network, sign, t, level))
+
+    def score(self, xt: Tensor, t: int, kernel: BinomialKernel) -> Tensor:
+        """Raises TypeError: a law of bits has no gradient in x."""
+        raise TypeError("score: bits have no score: log q_t(x) has no gradient in x")
+
+
+def _call_network(network: nn.Module, x: Tensor, t: int | Tensor, log_tau: Tensor) -> Tensor:
+    """``network(x, t, log_tau)`` in the network's own precision, for x (..., d): (..., outputs), of x's type."""
+    batch = x.shape[:-1]
+    dtype = next(network.parameters()).dtype
+    times = torch.as_tensor(t, device=x.device).expand(batch).reshape(-1)
+    levels = log_tau.expand(batch).reshape(-1).to(dtype)
+    return network(x.reshape(-1, x.shape[-1]).to(dtype), times, levels).to(x.dtype).reshape(*batch, -1)
 
 
 def _lower_triangular(raw: Tensor, dim: int) -> Tensor:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.distributions import Mixture, SwissRoll
-from dpm_lib.kernels import LOG_2PI, Gaussian, GaussianKernel
+from dpm_lib.kernels import LOG_2PI, BinomialKernel, Gaussian, GaussianKernel
 from dpm_lib.recipes import Recipe, get
-from dpm_lib.reverse import GaussianReverse, outputs
+from dpm_lib.reverse import BernoulliReverse, GaussianReverse, outputs
 from dpm_lib.schedules import Schedule, from_tau
 
 
@@ -152,6 +152,18 @@ def affine_model(schedule: Schedule, seed: int = 0, size: float = 0.3, covarianc
     weight = size * randn(n, 2, seed=seed)
     weight[2:] = 0
     return model_of(AffineNetwork(weight, size * randn(n, seed=seed + 1)), schedule, covariance, 2)
+
+
+def bit_model(schedule: Schedule, dim: int = 2, seed: int = 0, size: float = 0.5) -> DiffusionModel:
+    """An untrained model of bits: the log-odds of each bit's start are affine in the signs of all."""
+    kernel = BinomialKernel(dim, schedule)
+    network = AffineNetwork(size * randn(dim, dim, seed=seed), size * randn(dim, seed=seed + 1))
+    return DiffusionModel(kernel, BernoulliReverse(network, kernel))
+
+
+def all_bits(dim: int) -> Tensor:
+    """All strings of ``dim`` bits, (2^dim, dim), in binary order."""
+    return torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * dim).reshape(-1, dim)
 
 
 # Linear-Gaussian chains, by plain algebra on means and covariances

@@ -2,6 +2,7 @@
 
 from dpm_lib.widgets.annealing import AnnealedParticles, WorkHistograms
 from dpm_lib.widgets.base import Figure
+from dpm_lib.widgets.bound import ClosingGap, EntropyBand, Ledger
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
 from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
@@ -13,9 +14,12 @@ __all__ = [
     "AnnealedParticles",
     "BentPotential",
     "ChainEditor",
+    "ClosingGap",
     "DoubleWellWalk",
+    "EntropyBand",
     "Figure",
     "JumpWalkers",
+    "Ledger",
     "LiveSampler",
     "RatePlayground",
     "ScheduleBars",

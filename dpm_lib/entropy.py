@@ -1,0 +1,82 @@
+"""How uncertain is a step back? Bounds on H_q(X_{t-1} | X_t), and its exact value where it can be had.
+
+For every kernel that is reversible in pi, and every law of the data,
+
+    H(X_t | X_{t-1}) + H(X_{t-1} | X_0) - H(X_t | X_0)  <=  H(X_{t-1} | X_t)
+        <=  H(X_t | X_{t-1}) + (alpha_bar_{t-1} - alpha_bar_t) (-E log pi(x_0) - H(pi)) .
+
+The 2015 paper prints the upper bound without its last term. That holds when H(X_t) >= H(X_{t-1}), for which a last
+term <= 0 suffices: E|x_0|^2 <= d for the Gaussian kernel, and always for fair coins. Nats.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpm_lib.distributions import Mixture
+from dpm_lib.enumeration import FiniteChains
+from dpm_lib.kernels import Kernel
+
+
+@dataclass(frozen=True)
+class EntropyBounds:
+    """Bounds on H_q(X_{t-1} | X_t), each (T+1,), nats; row 0 is NaN.
+
+    ``lower`` and ``printed`` need the schedule only. ``upper``, the repaired one, needs E log pi(x_0) too.
+    """
+
+    lower: Tensor
+    printed: Tensor
+    upper: Tensor
+
+
+def step_bounds(kernel: Kernel, excess: float) -> EntropyBounds:
+    """The bounds for a kernel with its schedule, and data with ``excess`` = -E log pi(x_0) - H(pi).
+
+    That is (E|x_0|^2 - d) / 2 for the Gaussian kernel, and 0 for fair coins. At t = 1 the lower bound is minus infinity
+    for a density, and 0 for bits.
+    """
+    if not np.isfinite(excess):
+        raise ValueError(f"excess: {excess} is not a finite number of nats")
+    T, alpha_bar = kernel.schedule.T, kernel.schedule.alpha_bar
+    x = torch.zeros(kernel.dim, dtype=torch.float64)  # these entropies do not depend on where one stands
+    given_start = torch.stack([kernel.marginal(x, t).entropy for t in range(T + 1)])
+    step = torch.stack([kernel.step(x, t).entropy for t in range(1, T + 1)])
+    lower = step + given_start[:-1] - given_start[1:]
+    upper = step + (alpha_bar[:-1] - alpha_bar[1:]) * excess
+    return EntropyBounds(*(torch.cat([x.new_full((1,), torch.nan), row]) for row in (lower, step, upper)))
+
+
+def reverse_entropies(target: Mixture, kernel: Kernel) -> Tensor:
+    """H_q(X_{t-1} | X_t) = H(X_t | X_{t-1}) + H(X_{t-1}) - H(X_t), (T+1,), for a target of known entropy; row 0 is NaN.
+
+    For the Gaussian kernel: X_t is sqrt(alpha_bar_t) times the target blurred by tau_t.
+    """
+    log_alpha_bar = kernel.schedule.log_alpha_bar
+    taus = kernel.schedule.tau.tolist()
+    blurred = torch.tensor([target.entropy(tau) for tau in taus], dtype=torch.float64)
+    entropy = blurred + 0.5 * target.dim * log_alpha_bar
+    step = step_bounds(kernel, 0.0).printed
+    return torch.cat([step[:1], step[1:] + entropy[:-1] - entropy[1:]])
+
+
+def enumerated(chains: FiniteChains) -> np.ndarray:
+    """(4, T+1): H(X_{t-1} | X_t), then its lower bound, the printed upper one, and the repaired one; column 0 is NaN.
+
+    All by sums over states, with E log pi(x_t) as it is; reversibility in pi is assumed.
+    """
+    out = np.full((4, chains.T + 1), np.nan)
+    log_pi = chains.marginals @ np.log(chains.prior)  # E log pi(x_t), by t
+    for t in range(1, chains.T + 1):
+        step = -chains.marginals[t - 1] @ _plogp(chains.forward[t])
+        given = [-chains.data @ _plogp(chains.leaps[s]) for s in (t - 1, t)]
+        exact = -chains.marginals[t] @ _plogp(chains.reversal(t))
+        out[:, t] = exact, step + given[0] - given[1], step, step + log_pi[t] - log_pi[t - 1]
+    return out
+
+
+def _plogp(laws: np.ndarray) -> np.ndarray:
+    """sum p log p over the last axis, where 0 log 0 = 0."""
+    return np.where(laws > 0, laws * np.log(np.where(laws > 0, laws, 1)), 0).sum(-1)

@@ -1,0 +1,77 @@
+"""Tiny chains: their tables, and what they refuse. Sums over paths are checked in test_equations_07_bound."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from problems import AffineNetwork, randn
+
+from dpm_lib import enumeration, ledger, schedules
+from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.kernels import BinomialKernel
+from dpm_lib.reverse import BernoulliReverse
+
+
+def chains(**changes):
+    tiny = enumeration.coupled_bits(0.5, [0.2, 0.6], 0.1)
+    arguments = {name: getattr(tiny, name).copy() for name in ("data", "prior", "forward", "reverse")}
+    for name, (where, value) in changes.items():
+        arguments[name][where] = value
+    return enumeration.FiniteChains(**arguments)
+
+
+def test_states_count_upwards():
+    assert enumeration.states(3).tolist() == [list(map(float, bits)) for bits in itertools.product((0, 1), repeat=3)]
+
+
+def test_a_library_model_becomes_tables():
+    kernel = BinomialKernel(2, schedules.from_beta(torch.tensor([0.0, 0.1, 0.3, 0.8], dtype=torch.float64)))
+    model = DiffusionModel(kernel, BernoulliReverse(AffineNetwork(0.5 * randn(2, 2), 0.3 * randn(2)), kernel))
+    found = enumeration.from_model(model, [0.1, 0.2, 0.3, 0.4])
+    x = torch.from_numpy(enumeration.states(2))
+    with torch.no_grad():
+        for t, i, j in itertools.product((1, 2, 3), range(4), range(4)):
+            assert found.forward[t, i, j] == pytest.approx(float(kernel.step(x[i], t).log_prob(x[j]).exp()))
+            back = model.reverse_step(x[j : j + 1], t).log_prob(x[i])
+            assert found.reverse[t, j, i] == pytest.approx(float(back.exp()))
+            leap = kernel.marginal(x[i], t).log_prob(x[j]).exp()
+            assert found.leaps[t, i, j] == pytest.approx(float(leap), abs=1e-12)
+    values = [sum(terms.values()) for terms in ledger.lines(found).values()]
+    assert max(values[2:]) - min(values[2:]) < 1e-12 < values[0] - values[2]
+
+
+def test_the_exact_joint_reverse_loses_only_at_the_prior_and_the_edge():
+    parts = ledger.account(enumeration.coupled_bits(1.0, [0.05, 0.4, 0.7], joint=True))
+    assert abs(parts["step 2"]) < 1e-12 and abs(parts["step 3"]) < 1e-12
+    assert parts["prior"] > 0.01 and parts["step 1"] > 0.01
+
+
+def test_data_may_rule_states_out():
+    tiny = chains(data=(slice(None), [0.5, 0, 0, 0, 0, 0, 0, 0.5]))
+    values = [sum(terms.values()) for terms in ledger.lines(tiny).values()]
+    assert np.isfinite(values).all() and max(values[2:]) - min(values[2:]) < 1e-12
+    parts = ledger.account(tiny)
+    assert parts["limit"] == pytest.approx(-np.log(2))
+    gap = parts["limit"] - values[8]
+    assert gap == pytest.approx(parts["law"] + parts["jensen"], abs=1e-12)
+    assert gap == pytest.approx(parts["prior"] + parts["step 1"] + parts["step 2"], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: chains(data=(0, -0.1)), r"data: -0.1 at index \(0,\) is not a probability"),
+        (lambda: chains(prior=(3, 0.5)), r"prior: row \(\) sums to 1.375, not 1"),
+        (lambda: chains(reverse=((1, 2, 3), np.nan)), r"reverse: nan at index \(0, 2, 3\)"),
+        (lambda: chains(forward=((2, 4), [1, 0, 0, 0, 0, 0, 0, 0])), r"forward: is 0 at \[2, 4, 1\]"),
+        (lambda: enumeration.coupled_bits(0.5, [0.1] * 7), "more than 1048576|of at most 1048576"),
+        (lambda: enumeration.coupled_bits(0.5, [0.1]), "at least two rates"),
+        (lambda: enumeration.coupled_bits(0.5, [0.1, 0.2], 1.5), "0 <= error <= 1"),
+        (lambda: enumeration.flip_kernel(3, 0.0), "0 < beta <= 1"),
+        (lambda: enumeration.states(11), "bits: 11 is not between 1 and 10"),
+    ],
+)
+def test_bad_tables_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
