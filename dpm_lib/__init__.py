@@ -1,7 +1,7 @@
 """dpm_lib: the library under the book. One module per idea; three nouns flow through everything.
 
 - :class:`dpm_lib.weights.WeightedSamples`: samples with importance weights.
-- ``SDE``: a stochastic differential equation (arrives with the chapters on Fokker-Planck).
+- :class:`dpm_lib.sde.SDE`: a stochastic differential equation, its density and its reversal.
 - :class:`dpm_lib.diffusion.DiffusionModel`: a forward chain, a schedule, and a learned reverse chain.
 
 Conventions, everywhere: data ``x`` has shape (..., d), batch first; logarithms are natural (nats) unless a
