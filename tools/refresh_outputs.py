@@ -54,7 +54,9 @@ def refresh(path: Path) -> bool:
     """Execute one notebook and write it back; True if the file changed."""
     before = path.read_text(encoding="utf8")
     notebook = nbformat.reads(before, as_version=4)
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(
+        notebook, timeout=600, coalesce_streams=True, resources={"metadata": {"path": path.parent}}
+    ).execute()
     after = text(clean(notebook))
     path.write_text(after, encoding="utf8")
     return after != before
