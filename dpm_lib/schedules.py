@@ -134,6 +134,18 @@ def geometric(T: int, beta_1: float = 1e-4, tau_T: float = 400.0) -> Schedule:
     return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), log_tau.exp()]))
 
 
+def even(T: int, beta_1: float | None = None) -> Schedule:
+    """alpha_bar falling by the same amount each step, to 0: from 1 - beta_1 at t = 1, in T - 1 steps.
+
+    With beta_1 = 1/T, its default, alpha_bar_t = 1 - t/T and beta_t = 1 / (T - t + 1): the 2015 paper's for bits.
+    """
+    beta_1 = 1 / max(T, 1) if beta_1 is None else beta_1
+    _check_steps(T, beta_1)
+    t = torch.arange(1, T + 1, dtype=torch.float64)
+    rest = math.log1p(-beta_1) + torch.log1p(-(t - 1) / (T - 1))
+    return Schedule(torch.cat([torch.zeros(1, dtype=torch.float64), rest]))
+
+
 def linear(T: int, beta_1: float = 1e-4, beta_T: float = 0.2) -> Schedule:
     """beta_t rising in a straight line from ``beta_1`` to ``beta_T`` (Ho et al. 2020, with T = 1000, beta_T = 0.02)."""
     _check_steps(T, beta_1)
