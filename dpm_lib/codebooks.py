@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 from dpm_lib.kernels import BinomialKernel
 from dpm_lib.laws import Bernoulli
 from dpm_lib.reverse import BernoulliReverse, mixed
-from dpm_lib.schedules import Schedule
+from dpm_lib.schedules import LearnedSchedule, Schedule, cosine
 
 MAX_CLASSES = 100_000
 CHUNK = 2_000_000  # numbers held at once
@@ -155,17 +155,50 @@ class Classes:
         edge = costs[1] if learned_edge else entropy_1
         return -self.book.dim * math.log(2) + entropy_T - edge - costs[2:].sum()
 
+    def losses(self, schedule: Schedule) -> dict[str, Tensor]:
+        """What the best reverse kernel of independent bits loses, and where, nats: K = -H(X_0) - all of these.
+
+        ``edge``: H(X_1) - H(X_0), by the fixed edge step.  ``end``: D_KL(q(x_T) || pi).  ``steps`` (T+1,): by drawing
+        the bits of x_{t-1} apart, E D_KL(q(x_{t-1} | x_t) || p(x_{t-1} | x_t)); rows 0 and 1 are zero.
+        """
+        kernel = BinomialKernel(self.book.dim, schedule)
+        start = torch.zeros(schedule.T, self.book.dim, dtype=torch.float64)
+        t = torch.arange(1, schedule.T + 1)
+        entropy = self.entropy(kernel.evidence[t])
+        information = entropy - kernel.marginal(start, t).entropy  # I(X_t; X_0)
+        steps = self.step_costs(schedule)[2:] - (information[:-1] - information[1:])
+        return {
+            "edge": entropy[0] - self.book.entropy(),
+            "end": self.book.dim * math.log(2) - entropy[-1],
+            "steps": torch.cat([torch.zeros(2, dtype=torch.float64), steps]),
+        }
+
     def ceiling(self, schedule: Schedule) -> float:
         """-H(X_1), nats: what the fixed edge step leaves to any reverse kernel whatever."""
         with torch.no_grad():
             return -float(self.entropy(BinomialKernel(1, schedule).evidence[1]))
 
 
+def best_schedule(book: Codebook, T: int, beta_1: float = 1e-6, start: Schedule | None = None) -> Schedule:
+    """The schedule of T steps with the largest ``best_bound``: exact gradients and L-BFGS, from the cosine schedule."""
+    schedule = LearnedSchedule(cosine(T, beta_1, 1e3) if start is None else start)
+    optimizer = torch.optim.LBFGS(schedule.parameters(), max_iter=400, history_size=30, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = -book.classes.best_bound(schedule)
+        value.backward()
+        return value
+
+    optimizer.step(loss)  # type: ignore[arg-type]
+    return schedule.requires_grad_(False)
+
+
 class ExactReverse(BernoulliReverse):
     """The best reverse kernel of independent bits for a codebook: no network, and nothing to learn."""
 
-    def __init__(self, book: Codebook) -> None:
-        super().__init__(torch.nn.Identity())
+    def __init__(self, book: Codebook, kernel: BinomialKernel) -> None:
+        super().__init__(torch.nn.Identity(), kernel)
         self.book = book
 
     def start(self, xt: Tensor, t: int | Tensor, kernel: BinomialKernel) -> Bernoulli:

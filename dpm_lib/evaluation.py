@@ -1,5 +1,6 @@
 """What a trained model is worth: K on held-out data, beside the limit that is known exactly."""
 
+import copy
 import math
 from typing import Any
 
@@ -11,7 +12,6 @@ from dpm_lib.bound import LN2
 from dpm_lib.codebooks import Codebook, ExactReverse
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.schedules import Schedule
 
 
 def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int = 0) -> dict[str, Any]:
@@ -31,10 +31,10 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
     generator = torch.Generator(device).manual_seed(seed)
     weights = [model.trajectory_weights(part.to(device), 1, generator).elbo for part in x0.split(5000)]
     K = torch.cat(weights).cpu() / LN2
-    limit, schedule = -data.target.entropy() / LN2, Schedule(model.schedule.log_alpha_bar.detach().cpu())
+    limit, schedule = -data.target.entropy() / LN2, copy.deepcopy(model.schedule).cpu()
     exact = {}
     if isinstance(data.target, Codebook):
-        best = float(data.target.classes.best_bound(schedule)) / LN2
+        best = float(data.target.classes.best_bound(schedule).detach()) / LN2
         exact["exact_limit_bits"] = best
         gap = limit - best + excess(model, data.target, x0.to(device), generator).cpu() / LN2
     else:
@@ -59,7 +59,8 @@ def excess(model: DiffusionModel, book: Codebook, x0: Tensor, generator: torch.G
 
     Its mean is the exact best K less K, and never negative: the best kernel is the mean of the posteriors.
     """
-    kernel, best = model.kernel, ExactReverse(book)
+    kernel: Any = model.kernel  # a BinomialKernel
+    best = ExactReverse(book, kernel)
     total = torch.zeros_like(x0[:, 0])
     for t in range(2, model.T + 1):
         xt = kernel.marginal(kernel.state(x0), t).sample(generator)

@@ -30,8 +30,8 @@ class Recipe:
     about: str
     data: str = "swiss-roll"
     noise: float = 0.25  # scikit-learn's, before the roll is scaled to E|x0|^2 = 2
-    kernel: str = "gaussian"  # or "binomial", for data of bits
     T: int = 40  # steps of the chain
+    kernel: str = "gaussian"  # or "binomial", for data of bits
     beta_1: float = 1e-6  # fixed rate of the first step
     tau_T: float = 20.0  # noise-to-signal ratio of the last step, at the start of training
     schedule: str = "geometric"  # where the schedule starts, or stays
@@ -133,7 +133,7 @@ def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
         network = networks.MLP(dim, n_outputs, recipe.width, recipe.depth, recipe.frequencies, recipe.scale, generator)
     if bits:
         binomial = BinomialKernel(dim, schedule)
-        return DiffusionModel(binomial, BernoulliReverse(network))
+        return DiffusionModel(binomial, BernoulliReverse(network, binomial))
     kernel = GaussianKernel(dim, schedule)
     return DiffusionModel(kernel, GaussianReverse(network, kernel, recipe.covariance))
 

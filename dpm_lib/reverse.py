@@ -118,9 +118,10 @@ class BernoulliReverse(nn.Module):
     ``DiffusionModel`` does not use.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, kernel: BinomialKernel) -> None:
         super().__init__()
         self.network = network
+        self.dim = kernel.dim
 
     def forward(self, xt: Tensor, t: int | Tensor, kernel: BinomialKernel) -> Bernoulli:
         """p(x_{t-1} | x_t) for t >= 1; ``xt`` (..., d) of zeros and ones."""

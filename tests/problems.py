@@ -158,7 +158,7 @@ def bit_model(schedule: Schedule, dim: int = 2, seed: int = 0, size: float = 0.5
     """An untrained model of bits: the log-odds of each bit's start are affine in the signs of all."""
     kernel = BinomialKernel(dim, schedule)
     network = AffineNetwork(size * randn(dim, dim, seed=seed), size * randn(dim, seed=seed + 1))
-    return DiffusionModel(kernel, BernoulliReverse(network))
+    return DiffusionModel(kernel, BernoulliReverse(network, kernel))
 
 
 def all_bits(dim: int) -> Tensor:

@@ -174,7 +174,7 @@ def data_weights() -> torch.Tensor:
 def test_the_reverse_step_is_exact_at_the_exact_conditional(name):
     """Each bit has q(x_{t-1,i} = 1 | x_t), by enumeration of x_0 and x_{t-1}."""
     kernel, weights, bits = BinomialKernel(3, SCHEDULES[name]), data_weights(), all_bits(3)
-    reverse = BernoulliReverse(KnownStart(weights, kernel))
+    reverse = BernoulliReverse(KnownStart(weights, kernel), kernel)
     for t in range(1, 5):
         before = (
             torch.stack([kernel.marginal(bits, t - 1).log_prob(x).exp() for x in bits], 1) if t > 1 else torch.eye(8)
@@ -237,7 +237,7 @@ def test_the_gradient_of_training_is_that_of_k_in_the_schedule_too():
     """Bits cannot be moved by their noise: without the ratio the gradient in beta would be biased."""
     schedule = LearnedSchedule(short_schedule())
     kernel = BinomialKernel(2, schedule)
-    model = DiffusionModel(kernel, BernoulliReverse(AffineNetwork(0.5 * randn(2, 2), 0.5 * randn(2))))
+    model = DiffusionModel(kernel, BernoulliReverse(AffineNetwork(0.5 * randn(2, 2), 0.5 * randn(2)), kernel))
     x0 = torch.tensor([1.0, 0.0], dtype=torch.float64)
     wanted = torch.autograd.grad(exact_bound(model, x0), list(model.parameters()))
     got = []

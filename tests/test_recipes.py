@@ -33,7 +33,7 @@ def test_the_recipes_of_the_book():
 def test_every_recipe_survives_json_and_builds(name):
     r = get(name)
     assert Recipe.from_dict(json.loads(json.dumps(r.to_dict()))) == r
-    model = build(r)
+    model = build(r, dim=load_data(r).dim)
     assert r.T == model.T
     close(model.schedule.beta[1], r.beta_1, rtol=1e-9, atol=0)
     x0 = load_data(r).batch(3, torch.Generator().manual_seed(0))

@@ -2,6 +2,7 @@
 
 from dpm_lib.widgets.annealing import AnnealedParticles, WorkHistograms
 from dpm_lib.widgets.base import Figure
+from dpm_lib.widgets.bits import HeartbeatPlayer, LearningCourse, OwnBits
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.player import TrajectoryPlayer
 from dpm_lib.widgets.sampler import LiveSampler
@@ -12,7 +13,10 @@ __all__ = [
     "ChainEditor",
     "DoubleWellWalk",
     "Figure",
+    "HeartbeatPlayer",
+    "LearningCourse",
     "LiveSampler",
+    "OwnBits",
     "ScheduleBars",
     "TrajectoryPlayer",
     "WorkHistograms",
