@@ -36,9 +36,9 @@ class Codebook:
             raise ValueError("rows: two of them are the same; give one row the weight of both")
         even = torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
         weights = even if weights is None else torch.as_tensor(weights, dtype=torch.float64)
-        if weights.shape != even.shape or not bool((weights > 0).all()) or abs(float(weights.sum()) - 1) > 1e-9:
+        if weights.shape != even.shape or not bool((weights > 0).all()) or abs(float(weights.sum()) - 1) > 1e-6:
             raise ValueError(f"weights: need {len(rows)} positive numbers that sum to 1, got {weights.tolist()}")
-        self.rows, self.weights = rows, weights
+        self.rows, self.weights = rows, weights / weights.sum()
 
     @property
     def dim(self) -> int:

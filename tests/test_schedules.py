@@ -217,3 +217,16 @@ def test_state_survives_saving():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_even_loses_the_same_amount_each_step():
+    """With beta_1 = 1/T it is the 2015 paper's schedule for bits: beta_t = 1 / (T - t + 1)."""
+    paper = schedules.even(8)
+    close(paper.beta[1:], [1 / (8 - t + 1) for t in range(1, 9)])
+    close(paper.alpha_bar, [1 - t / 8 for t in range(9)])
+    tiny = schedules.even(8, 1e-9)
+    close(tiny.beta[1], 1e-9, rtol=1e-6)
+    close(tiny.alpha_bar[1:], [(1 - 1e-9) * (1 - t / 7) for t in range(8)])
+    assert float(tiny.log_alpha_bar[-1]) == -math.inf
+    with pytest.raises(ValueError, match="T: need at least 2 steps, got 1"):
+        schedules.even(1)
