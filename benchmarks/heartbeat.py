@@ -11,6 +11,7 @@ import copy
 import math
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import torch
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from dpm_lib import bound, checkpoints, codebooks, data, evaluation, limits, recipes, results, schedules, training
+from dpm_lib import checkpoints, codebooks, data, evaluation, limits, recipes, results, schedules, training
 from dpm_lib.bound import LN2
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.schedules import Schedule
@@ -43,7 +44,9 @@ def measure(name: str) -> None:
     command = " ".join(["python -m dpm_lib train", base, *(f"--set {k}={v}" for k, v in settings.items())])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        start = time.process_time()
         _, metrics = training.fit(recipe, seed=0, folder=folder, device="cpu", progress=False)
+        metrics["cpu_seconds_with_evaluation"] = round(time.process_time() - start, 1)
         record = {**metrics, "settings": recipe.to_dict(), "provenance": results.provenance(command)}
         checkpoints.save_json(results.folder() / f"{name}.json", record)
         if name in WEIGHTS:
@@ -109,7 +112,7 @@ class Roll:
         noise = 0.5 * self.target.dim * (math.log(2 * math.pi * math.e) + log_tau)
         self.information = CubicSpline(log_tau, [self.target.entropy(math.exp(v)) for v in log_tau] - noise)
         self.log_variances = CubicSpline(log_tau, self.best.variances["full"].log().numpy())
-        self.x0 = self.target.sample(2000, torch.Generator().manual_seed(1))
+        self.x0 = self.target.sample(4000, torch.Generator().manual_seed(1))
 
     def __call__(self, model: DiffusionModel) -> dict[str, Any]:
         log_tau = model.schedule.log_tau[1:].detach().numpy()
@@ -117,7 +120,7 @@ class Roll:
         k = (snr[:-1] - snr[1:]).reshape(-1, 1, 1)
         kl = 0.5 * np.log1p(k * np.exp(self.log_variances(log_tau[1:]))).sum(-1).mean(-1)
         loss = kl + np.diff(self.information(log_tau))
-        K = bound.terms(model, self.x0, torch.Generator().manual_seed(2)).K - self.target.log_prob(self.x0)
+        K = model.trajectory_weights(self.x0, 1, torch.Generator().manual_seed(2)).elbo - self.target.log_prob(self.x0)
         best = limits.ceiling(self.target, model.schedule) - float(loss.sum()) - self._end(model.schedule)
         return {
             "log_tau": _short(torch.from_numpy(log_tau)),

@@ -47,7 +47,9 @@ def scatter(ax: Axes, x: torch.Tensor, color: str, title: str = "", reach: float
 
 def raster(ax: Axes, x: torch.Tensor, color: str, title: str = "") -> None:
     """Strings of bits x (n, d), one a row; ones are dark."""
-    ax.imshow(x, cmap=ListedColormap(["none", PALETTE[color]]), vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    ax.imshow(
+        x.numpy(), cmap=ListedColormap(["none", PALETTE[color]]), vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+    )
     ax.set(xticks=[], yticks=[], title=title)
 
 

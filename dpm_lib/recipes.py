@@ -36,6 +36,7 @@ class Recipe:
     tau_T: float = 20.0  # noise-to-signal ratio of the last step, at the start of training
     schedule: str = "geometric"  # where the schedule starts, or stays
     learn_schedule: bool = True  # learn beta_2..beta_T through the bound
+    knots: int = 0  # of the learned schedule; 0: every step is learned by itself
     covariance: str = "full"  # of the reverse kernel, if Gaussian
     network: str = "mlp"
     width: int = 64
@@ -66,6 +67,8 @@ class Recipe:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive")
         if self.T < 2:
             raise ValueError(f"T: {self.T} is less than 2")
+        if self.knots != 0 and not 2 <= self.knots <= self.T - 1:
+            raise ValueError(f"knots: {self.knots} is not 0, nor between 2 and T - 1 = {self.T - 1}")
         if self.batch < self.T - 1:
             raise ValueError(f"batch: {self.batch} is less than T - 1 = {self.T - 1}: every batch holds every time")
         if not 0 < self.beta_1 < 1:
@@ -140,7 +143,7 @@ def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
 
 def _schedule(recipe: Recipe) -> schedules.Schedule:
     start = SCHEDULES[recipe.schedule](recipe.T, recipe.beta_1, recipe.tau_T)
-    return schedules.LearnedSchedule(start) if recipe.learn_schedule else start
+    return schedules.LearnedSchedule(start, recipe.knots) if recipe.learn_schedule else start
 
 
 RECIPES = {
@@ -160,7 +163,7 @@ RECIPES = {
         ),
         Recipe(
             "heartbeat", "bits that flip: 20 of them, a 1 in every 5th, T=100, learned schedule",
-            data="heartbeat", kernel="binomial", T=100, beta_1=1e-6, tau_T=1e3, schedule="cosine",
+            data="heartbeat", kernel="binomial", T=100, beta_1=1e-6, tau_T=1e3, schedule="cosine", knots=12,
             frequencies=0, width=64, depth=2, steps=5000, lr=1e-2,
         ),
         Recipe(

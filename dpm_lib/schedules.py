@@ -77,24 +77,38 @@ class LearnedSchedule(Schedule):
     """A schedule whose beta_2..beta_T are learned, with beta_1 fixed, as in the 2015 paper.
 
     Starts at ``start`` (any schedule with finite log alpha_bar). The parameters are the logarithms of the
-    T-1 increments of log tau, so every value of them is a valid schedule.
+    T-1 increments of log tau, so every value of them is a valid schedule. With ``knots`` (2 or more) they are instead
+    what is added to those logarithms at so many even places, and linearly between: few numbers, and smooth schedules.
     """
 
-    def __init__(self, start: Schedule) -> None:
+    def __init__(self, start: Schedule, knots: int = 0) -> None:
         super().__init__(start.log_alpha_bar)
         log_tau = start.log_tau
         if not torch.isfinite(log_tau[1:]).all():
             raise ValueError("start: a learned schedule needs a finite log_alpha_bar at every step")
+        if knots < 0 or knots == 1 or knots > start.T - 1:
+            raise ValueError(f"knots: {knots} is not 0, nor between 2 and T - 1 = {start.T - 1}")
         self.register_buffer("_log_tau_1", log_tau[1:2])
-        self.log_increments = nn.Parameter(torch.log(log_tau[2:] - log_tau[1:-1]))
+        increments = torch.log(log_tau[2:] - log_tau[1:-1])
+        if knots:
+            place = torch.linspace(0, knots - 1, start.T - 1, dtype=torch.float64).unsqueeze(1)
+            self.register_buffer("_hats", (1 - (place - torch.arange(knots)).abs()).clamp(min=0))
+            self.register_buffer("_start", increments)
+            self.offsets = nn.Parameter(torch.zeros(knots, dtype=torch.float64))
+        else:
+            self.log_increments = nn.Parameter(increments)
+        self.knots = knots
 
     _log_tau_1: Tensor
+    _hats: Tensor
+    _start: Tensor
 
     @property
     def log_tau(self) -> Tensor:
         """log tau_t, (T+1,): log tau_1 + sum of the learned increments."""
         first = self._log_tau_1
-        rest = first + torch.cumsum(self.log_increments.exp(), 0)
+        increments = self._start + self._hats @ self.offsets if self.knots else self.log_increments
+        rest = first + torch.cumsum(increments.exp(), 0)
         return torch.cat([torch.full_like(first, -math.inf), first, rest])
 
     @property

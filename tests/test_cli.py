@@ -267,7 +267,7 @@ def test_an_interruption_before_there_is_anything_to_keep(tmp_path, capsys, monk
 def test_bits_from_training_to_samples(tmp_path, capsys):
     """The heartbeat recipe end to end: limits in the metrics, zeros and ones on the screen, a picture in the folder."""
     folder = tmp_path / "beats"
-    settings = tiny(T=4, steps=20, frequencies=0)
+    settings = tiny(T=4, knots=2, steps=20, frequencies=0)
     assert main(["train", "heartbeat", "--device", "cpu", "--out", str(folder), *settings]) == 0
     metrics = json.loads(capsys.readouterr().out)
     assert metrics["entropy_limit_bits"] == pytest.approx(-2.321928, abs=1e-6)

@@ -61,6 +61,8 @@ def test_text_becomes_the_type_of_the_field():
         ("covariance", "banded", "covariance: 'banded' is not one of posterior"),
         ("network", "cnn", "network: 'cnn' is not one of mlp, rbf"),
         ("kernel", "poisson", "kernel: 'poisson' is not one of gaussian, binomial"),
+        ("knots", "1", "knots: 1 is not 0, nor between 2 and T - 1 = 39"),
+        ("knots", "40", "knots: 40 is not 0"),
         ("frequencies", "-1", "frequencies: -1 is less than 0"),
         ("schedule", "square", "schedule: 'square' is not one of geometric"),
         ("noise", "0", r"noise: 0\.0 is not positive"),

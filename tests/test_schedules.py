@@ -230,3 +230,24 @@ def test_even_loses_the_same_amount_each_step():
     assert float(tiny.log_alpha_bar[-1]) == -math.inf
     with pytest.raises(ValueError, match="T: need at least 2 steps, got 1"):
         schedules.even(1)
+
+
+def test_a_schedule_may_be_learned_at_a_few_knots():
+    """Offsets are added to the log increments, linearly between the knots; or one by one, with a knot for each."""
+    start = random_schedule(8)
+    smooth = LearnedSchedule(start, knots=3)
+    close(smooth.log_tau, start.log_tau, rtol=1e-9)
+    with torch.no_grad():
+        smooth.offsets += torch.tensor([0.3, -0.6, 1.2], dtype=torch.float64)
+    added = [0.3, 0.0, -0.3, -0.6, 0.0, 0.6, 1.2]
+    increments = start.log_tau[2:] - start.log_tau[1:-1]
+    close((smooth.log_tau[2:] - smooth.log_tau[1:-1]).detach(), increments * torch.tensor(added).exp(), rtol=1e-6)
+    close(smooth.beta[1].detach(), start.beta[1], rtol=1e-9)
+    full, plain = LearnedSchedule(start, knots=7), LearnedSchedule(start)
+    with torch.no_grad():
+        full.offsets += 0.1 * torch.arange(7)
+        plain.log_increments += 0.1 * torch.arange(7)
+    close(full.log_tau.detach(), plain.log_tau.detach())
+    for knots in (1, -2, 8):
+        with pytest.raises(ValueError, match=f"knots: {knots} is not 0"):
+            LearnedSchedule(start, knots)
