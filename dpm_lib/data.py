@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpm_lib.codebooks import Codebook
 from dpm_lib.distributions import Mixture, SwissRoll
+
+DATA = ("swiss-roll", "heartbeat")
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Data:
     """
 
     name: str
-    target: Mixture
+    target: Mixture | Codebook
 
     @property
     def dim(self) -> int:
@@ -30,7 +33,19 @@ class Data:
 
 
 def load(name: str, noise: float = 0.25) -> Data:
-    """The data set called ``name``. "swiss-roll": fresh draws of ``distributions.SwissRoll(noise)``, without end."""
+    """The data set called ``name``, fresh draws without end: "swiss-roll" of this ``noise``, or "heartbeat"."""
     if name == "swiss-roll":
         return Data(name, SwissRoll(noise))
-    raise ValueError(f"data: {name!r} is not known; there is: swiss-roll")
+    if name == "heartbeat":
+        return Data(name, heartbeat())
+    raise ValueError(f"data: {name!r} is not known; there are: {', '.join(DATA)}")
+
+
+def heartbeat(length: int = 20, period: int = 5) -> Codebook:
+    """The 2015 paper's heartbeat: a 1 in every ``period``-th bin, the first of them in any of the first ``period``.
+
+    All are equally likely, so its entropy is log ``period``: log2 5 = 2.322 bits for the paper's.
+    """
+    if not 1 <= period <= length or length % period:
+        raise ValueError(f"period: {period} does not divide the length {length}")
+    return Codebook(torch.eye(period, dtype=torch.float64).repeat(1, length // period))

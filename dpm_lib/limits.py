@@ -10,16 +10,19 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from dpm_lib.bound import ends
+from dpm_lib.codebooks import Codebook
 from dpm_lib.distributions import Mixture
 from dpm_lib.kernels import GaussianKernel
 from dpm_lib.schedules import Schedule, from_tau
 
 
-def ceiling(target: Mixture, schedule: Schedule) -> float:
+def ceiling(target: Mixture | Codebook, schedule: Schedule) -> float:
     """What K can reach at most, whatever the network and T: -H(X_1) + beta_1 (d - E|x_0|^2) / 2, nats.
 
-    The edge kernel is fixed, so the model can do no better than to get the law of x_1 right.
+    The edge kernel is fixed, so the model can do no better than to get the law of x_1 right. For bits it is -H(X_1).
     """
+    if isinstance(target, Codebook):
+        return target.classes.ceiling(schedule)
     beta_1 = float(schedule.beta[1])
     entropy_1 = target.entropy(float(schedule.tau[1])) + 0.5 * target.dim * math.log1p(-beta_1)
     return -entropy_1 + 0.5 * beta_1 * (target.dim - target.mean_square)

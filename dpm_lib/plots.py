@@ -10,10 +10,12 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import HTML, display
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from dpm_lib import bound
 from dpm_lib.bound import LN2
+from dpm_lib.codebooks import Codebook
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.widgets.base import INK, PALETTE, image_html
@@ -43,6 +45,14 @@ def scatter(ax: Axes, x: torch.Tensor, color: str, title: str = "", reach: float
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal", title=title)
 
 
+def raster(ax: Axes, x: torch.Tensor, color: str, title: str = "") -> None:
+    """Strings of bits x (n, d), one a row; ones are dark."""
+    ax.imshow(
+        x.numpy(), cmap=ListedColormap(["none", PALETTE[color]]), vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+    )
+    ax.set(xticks=[], yticks=[], title=title)
+
+
 def kl_bars(ax: Axes, terms: bound.BoundTerms) -> None:
     """The cost of each step, E KL_t in bits, as bars over t = 2..T."""
     bits = (terms.kl.mean(1)[2:] / LN2).numpy()
@@ -55,8 +65,13 @@ def run_summary(model: DiffusionModel, data: Data, seed: int = 0) -> Figure:
     generator = torch.Generator(model.schedule.log_alpha_bar.device).manual_seed(seed)
     held_out = data.held_out(2000, seed)
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
-    scatter(axes[0], held_out, "data", "held-out data")
-    scatter(axes[1], model.sample(2000, generator).cpu(), "model", "samples of the model")
+    drawn = model.sample(2000, generator).cpu()
+    if isinstance(data.target, Codebook):
+        raster(axes[0], held_out[:40], "data", "held-out data")
+        raster(axes[1], drawn[:40], "model", "samples of the model")
+    else:
+        scatter(axes[0], held_out, "data", "held-out data")
+        scatter(axes[1], drawn, "model", "samples of the model")
     terms = bound.terms(model, held_out.to(generator.device), generator)
     kl_bars(axes[2], bound.BoundTerms(*(getattr(terms, name).cpu() for name in terms.__dataclass_fields__)))
     return figure

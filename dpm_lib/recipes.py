@@ -9,10 +9,16 @@ import torch
 from dpm_lib import networks, schedules
 from dpm_lib.data import Data, load
 from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.kernels import GaussianKernel
-from dpm_lib.reverse import COVARIANCES, GaussianReverse, outputs
+from dpm_lib.kernels import BinomialKernel, GaussianKernel
+from dpm_lib.reverse import COVARIANCES, BernoulliReverse, GaussianReverse, outputs
 
-SCHEDULES = {"geometric": schedules.geometric, "linear": schedules.linear, "cosine": schedules.cosine}
+SCHEDULES = {  # from T, beta_1 and tau_T; the last two choose their own end
+    "geometric": schedules.geometric,
+    "cosine": schedules.cosine,
+    "linear": lambda T, beta_1, _: schedules.linear(T, beta_1),
+    "even": lambda T, beta_1, _: schedules.even(T, beta_1),
+}
+KERNELS = ("gaussian", "binomial")
 NETWORKS = ("mlp", "rbf")
 
 
@@ -25,15 +31,17 @@ class Recipe:
     data: str = "swiss-roll"
     noise: float = 0.25  # scikit-learn's, before the roll is scaled to E|x0|^2 = 2
     T: int = 40  # steps of the chain
+    kernel: str = "gaussian"  # or "binomial", for data of bits
     beta_1: float = 1e-6  # fixed rate of the first step
     tau_T: float = 20.0  # noise-to-signal ratio of the last step, at the start of training
     schedule: str = "geometric"  # where the schedule starts, or stays
     learn_schedule: bool = True  # learn beta_2..beta_T through the bound
-    covariance: str = "full"  # of the reverse kernel
+    knots: int = 0  # of the learned schedule; 0: every step is learned by itself
+    covariance: str = "full"  # of the reverse kernel, if Gaussian
     network: str = "mlp"
     width: int = 64
     depth: int = 3
-    frequencies: int = 16  # Fourier features of x
+    frequencies: int = 16  # Fourier features of x; 0 for none
     scale: float = 4.0  # their standard deviation at the start
     units: int = 16  # of the RBF network
     steps: int = 8000  # of training
@@ -51,13 +59,16 @@ class Recipe:
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name}: {value} is not finite")
         for name in ("width", "depth", "frequencies", "units", "steps", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is less than 1")
+            least = 0 if name == "frequencies" else 1
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: {getattr(self, name)} is less than {least}")
         for name in ("noise", "scale", "lr", "tau_T"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive")
         if self.T < 2:
             raise ValueError(f"T: {self.T} is less than 2")
+        if self.knots != 0 and not 2 <= self.knots <= self.T - 1:
+            raise ValueError(f"knots: {self.knots} is not 0, nor between 2 and T - 1 = {self.T - 1}")
         if self.batch < self.T - 1:
             raise ValueError(f"batch: {self.batch} is less than T - 1 = {self.T - 1}: every batch holds every time")
         if not 0 < self.beta_1 < 1:
@@ -65,6 +76,7 @@ class Recipe:
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema: {self.ema} is outside [0, 1)")
         for name, known in (
+            ("kernel", KERNELS),
             ("covariance", COVARIANCES),
             ("network", NETWORKS),
             ("schedule", tuple(SCHEDULES)),
@@ -115,22 +127,23 @@ def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
     """The recipe's model, for data of dimension ``dim``, with fresh weights drawn from ``seed``."""
     generator = torch.Generator().manual_seed(seed)
     schedule = _schedule(recipe)
-    n_outputs = outputs(dim, recipe.covariance)
+    bits = recipe.kernel == "binomial"
+    n_outputs = dim if bits else outputs(dim, recipe.covariance)
     network: torch.nn.Module
     if recipe.network == "rbf":
         network = networks.RBF(dim, n_outputs, recipe.T, recipe.units, generator)
     else:
         network = networks.MLP(dim, n_outputs, recipe.width, recipe.depth, recipe.frequencies, recipe.scale, generator)
+    if bits:
+        binomial = BinomialKernel(dim, schedule)
+        return DiffusionModel(binomial, BernoulliReverse(network, binomial))
     kernel = GaussianKernel(dim, schedule)
     return DiffusionModel(kernel, GaussianReverse(network, kernel, recipe.covariance))
 
 
 def _schedule(recipe: Recipe) -> schedules.Schedule:
-    if recipe.schedule == "linear":
-        start = schedules.linear(recipe.T, recipe.beta_1)
-    else:
-        start = SCHEDULES[recipe.schedule](recipe.T, recipe.beta_1, recipe.tau_T)
-    return schedules.LearnedSchedule(start) if recipe.learn_schedule else start
+    start = SCHEDULES[recipe.schedule](recipe.T, recipe.beta_1, recipe.tau_T)
+    return schedules.LearnedSchedule(start, recipe.knots) if recipe.learn_schedule else start
 
 
 RECIPES = {
@@ -147,6 +160,16 @@ RECIPES = {
             "swiss-roll-thin",
             "a roll with almost no noise: 0.02, T=100, full covariance",
             noise=0.02, beta_1=1e-8, T=100, width=128, frequencies=32, scale=6.0, steps=6000, lr=6e-3,
+        ),
+        Recipe(
+            "heartbeat", "bits that flip: 20 of them, a 1 in every 5th, T=100, learned schedule",
+            data="heartbeat", kernel="binomial", T=100, beta_1=1e-6, tau_T=1e3, schedule="cosine", knots=12,
+            frequencies=0, width=64, depth=2, steps=5000, lr=1e-2,
+        ),
+        Recipe(
+            "heartbeat-paper", "the same with the 2015 paper's schedule: T=2000, beta_t = 1/(T-t+1)",
+            data="heartbeat", kernel="binomial", T=2000, beta_1=1 / 2000, schedule="even", learn_schedule=False,
+            frequencies=0, width=64, depth=2, batch=2048, steps=2500, lr=1e-2,
         ),
     )
 }  # fmt: skip

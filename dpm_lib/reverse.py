@@ -18,7 +18,8 @@ since given its own start a bit forgets the others:
 
     P(x_{t-1,i} = 1 | x_t) = sum_b P(x_{0,i} = b | x_t) q(x_{t-1,i} = 1 | x_{t,i}, x_{0,i} = b)
 
-The network predicts the log-odds of x_{0,i} less what the bit x_{t,i} says of itself, 2 artanh(alpha_bar_t) s_{t,i}.
+The network predicts the log-odds of x_{0,i}. It is shown the evidence of each bit, 2 artanh(alpha_bar_t) s_{t,i} with
+the sign s = 2x - 1: by Bayes' rule the answer depends on x_t and t through these numbers alone.
 """
 
 from typing import Any, Protocol
@@ -32,6 +33,13 @@ from dpm_lib.laws import Bernoulli, Gaussian, Law
 
 MAX_LOG_TAU = 20.0  # what a network is told where alpha_bar is 0: nothing is left to tell apart
 COVARIANCES = ("posterior", "constant", "isotropic", "diagonal", "full")
+
+
+def mixed(start: Tensor, one: Tensor, zero: Tensor) -> Tensor:
+    """Log-odds of a bit whose log-odds are ``one`` where x_0 = 1 and ``zero`` where not; ``start`` are those of x_0."""
+    on = torch.logaddexp(logsigmoid(start) + logsigmoid(one), logsigmoid(-start) + logsigmoid(zero))
+    off = torch.logaddexp(logsigmoid(start) + logsigmoid(-one), logsigmoid(-start) + logsigmoid(-zero))
+    return on - off
 
 
 class Reverse(Protocol):
@@ -104,7 +112,7 @@ class GaussianReverse(nn.Module):
 
 
 class BernoulliReverse(nn.Module):
-    """p(x_{t-1} | x_t) as independent bits whose odds come from ``network(s, t, log_tau)``, with signs s = 2 x_t - 1.
+    """p(x_{t-1} | x_t) as independent bits whose odds come from ``network(evidence, t, log_tau)``.
 
     The network maps (n, d), (n,), (n,) to (n, d). At t = 1 this is P(x_0 = 1 | x_1) itself: a learned edge step, which
     ``DiffusionModel`` does not use.
@@ -119,15 +127,13 @@ class BernoulliReverse(nn.Module):
         """p(x_{t-1} | x_t) for t >= 1; ``xt`` (..., d) of zeros and ones."""
         start = self.start(xt, t, kernel).logits
         one, zero = (kernel.posterior(torch.full_like(xt, b), xt, t).logits for b in (1.0, 0.0))
-        on = torch.logaddexp(logsigmoid(start) + logsigmoid(one), logsigmoid(-start) + logsigmoid(zero))
-        off = torch.logaddexp(logsigmoid(start) + logsigmoid(-one), logsigmoid(-start) + logsigmoid(-zero))
-        return Bernoulli(on - off)
+        return Bernoulli(mixed(start, one, zero))
 
     def start(self, xt: Tensor, t: int | Tensor, kernel: BinomialKernel) -> Bernoulli:
         """Predicted law of each bit of x_0 given x_t, (..., d)."""
         level = kernel.schedule.log_tau[t].clamp(max=MAX_LOG_TAU)
-        sign = 2 * xt - 1
-        return Bernoulli(sign * pick(kernel.evidence, t) + _call_network(self.network, sign, t, level))
+        evidence = (2 * xt - 1) * pick(kernel.evidence, t)
+        return Bernoulli(_call_network(self.network, evidence, t, level))
 
     def score(self, xt: Tensor, t: int, kernel: BinomialKernel) -> Tensor:
         """Raises TypeError: a law of bits has no gradient in x."""

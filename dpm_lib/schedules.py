@@ -77,24 +77,38 @@ class LearnedSchedule(Schedule):
     """A schedule whose beta_2..beta_T are learned, with beta_1 fixed, as in the 2015 paper.
 
     Starts at ``start`` (any schedule with finite log alpha_bar). The parameters are the logarithms of the
-    T-1 increments of log tau, so every value of them is a valid schedule.
+    T-1 increments of log tau, so every value of them is a valid schedule. With ``knots`` (2 or more) they are instead
+    what is added to those logarithms at so many even places, and linearly between: few numbers, and smooth schedules.
     """
 
-    def __init__(self, start: Schedule) -> None:
+    def __init__(self, start: Schedule, knots: int = 0) -> None:
         super().__init__(start.log_alpha_bar)
         log_tau = start.log_tau
         if not torch.isfinite(log_tau[1:]).all():
             raise ValueError("start: a learned schedule needs a finite log_alpha_bar at every step")
+        if knots < 0 or knots == 1 or knots > start.T - 1:
+            raise ValueError(f"knots: {knots} is not 0, nor between 2 and T - 1 = {start.T - 1}")
         self.register_buffer("_log_tau_1", log_tau[1:2])
-        self.log_increments = nn.Parameter(torch.log(log_tau[2:] - log_tau[1:-1]))
+        increments = torch.log(log_tau[2:] - log_tau[1:-1])
+        if knots:
+            place = torch.linspace(0, knots - 1, start.T - 1, dtype=torch.float64).unsqueeze(1)
+            self.register_buffer("_hats", (1 - (place - torch.arange(knots)).abs()).clamp(min=0))
+            self.register_buffer("_start", increments)
+            self.offsets = nn.Parameter(torch.zeros(knots, dtype=torch.float64))
+        else:
+            self.log_increments = nn.Parameter(increments)
+        self.knots = knots
 
     _log_tau_1: Tensor
+    _hats: Tensor
+    _start: Tensor
 
     @property
     def log_tau(self) -> Tensor:
         """log tau_t, (T+1,): log tau_1 + sum of the learned increments."""
         first = self._log_tau_1
-        rest = first + torch.cumsum(self.log_increments.exp(), 0)
+        increments = self._start + self._hats @ self.offsets if self.knots else self.log_increments
+        rest = first + torch.cumsum(increments.exp(), 0)
         return torch.cat([torch.full_like(first, -math.inf), first, rest])
 
     @property
@@ -132,6 +146,18 @@ def geometric(T: int, beta_1: float = 1e-4, tau_T: float = 400.0) -> Schedule:
     _check_steps(T, beta_1, tau_T)
     log_tau = torch.linspace(math.log(beta_1) - math.log1p(-beta_1), math.log(tau_T), T, dtype=torch.float64)
     return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), log_tau.exp()]))
+
+
+def even(T: int, beta_1: float | None = None) -> Schedule:
+    """alpha_bar falling by the same amount each step, to 0: from 1 - beta_1 at t = 1, in T - 1 steps.
+
+    With beta_1 = 1/T, its default, alpha_bar_t = 1 - t/T and beta_t = 1 / (T - t + 1): the 2015 paper's for bits.
+    """
+    beta_1 = 1 / max(T, 1) if beta_1 is None else beta_1
+    _check_steps(T, beta_1)
+    t = torch.arange(1, T + 1, dtype=torch.float64)
+    rest = math.log1p(-beta_1) + torch.log1p(-(t - 1) / (T - 1))
+    return Schedule(torch.cat([torch.zeros(1, dtype=torch.float64), rest]))
 
 
 def linear(T: int, beta_1: float = 1e-4, beta_T: float = 0.2) -> Schedule:

@@ -115,8 +115,8 @@ class Run:
 
     def _update_average(self) -> None:
         keep = min(self.recipe.ema, self.step / (self.step + 9))
-        for name, value in self.model.state_dict().items():
-            self.average[name].lerp_(value, 1 - keep)
+        for name, value in self.model.named_parameters():  # buffers stay as they are, infinite ones too
+            self.average[name].lerp_(value.detach(), 1 - keep)
 
     def averaged_model(self) -> DiffusionModel:
         """A copy of the model with the averaged weights: the one that is evaluated and saved."""

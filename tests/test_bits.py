@@ -159,11 +159,11 @@ class KnownStart(torch.nn.Module):
         self.weights, self.kernel = weights, kernel
         self.unused = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
 
-    def forward(self, sign, t, log_tau):
-        xt, bits = (sign + 1) / 2, all_bits(sign.shape[-1])
+    def forward(self, evidence, t, log_tau):
+        xt, bits = (evidence > 0).double(), all_bits(evidence.shape[-1])
         joint = self.weights * self.kernel.marginal(bits, t.unsqueeze(-1)).log_prob(xt.unsqueeze(1)).exp()
         p = (joint / joint.sum(-1, keepdim=True)) @ bits
-        return torch.logit(p) - sign * self.kernel.evidence[t].unsqueeze(-1)
+        return torch.logit(p)
 
 
 def data_weights() -> torch.Tensor:

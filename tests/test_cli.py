@@ -262,3 +262,28 @@ def test_an_interruption_before_there_is_anything_to_keep(tmp_path, capsys, monk
     monkeypatch.setattr(training, "fit", stop)
     assert main(["train", "swiss-roll", "--out", str(tmp_path / "run")]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_bits_from_training_to_samples(tmp_path, capsys):
+    """The heartbeat recipe end to end: limits in the metrics, zeros and ones on the screen, a picture in the folder."""
+    folder = tmp_path / "beats"
+    settings = tiny(T=4, knots=2, steps=20, frequencies=0)
+    assert main(["train", "heartbeat", "--device", "cpu", "--out", str(folder), *settings]) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["entropy_limit_bits"] == pytest.approx(-2.321928, abs=1e-6)
+    assert metrics["bound_bits_paired"] <= metrics["exact_limit_bits"] < metrics["ceiling_bits"]
+    assert (folder / "summary.png").stat().st_size > 1000
+    assert main(["sample", str(folder), "--n", "3", "--device", "cpu"]) == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 3 and all(len(row) == 20 and set(row) <= {"0", "1"} for row in rows)
+
+
+def test_a_schedule_that_ends_in_noise_trains_and_resumes(tmp_path):
+    """alpha_bar_T = 0: minus infinity in the model file and in the averages."""
+    folder = tmp_path / "beats"
+    settings = tiny(T=5, steps=20, frequencies=0, beta_1=0.2, batch=32)
+    assert main(["train", "heartbeat-paper", "--device", "cpu", "--out", str(folder), *settings]) == 0
+    model, _ = load_model(folder / "model.safetensors")
+    assert float(model.schedule.log_alpha_bar[-1]) == -float("inf")
+    assert bool(torch.isfinite(model.trajectory_weights(torch.zeros(1, 20), 3, rng()).log_weights).all())
+    assert main(["train", "--resume", str(folder), "--device", "cpu"]) == 0

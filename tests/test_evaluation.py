@@ -4,12 +4,25 @@ import math
 
 import pytest
 import torch
-from problems import affine_model, blob_data, blobs, close, exact_model, gaussian, model_law, randn, rng, short_schedule
+from problems import (
+    affine_model,
+    bit_model,
+    blob_data,
+    blobs,
+    close,
+    exact_model,
+    gaussian,
+    model_law,
+    randn,
+    rng,
+    short_schedule,
+)
 
 from dpm_lib import bound
+from dpm_lib.codebooks import Codebook
 from dpm_lib.data import Data
 from dpm_lib.evaluation import evaluate, stderr
-from dpm_lib.schedules import geometric
+from dpm_lib.schedules import even, geometric
 
 LN2 = math.log(2)
 
@@ -83,3 +96,18 @@ def test_stderr_is_that_of_the_mean():
     close(stderr(3 * randn(25, seed=1)), means.std(), rtol=0.35)
     values = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
     close(stderr(values), math.sqrt((16 + 1 + 25) / 9 / 2) / math.sqrt(3))
+
+
+def test_every_number_of_bits():
+    """The exact limit, and an untrained model's excess over it, against trajectories and the terms of K."""
+    model = bit_model(even(6, 0.05), 4)
+    book = Codebook(torch.eye(4, dtype=torch.float64))
+    metrics = evaluate(model, Data("one of four", book), n=20_000)
+    assert metrics["entropy_limit_bits"] == pytest.approx(-2)
+    limit = float(book.classes.best_bound(model.schedule)) / LN2
+    assert metrics["exact_limit_bits"] == pytest.approx(limit)
+    assert metrics["bound_bits_paired"] < limit < metrics["ceiling_bits"] < -2
+    error = math.hypot(metrics["bound_bits_stderr"], metrics["gap_bits_stderr"])
+    assert abs(metrics["bound_bits"] - metrics["bound_bits_paired"]) < 4 * error
+    K = bound.terms(model, book.sample(20_000, rng(3)), rng(4)).K / LN2
+    assert abs(float(K.mean()) - metrics["bound_bits_paired"]) < 4 * math.hypot(stderr(K), metrics["gap_bits_stderr"])

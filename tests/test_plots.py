@@ -56,3 +56,11 @@ def test_no_global_randomness():
     state = torch.get_rng_state()
     plt.close(plots.run_summary(affine_model(short_schedule()), blob_data()))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_raster_shows_every_bit(ax):
+    x = (randn(6, 4) > 0).double()
+    plots.raster(ax, x, "model", "strings")
+    (image,) = ax.images
+    np.testing.assert_array_equal(image.get_array(), x)
+    assert ax.get_title() == "strings" and not len(ax.get_xticks())

@@ -7,6 +7,7 @@ import torch
 from problems import close, randn
 
 from dpm_lib import schedules
+from dpm_lib.kernels import BinomialKernel
 from dpm_lib.networks import MLP, RBF
 from dpm_lib.recipes import RECIPES, Recipe, build, get, load_data
 from dpm_lib.schedules import LearnedSchedule
@@ -33,7 +34,7 @@ def test_the_recipes_of_the_book():
 def test_every_recipe_survives_json_and_builds(name):
     r = get(name)
     assert Recipe.from_dict(json.loads(json.dumps(r.to_dict()))) == r
-    model = build(r)
+    model = build(r, dim=load_data(r).dim)
     assert r.T == model.T
     close(model.schedule.beta[1], r.beta_1, rtol=1e-9, atol=0)
     x0 = load_data(r).batch(3, torch.Generator().manual_seed(0))
@@ -59,6 +60,10 @@ def test_text_becomes_the_type_of_the_field():
         ("learn_schedule", "yes", "--set learn_schedule: expected true or false, got 'yes'"),
         ("covariance", "banded", "covariance: 'banded' is not one of posterior"),
         ("network", "cnn", "network: 'cnn' is not one of mlp, rbf"),
+        ("kernel", "poisson", "kernel: 'poisson' is not one of gaussian, binomial"),
+        ("knots", "1", "knots: 1 is not 0, nor between 2 and T - 1 = 39"),
+        ("knots", "40", "knots: 40 is not 0"),
+        ("frequencies", "-1", "frequencies: -1 is less than 0"),
         ("schedule", "square", "schedule: 'square' is not one of geometric"),
         ("noise", "0", r"noise: 0\.0 is not positive"),
         ("noise", "nan", "noise: nan is not finite"),
@@ -147,3 +152,11 @@ def test_an_untrained_model_predicts_the_shrunk_point():
     alpha_bar = model.schedule.alpha_bar[3].detach()
     close(x0_hat, alpha_bar.sqrt() * x)
     close(factor, (1 - alpha_bar).sqrt() * torch.eye(2, dtype=torch.float64))
+
+
+def test_bits_get_the_binomial_kernel():
+    model = build(get("heartbeat"), dim=20)
+    assert isinstance(model.kernel, BinomialKernel) and isinstance(model.schedule, LearnedSchedule)
+    assert model.reverse.network.layers[-1].out_features == 20
+    paper = build(get("heartbeat-paper"), dim=20).schedule
+    close(paper.beta[1:], [1 / (2000 - t + 1) for t in range(1, 2001)], rtol=1e-9)

@@ -217,3 +217,37 @@ def test_state_survives_saving():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_even_loses_the_same_amount_each_step():
+    """With beta_1 = 1/T it is the 2015 paper's schedule for bits: beta_t = 1 / (T - t + 1)."""
+    paper = schedules.even(8)
+    close(paper.beta[1:], [1 / (8 - t + 1) for t in range(1, 9)])
+    close(paper.alpha_bar, [1 - t / 8 for t in range(9)])
+    tiny = schedules.even(8, 1e-9)
+    close(tiny.beta[1], 1e-9, rtol=1e-6)
+    close(tiny.alpha_bar[1:], [(1 - 1e-9) * (1 - t / 7) for t in range(8)])
+    assert float(tiny.log_alpha_bar[-1]) == -math.inf
+    with pytest.raises(ValueError, match="T: need at least 2 steps, got 1"):
+        schedules.even(1)
+
+
+def test_a_schedule_may_be_learned_at_a_few_knots():
+    """Offsets are added to the log increments, linearly between the knots; or one by one, with a knot for each."""
+    start = random_schedule(8)
+    smooth = LearnedSchedule(start, knots=3)
+    close(smooth.log_tau, start.log_tau, rtol=1e-9)
+    with torch.no_grad():
+        smooth.offsets += torch.tensor([0.3, -0.6, 1.2], dtype=torch.float64)
+    added = [0.3, 0.0, -0.3, -0.6, 0.0, 0.6, 1.2]
+    increments = start.log_tau[2:] - start.log_tau[1:-1]
+    close((smooth.log_tau[2:] - smooth.log_tau[1:-1]).detach(), increments * torch.tensor(added).exp(), rtol=1e-6)
+    close(smooth.beta[1].detach(), start.beta[1], rtol=1e-9)
+    full, plain = LearnedSchedule(start, knots=7), LearnedSchedule(start)
+    with torch.no_grad():
+        full.offsets += 0.1 * torch.arange(7)
+        plain.log_increments += 0.1 * torch.arange(7)
+    close(full.log_tau.detach(), plain.log_tau.detach())
+    for knots in (1, -2, 8):
+        with pytest.raises(ValueError, match=f"knots: {knots} is not 0"):
+            LearnedSchedule(start, knots)

@@ -2,6 +2,7 @@
 
 from dpm_lib.widgets.annealing import AnnealedParticles, WorkHistograms
 from dpm_lib.widgets.base import Figure
+from dpm_lib.widgets.bits import HeartbeatPlayer, LearningCourse, OwnBits
 from dpm_lib.widgets.bound import ClosingGap, EntropyBand, Ledger
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
@@ -18,9 +19,12 @@ __all__ = [
     "DoubleWellWalk",
     "EntropyBand",
     "Figure",
+    "HeartbeatPlayer",
     "JumpWalkers",
+    "LearningCourse",
     "Ledger",
     "LiveSampler",
+    "OwnBits",
     "RatePlayground",
     "ScheduleBars",
     "StepBack",
