@@ -29,12 +29,14 @@ class SDE:
 
     ``drift`` returns (n, d). ``diffusion`` returns sigma: one number; standard deviations of independent components,
     (n, 1) or (n, d); or matrices (n, d, d), which may have negative entries. Leading axes may be 1. ``autonomous``
-    promises that neither depends on t, so that solvers may build their matrices once. def-sde-sde.
+    promises that neither depends on t, so that solvers may build their matrices once. ``backward`` marks an SDE made by
+    :meth:`reverse`: it runs over falling times only. def-sde-sde.
     """
 
     drift: Field
     diffusion: Field
     autonomous: bool = False
+    backward: bool = False
 
     def mu(self, x: Tensor, t: Tensor | float) -> Tensor:
         """The drift at x (n, d): (n, d). ValueError for a wrong shape, NaN or infinity, with its place."""
@@ -80,21 +82,26 @@ class SDE:
 
         ``times`` all rise, or all fall (for a reversed SDE). ``substeps`` equal steps lie between two of them. The
         noise comes from the ``generator``, or is given: ``increments`` (steps, n, d), of variance |dt|; without
-        either, the diffusion must be 0, as in a probability flow (and this is then Euler's method). Strong
-        order 1/2, or 1 for noise that does not depend on x; weak order 1. ValueError for bad input, or for paths that
-        leave the finite numbers.
+        either, the diffusion must be 0 wherever the paths come, as in a probability flow (and this is then Euler's
+        method). Strong order 1/2, or 1 for noise that does not depend on x; weak order 1. ValueError for bad input, for
+        a ``backward`` SDE over rising times, or for paths that leave the finite numbers.
         """
         x, times = _checked_states(x0), _checked_times(times, x0)
+        if self.backward and times[1] > times[0]:
+            raise ValueError(f"times: rise from {times[0]:g} to {times[1]:g}, but a reversed SDE runs backward")
         self._check_noise(x, times, generator, increments, substeps)
         path = [x]
         for k, (start, end) in enumerate(pairwise(times)):
             dt = (end - start) / substeps
             for j in range(substeps):
+                t = start + j * dt
                 if increments is not None:
                     dw = increments[k * substeps + j].to(x)
+                elif generator is not None:
+                    dw = dt.abs().sqrt() * normal(tuple(x.shape), generator)
                 else:
-                    dw = dt.abs().sqrt() * normal(tuple(x.shape), generator) if generator else torch.zeros_like(x)
-                x = _finite("x", self.step(x, start + j * dt, dt, dw), start + (j + 1) * dt)
+                    dw = self._no_noise(x, t)
+                x = _finite("x", self.step(x, t, dt, dw), t + dt)
             path.append(x)
         return torch.stack(path)
 
@@ -105,19 +112,27 @@ class SDE:
             raise ValueError(f"substeps: {substeps}: need at least 1")
         if generator is not None and increments is not None:
             raise ValueError("generator, increments: give one of the two, not both")
-        if generator is None and increments is None and self.sigma(x, times[0]).any():
-            raise ValueError("generator: missing, and the diffusion is not 0; or give the increments of the noise")
         shape = (substeps * (len(times) - 1), *x.shape)
         if increments is not None and tuple(increments.shape) != shape:
             raise ValueError(f"increments: need shape {shape}, (steps, n, d), got {tuple(increments.shape)}")
+
+    def _no_noise(self, x: Tensor, t: Tensor) -> Tensor:
+        if self.sigma(x, t).any():
+            raise ValueError(
+                f"generator: missing, and the diffusion is not 0 at time {float(t):g}; or give the increments"
+            )
+        return torch.zeros_like(x)
 
     def reverse(self, score: Score, noise: float = 1.0) -> "SDE":
         """The SDE with the same densities p_t, to simulate over falling times: start it from p_T.
 
         ``score(x, t)`` (n, d) is grad log p_t of this SDE. Noise lambda: 1 is the reverse SDE, 0 the probability flow.
         Drift mu - (1/2)(1 + lambda^2)(div D + D score), with (div D)_i = sum_j dD_ij/dx_j by automatic
-        differentiation: a diffusion that depends on x must be written in torch.
+        differentiation: a diffusion that depends on x must be written in torch. The flow has no direction; with noise
+        the result is marked ``backward``, and cannot be reversed again (ValueError): its score is that of this SDE.
         """
+        if self.backward:
+            raise ValueError("reverse: this SDE is reversed already; take the one it was made from")
         if not (noise >= 0 and math.isfinite(noise)):
             raise ValueError(f"noise: {noise}: must be finite and not negative")
 
@@ -126,7 +141,7 @@ class SDE:
             along = (D @ s.unsqueeze(-1)).squeeze(-1) if D.ndim == 3 else D * s
             return self.mu(x, t) - 0.5 * (1 + noise**2) * (divergence(self.covariance, x, t) + along)
 
-        return SDE(drift, lambda x, t: noise * self.sigma(x, t))
+        return SDE(drift, lambda x, t: noise * self.sigma(x, t), backward=noise > 0)
 
 
 def divergence(covariance: Callable[[Tensor, Tensor | float], Tensor], x: Tensor, t: Tensor | float) -> Tensor:
@@ -164,8 +179,10 @@ class OrnsteinUhlenbeck(SDE):
     mean: float | Tensor = 0.0
 
     def transition(self, x0: Tensor, t: Tensor | float) -> Gaussian:
-        """The exact law of X_t given X_0 = x0 (n, d). Equation eq-sde-ou."""
+        """The exact law of X_t given X_0 = x0 (n, d). Equation eq-sde-ou. ValueError for t < 0 or NaN."""
         elapsed = torch.as_tensor(t, dtype=x0.dtype, device=x0.device)
+        if not (elapsed >= 0).all():
+            raise ValueError(f"t: {t}: must not be negative")
         variance = self.noise**2 * -torch.expm1(-2 * self.rate * elapsed) / (2 * self.rate)
         return Gaussian(self.mean + (x0 - self.mean) * torch.exp(-self.rate * elapsed), variance.sqrt().reshape(1))
 
@@ -182,7 +199,7 @@ def ornstein_uhlenbeck(rate: float = 1.0, noise: float = math.sqrt(2), mean: flo
     """
     if not 0 < rate < math.inf or not 0 < noise < math.inf:
         raise ValueError(f"rate, noise: {rate}, {noise}: must be positive and finite")
-    return OrnsteinUhlenbeck(lambda x, t: -rate * (x - mean), lambda x, t: noise, True, rate, noise, mean)
+    return OrnsteinUhlenbeck(lambda x, t: -rate * (x - mean), lambda x, t: noise, True, False, rate, noise, mean)
 
 
 def langevin(score: Callable[[Tensor], Tensor], step: float = 1.0, noise: float = math.sqrt(2)) -> SDE:

@@ -263,6 +263,28 @@ def test_the_weak_order_is_one():
     mean, _ = quad(lambda w: math.sinh(math.asinh(0.5) + w) ** 2 * norm.pdf(w), -12, 12)
     assert mean == pytest.approx(exact)
     assert math.log2((exact - euler(500)) / (exact - euler(1000))) == pytest.approx(1, abs=0.01)
+    curved = SDE(lambda x, t: x / 2, lambda x, t: (1 + x**2).sqrt())
+    for n in (3, 6, 12):  # the library's steps, with increments +-sqrt(h): the moments that E X^2 sees, all 2^n paths
+        signs = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=n)), dtype=torch.float64).T.unsqueeze(-1)
+        times, x0 = torch.linspace(0, 1, n + 1, dtype=torch.float64), torch.full((2**n, 1), 0.5)
+        close(curved.simulate(x0, times, increments=signs / math.sqrt(n))[-1].square().mean(), euler(n))
+
+
+@pytest.mark.equation("eq-sde-strong")
+def test_the_weak_order_is_one_for_a_function_that_is_no_moment():
+    """One step's E cos(X_h) by quadrature, of the library's step and of sinh(a + W_h): they differ by O(h^2)."""
+    nodes, weights = hermite(30)
+    curved = SDE(lambda x, t: x / 2, lambda x, t: (1 + x**2).sqrt())
+
+    def miss(h):
+        x, dw = (
+            torch.full((30, 1), math.sinh(0.5), dtype=torch.float64),
+            math.sqrt(h) * torch.from_numpy(nodes)[:, None],
+        )
+        end = curved.step(x, 0.0, h, dw)[:, 0].numpy()
+        return abs((weights * (np.cos(end) - np.cos(np.sinh(0.5 + math.sqrt(h) * nodes)))).sum())
+
+    assert math.log2(miss(2e-2) / miss(1e-2)) == pytest.approx(2, abs=0.05)
 
 
 # --- The density ---

@@ -144,6 +144,27 @@ def test_the_flow_without_noise_needs_no_generator():
     close(flow.simulate(x0, torch.tensor([1.0, 0.5, 0.0]))[-1], x0)
 
 
+@pytest.mark.parametrize(
+    ("drift", "diffusion"), [(lambda x, t: x, lambda x, t: t), (lambda x, t: torch.ones_like(x), lambda x, t: x.abs())]
+)
+def test_noise_that_starts_later_is_not_dropped(drift, diffusion):
+    process, times = SDE(drift, diffusion), torch.tensor([0.0, 1.0, 2.0])
+    with pytest.raises(ValueError, match="generator: missing, and the diffusion is not 0 at time 1"):
+        process.simulate(torch.zeros(3, 1), times)
+    assert process.simulate(torch.zeros(3, 1), times, rng()).std() > 0
+
+
+def test_a_reversed_sde_knows_its_direction():
+    process, score = sde.ornstein_uhlenbeck(), lambda x, t: -x
+    back, flow = process.reverse(score), process.reverse(score, 0.0)
+    assert back.backward and not flow.backward
+    with pytest.raises(ValueError, match="times: rise from 0 to 1, but a reversed SDE runs backward"):
+        back.simulate(ones(2), torch.tensor([0.0, 1.0]), rng())
+    with pytest.raises(ValueError, match="reverse: this SDE is reversed already"):
+        back.reverse(score)
+    close(flow.simulate(ones(2), torch.tensor([0.0, 1.0]))[-1], 1.0)  # a flow runs either way
+
+
 # --- Errors ---
 
 
@@ -199,6 +220,8 @@ def test_a_path_that_runs_away_is_caught():
         (lambda: sde.ornstein_uhlenbeck(rate=-1), "rate, noise: -1"),
         (lambda: sde.langevin(lambda x: -x, noise=0), "step, noise: 1.0, 0"),
         (lambda: sde.ornstein_uhlenbeck().reverse(lambda x, t: -x, -1.0), "noise: -1.0: must be finite and not"),
+        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), -1.0), "t: -1.0: must not be negative"),
+        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), math.nan), "t: nan: must not be negative"),
         (lambda: sde.random_walk(0, 5, rng()), "walkers, steps: 0, 5"),
         (lambda: sde.ornstein_uhlenbeck().reverse(lambda x, t: x / 0).mu(0 * ones(1), 0), r"score: nan at index"),
     ],
