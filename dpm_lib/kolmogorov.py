@@ -33,8 +33,8 @@ LARGEST_DENSE = 4000  # states: exp(Qt) is a full matrix, of 128 MB at this size
 def checked_generator(Q: Any, tolerance: float = 1e-10) -> Matrix:
     """Q as a float64 array or CSR array (n, n), or a ``ValueError`` naming the entry or the row that is wrong.
 
-    A row's sum may be off by ``tolerance`` times the sum of its absolute entries: that is rounding. Each row is judged by
-    itself, so that fast states do not hide what is wrong with slow ones.
+    A row's sum may be off by ``tolerance`` times the sum of its absolute entries: that is rounding. Each row is
+    judged by itself, so that fast states do not hide what is wrong with slow ones.
     """
     rates: Any = sparse.csr_array(Q, dtype=np.float64) if sparse.issparse(Q) else np.array(Q, dtype=np.float64)
     if rates.ndim != 2 or rates.shape[0] != rates.shape[1] or rates.shape[0] == 0:
@@ -264,13 +264,13 @@ def _checked_laws(laws: ArrayLike, name: str) -> Array:
         raise ValueError(f"{name} must hold one probability per state along its last axis, got shape {rows.shape}")
     wrong = np.argwhere(~(rows >= 0))  # NaN is not >= 0
     if len(wrong):
-        where = ", ".join(map(str, wrong[0]))
-        raise ValueError(f"{name} must hold probabilities, got {name}[{where}] = {rows[tuple(wrong[0])]}")
-    off = np.abs(rows.sum(-1) - 1)
-    if not (off <= 1e-9).all():
-        where = np.unravel_index(off.argmax(), off.shape)
-        place = f" at index {', '.join(map(str, where))}" if where else ""
-        raise ValueError(f"{name} must sum to 1, got a sum of {rows.sum(-1)[where]:.12g}{place}")
+        first = ", ".join(map(str, wrong[0]))
+        raise ValueError(f"{name} must hold probabilities, got {name}[{first}] = {rows[tuple(wrong[0])]}")
+    sums = rows.sum(-1)
+    if not (np.abs(sums - 1) <= 1e-9).all():
+        row = np.unravel_index(np.abs(sums - 1).argmax(), sums.shape)
+        place = f" at index {', '.join(map(str, row))}" if row else ""
+        raise ValueError(f"{name} must sum to 1, got a sum of {sums[row]:.12g}{place}")
     return rows
 
 

@@ -61,7 +61,7 @@ def test_other_bad_input_is_named():
         kolmogorov.reverse_kernel(np.eye(2), [1, 0])
     with pytest.raises(ValueError, match="x0 must hold states from 0 to 2, got 3"):
         kolmogorov.simulate(Q3, [0, 3], 1.0, 2, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="x0 must hold states from 0 to 2, got 0.7 at index 1"):
+    with pytest.raises(ValueError, match=r"x0 must hold states from 0 to 2, got 0\.7 at index 1"):
         kolmogorov.simulate(Q3, [0, 0.7], 1.0, 2, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"x0 must be one state, or n = 2 states, got shape \(3,\)"):
         kolmogorov.simulate(Q3, [0, 1, 2], 1.0, 2, np.random.default_rng(0))
@@ -149,7 +149,7 @@ def test_changing_rates_give_laws_without_negative_entries():
     assert kolmogorov.relative_entropy(law[0], law[1]) == pytest.approx(0.01, rel=0.05)
     P = kolmogorov.transition_matrix(lambda t: (1 + t) * line, 0.01)
     assert P.min() == 0 and np.abs(P.sum(1) - 1).max() < 1e-14
-    with pytest.raises(ValueError, match="at time 0.5 a probability is -1e-05"):
+    with pytest.raises(ValueError, match=r"at time 0\.5 a probability is -1e-05"):
         kolmogorov._as_laws(np.array([[0.5, 0.5], [1.00001, -0.00001]]), np.array([0.0, 0.5]))
 
 
