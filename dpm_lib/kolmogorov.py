@@ -12,7 +12,6 @@ spacing or asks where Q came from: ``fokker_planck.generator`` makes one of a di
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -352,7 +351,7 @@ def _checked_starts(x0: ArrayLike, n: int, states: int) -> NDArray[np.int64]:
     given = np.asarray(x0)
     if given.shape not in ((), (1,), (n,)):
         raise ValueError(f"x0 must be one state, or n = {n} states, got shape {given.shape}")
-    wrong = np.argwhere(~np.isin(given, np.arange(states)))
+    wrong = np.argwhere(~((given >= 0) & (given < states) & (given == np.floor(given))))
     if len(wrong):
         place = f" at index {wrong[0, 0]}" if given.ndim else ""
         raise ValueError(f"x0 must hold states from 0 to {states - 1}, got {given[tuple(wrong[0])]}{place}")
@@ -370,10 +369,14 @@ class _Jumps:
         rates = sparse.csr_array(rates - sparse.diags_array(rates.diagonal()))
         rates.eliminate_zeros()
         self.first, self.column = rates.indptr, rates.indices
-        self.ladder, self.exit = rates.data.copy(), np.zeros(rates.shape[0])
-        for i, (low, high) in enumerate(pairwise(self.first.tolist())):
-            if low < high:
-                self.exit[i] = np.cumsum(rates.data[low:high], out=self.ladder[low:high])[-1]
+        self.ladder, lengths = rates.data.copy(), np.diff(self.first)
+        rung, rows = 1, np.flatnonzero(lengths > 1)
+        while len(rows):  # all rows climb at once
+            at = self.first[rows] + rung
+            self.ladder[at] += self.ladder[at - 1]
+            rung, rows = rung + 1, rows[lengths[rows] > rung + 1]
+        self.exit = np.zeros(len(lengths))
+        self.exit[lengths > 0] = self.ladder[self.first[1:][lengths > 0] - 1]
 
     def targets(self, x: NDArray[np.int64], height: Array) -> NDArray[np.int64]:
         """Where chains in ``x`` (m,) jump to, for heights (m,) that are uniform on [0, exit rate): by bisection."""
