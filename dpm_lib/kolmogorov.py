@@ -32,7 +32,8 @@ LARGEST_DENSE = 4000  # states: exp(Qt) is a full matrix, of 128 MB at this size
 def checked_generator(Q: Any, tolerance: float = 1e-10) -> Matrix:
     """Q as a float64 array or CSR array (n, n), or a ``ValueError`` naming the entry or the row that is wrong.
 
-    Row sums may be off by ``tolerance`` times the largest rate: that is rounding.
+    A row's sum may be off by ``tolerance`` times the sum of its absolute entries: that is rounding. Each row is
+    judged by itself, so that fast states do not hide what is wrong with slow ones.
     """
     rates: Any = sparse.csr_array(Q, dtype=np.float64) if sparse.issparse(Q) else np.array(Q, dtype=np.float64)
     if rates.ndim != 2 or rates.shape[0] != rates.shape[1] or rates.shape[0] == 0:
@@ -45,11 +46,10 @@ def checked_generator(Q: Any, tolerance: float = 1e-10) -> Matrix:
         i, j = wrong[0] if entries is None else (int(c[wrong[0, 0]]) for c in entries.coords)
         value = values[tuple(wrong[0])]
         raise ValueError(f"Q must hold finite rates >= 0 off its diagonal, got Q[{i}, {j}] = {value}")
-    off = np.abs(rates.sum(axis=1))
-    scale = np.abs(values).max(initial=0.0)
-    if (off > tolerance * scale).any():
-        row = int(off.argmax())
-        columns = (np.abs(rates.sum(axis=0)) <= tolerance * scale).all()
+    excess = np.abs(rates.sum(axis=1)) - tolerance * abs(rates).sum(axis=1)
+    if (excess > 0).any():
+        row = int(excess.argmax())
+        columns = (np.abs(rates.sum(axis=0)) <= tolerance * abs(rates).sum(axis=0)).all()
         hint = "; its columns do sum to 0, so transpose it" if columns else ""
         raise ValueError(f"Q must have rows that sum to 0: row {row} sums to {rates.sum(axis=1)[row]:.6g}{hint}")
     return rates
@@ -80,8 +80,8 @@ def transition_matrix(Q: Generator, t: float, start: float = 0.0) -> Array:
     """P[i, j] = Pr(X_t = j | X_start = i), a full array (n, n). Equations eq-kolm-exp and eq-kolm-uniform.
 
     For constant Q it is exp(Q (t - start)), by a series without a minus sign, over a time so short that the clock
-    rings once or less on average, and then squared as often as needed. No entry is negative; rows sum to 1. For Q(t)
-    it is integrated, with an error of about 1e-10. Raises ``ValueError`` for t before start, and beyond 4000 states.
+    rings once or less on average, and then squared as often as needed. For Q(t) it is integrated, with an error of
+    about 1e-10. No entry is negative; rows sum to 1. Raises ``ValueError`` for t before start, and beyond 4000 states.
     """
     if not start <= t < np.inf:
         raise ValueError(f"t must be finite and at least start = {start}, got {t}")
@@ -121,7 +121,8 @@ def forward(p0: ArrayLike, Q: Generator, times: ArrayLike) -> Array:
     A full Q is exponentiated; a sparse one costs about rate * (times[-1] - times[0]) products with a vector, where
     rate is the largest exit rate: fine for 1e5 states and moderate rates. For the stiff generators of fine grids over
     long times, ``fokker_planck.solve`` is the tool. A function Q(t) is integrated to about 1e-10; if it jumps, call
-    once for each smooth piece.
+    once for each smooth piece. A full Q keeps the digits of small entries; a sparse Q has an absolute error of about
+    1e-16, a function one of 1e-10, and entries below that may come out as 0. None is ever negative.
     """
     clock = _checked_times(times)
     return _propagate(checked_law(p0, _states(Q, clock[0]), "p0"), Q, clock, forward=True)
@@ -158,7 +159,14 @@ def _kernel(rates: Matrix, step: float, forward: bool) -> Callable[[Array], Arra
     if step == 0 or not exit_rates(rates).any():
         return np.copy
     if sparse.issparse(rates):
-        return uniformisation(rates if forward else rates.T.tocsr(), step)
+        try:
+            return uniformisation(rates if forward else rates.T.tocsr(), step)
+        except ValueError:
+            rings = exit_rates(rates).max() * step
+            raise ValueError(
+                f"Q is too stiff for a step of {step:.6g} in times: its clock rings {rings:.3g} times, each a product; "
+                "make Q a full array if it has few states; for grids use fokker_planck.solve"
+            ) from None
     P = transition_matrix(rates, step)
     return lambda v: v @ P if forward else P @ v
 
@@ -179,7 +187,17 @@ def _integrate(v: Array, Q: Callable[[float], Any], clock: ArrayLike, forward: b
     run = solve_ivp(slope, (times[0], times[-1]), v.ravel(), "DOP853", wanted, rtol=1e-11, atol=1e-13)
     if not run.success:
         raise ValueError(f"Q(t) could not be integrated from {times[0]} to {times[-1]}: {run.message}")
-    return run.y.T.reshape(len(wanted), *v.shape)[different.cumsum() - 1]
+    found = run.y.T.reshape(len(wanted), *v.shape)
+    return (_as_laws(found, wanted) if forward else found)[different.cumsum() - 1]
+
+
+def _as_laws(rows: Array, times: Array) -> Array:
+    """Rows (m, ..., n) of m times without the negative entries that an integrator's error makes of tiny ones."""
+    if rows.min() < -1e-10:
+        k = int(rows.reshape(len(rows), -1).min(1).argmin())
+        raise ValueError(f"Q(t) could not be integrated: at time {times[k]:.6g} a probability is {rows.min():.3g}")
+    laws: Array = np.maximum(rows, 0.0)
+    return laws / laws.sum(-1, keepdims=True)
 
 
 def _states(Q: Generator, t: float) -> int:
@@ -214,7 +232,9 @@ def reverse_generator(Q: Generator, p: ArrayLike | Callable[[float], ArrayLike])
 
     ``p`` (n,) is the law of X_t at the time in question; if it is stationary, R holds at all times, and else at that
     time only. Where Q or p is a function of time, so is the result: t -> R(t), with t the forward time, to be met in
-    falling order: run ``lambda s: R(T - s)``. Sparse Q give sparse R. Raises ``ValueError`` where some p_i is 0.
+    falling order: run ``lambda s: R(T - s)``. Sparse Q give sparse R. Raises ``ValueError`` where some p_i is 0: the
+    film never shows i then, so no rates out of i are right or wrong. For t > 0 an irreducible chain has none; yet
+    ``forward`` may round a tiny p_i to 0.
     """
     if callable(Q) or callable(p):
         return lambda t: reverse_generator(Q(t) if callable(Q) else Q, p(t) if callable(p) else p)
@@ -231,9 +251,26 @@ def reverse_generator(Q: Generator, p: ArrayLike | Callable[[float], ArrayLike])
 def relative_entropy(p: ArrayLike, q: ArrayLike) -> Array:
     """D(p || q) = sum_i p_i log(p_i / q_i) over the last axis, nats; infinite where q_i = 0 < p_i.
 
-    Equation def-kolm-divergence.
+    Equation def-kolm-divergence. Raises ``ValueError`` for an entry below 0 (or NaN), or a sum that is not 1 to 1e-9.
     """
-    return np.asarray(rel_entr(np.asarray(p, np.float64), np.asarray(q, np.float64)).sum(-1))
+    return np.asarray(rel_entr(_checked_laws(p, "p"), _checked_laws(q, "q")).sum(-1))
+
+
+def _checked_laws(laws: ArrayLike, name: str) -> Array:
+    """Laws along the last axis, (..., n), as a float64 array, or a ``ValueError`` with the first wrong entry or sum."""
+    rows = np.array(laws, dtype=np.float64)
+    if rows.ndim == 0 or rows.shape[-1] == 0:
+        raise ValueError(f"{name} must hold one probability per state along its last axis, got shape {rows.shape}")
+    wrong = np.argwhere(~(rows >= 0))  # NaN is not >= 0
+    if len(wrong):
+        first = ", ".join(map(str, wrong[0]))
+        raise ValueError(f"{name} must hold probabilities, got {name}[{first}] = {rows[tuple(wrong[0])]}")
+    sums = rows.sum(-1)
+    if not (np.abs(sums - 1) <= 1e-9).all():
+        row = np.unravel_index(np.abs(sums - 1).argmax(), sums.shape)
+        place = f" at index {', '.join(map(str, row))}" if row else ""
+        raise ValueError(f"{name} must sum to 1, got a sum of {sums[row]:.12g}{place}")
+    return rows
 
 
 def entropy_loss(Q: Any, p: ArrayLike, q: ArrayLike) -> float:
@@ -264,12 +301,11 @@ def simulate(
 
     Exact: every chain waits an exponential time and jumps (Gillespie). For Q(t) the clock rings at ``rate``, which no
     exit rate may exceed, and a ring at time t moves a chain out of i with probability -Q_ii(t) / rate (thinning).
-    Raises ``ValueError`` for a start that is not a state, and, with the time and the state, for a rate too small.
+    Raises ``ValueError`` for a start that is not a state, for a ``t_end`` that is not finite or is before ``start``,
+    and, with the time and the state, for a rate too small.
     """
-    states = _states(Q, start)
-    x = np.array(np.broadcast_to(np.asarray(x0), (n,)), dtype=np.int64)
-    if ((x < 0) | (x >= states)).any():
-        raise ValueError(f"x0 must hold states from 0 to {states - 1}, got {x[(x < 0) | (x >= states)][0]}")
+    _check_end(t_end, start)
+    x = _checked_starts(x0, n, _states(Q, start))
     bound = float(rate or 0)
     if callable(Q) and not 0 < bound < np.inf:
         raise ValueError(f"rate must be a finite bound on the exit rates of Q(t), got {rate}")
@@ -288,9 +324,13 @@ def simulate(
 
 
 def path(Q: Any, x0: int, t_end: float, generator: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
-    """One path of a chain with constant Q from time 0: the times of its jumps, 0 first, and the states it jumps to."""
+    """One path of a chain with constant Q from time 0: the times of its jumps, 0 first, and the states it jumps to.
+
+    Raises ``ValueError`` for an ``x0`` that is not a state, and for a ``t_end`` that is negative or not finite.
+    """
     jumps = _Jumps(Q)
-    times, states = [0.0], [int(x0)]
+    _check_end(t_end, 0.0)
+    times, states = [0.0], [int(_checked_starts(x0, 1, len(jumps.exit))[0])]
     while jumps.exit[states[-1]] > 0:
         rate = jumps.exit[states[-1]]
         t = times[-1] + generator.exponential() / rate
@@ -301,21 +341,51 @@ def path(Q: Any, x0: int, t_end: float, generator: np.random.Generator) -> tuple
     return np.array(times), np.array(states)
 
 
+def _check_end(t_end: float, start: float) -> None:
+    if not -np.inf < start <= t_end < np.inf:
+        raise ValueError(f"t_end must be finite and at least start = {start}, got {t_end}")
+
+
+def _checked_starts(x0: ArrayLike, n: int, states: int) -> NDArray[np.int64]:
+    """x0, a state or n states, as n whole numbers, or a ``ValueError`` that names the first that is no state."""
+    given = np.asarray(x0)
+    if given.shape not in ((), (1,), (n,)):
+        raise ValueError(f"x0 must be one state, or n = {n} states, got shape {given.shape}")
+    wrong = np.argwhere(~((given >= 0) & (given < states) & (given == np.floor(given))))
+    if len(wrong):
+        place = f" at index {wrong[0, 0]}" if given.ndim else ""
+        raise ValueError(f"x0 must hold states from 0 to {states - 1}, got {given[tuple(wrong[0])]}{place}")
+    return np.array(np.broadcast_to(given, (n,)), dtype=np.int64)
+
+
 class _Jumps:
-    """The rates off the diagonal, row by row, on one ladder on which a uniform number finds its target."""
+    """The rates off the diagonal: each row a ladder of its own, on which a uniform number finds its target.
+
+    Rows are summed by themselves: on one ladder for all, the rungs of slow states drown in those of fast ones.
+    """
 
     def __init__(self, Q: Any) -> None:
         rates = sparse.csr_array(checked_generator(Q))
         rates = sparse.csr_array(rates - sparse.diags_array(rates.diagonal()))
         rates.eliminate_zeros()
         self.first, self.column = rates.indptr, rates.indices
-        self.ladder = np.concatenate([[0.0], rates.data.cumsum()])
-        self.exit = self.ladder[self.first[1:]] - self.ladder[self.first[:-1]]
+        self.ladder, lengths = rates.data.copy(), np.diff(self.first)
+        rung, rows = 1, np.flatnonzero(lengths > 1)
+        while len(rows):  # all rows climb at once
+            at = self.first[rows] + rung
+            self.ladder[at] += self.ladder[at - 1]
+            rung, rows = rung + 1, rows[lengths[rows] > rung + 1]
+        self.exit = np.zeros(len(lengths))
+        self.exit[lengths > 0] = self.ladder[self.first[1:][lengths > 0] - 1]
 
     def targets(self, x: NDArray[np.int64], height: Array) -> NDArray[np.int64]:
-        """Where chains in ``x`` (m,) jump to, for heights (m,) that are uniform on [0, exit rate)."""
-        rung = np.searchsorted(self.ladder, self.ladder[self.first[x]] + height, side="right") - 1
-        return self.column[np.clip(rung, self.first[x], self.first[x + 1] - 1)]
+        """Where chains in ``x`` (m,) jump to, for heights (m,) that are uniform on [0, exit rate): by bisection."""
+        low, high = self.first[x], self.first[x + 1] - 1
+        while (low < high).any():  # the first rung above the height is from low to high
+            middle = (low + high) // 2
+            below = self.ladder[middle] <= height
+            low, high = np.where(below, np.minimum(middle + 1, high), low), np.where(below, high, middle)
+        return self.column[low]
 
 
 def _thinned(Q: Callable[[float], Any], t: float, i: int, u: float, rate: float) -> int:

@@ -35,6 +35,7 @@ def changing(t: float) -> np.ndarray:
         ([[-1, 1], [np.nan, 0]], r"got Q\[1, 0\] = nan"),
         ([[-1, 1], [0.5, 0.5]], "row 1 sums to 1"),
         ([[-1, 2], [1, -2]], "row 0 sums to 1; its columns do sum to 0, so transpose it"),
+        ([[-1e12, 1e12, 0], [0, -1, 50], [1e12, 0, -1e12]], "row 1 sums to 49"),
     ],
 )
 @pytest.mark.parametrize("make", [np.array, sparse.csr_array])
@@ -60,6 +61,20 @@ def test_other_bad_input_is_named():
         kolmogorov.reverse_kernel(np.eye(2), [1, 0])
     with pytest.raises(ValueError, match="x0 must hold states from 0 to 2, got 3"):
         kolmogorov.simulate(Q3, [0, 3], 1.0, 2, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"x0 must hold states from 0 to 2, got 0\.7 at index 1"):
+        kolmogorov.simulate(Q3, [0, 0.7], 1.0, 2, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"x0 must be one state, or n = 2 states, got shape \(3,\)"):
+        kolmogorov.simulate(Q3, [0, 1, 2], 1.0, 2, np.random.default_rng(0))
+    for x0 in (-1, 3, 0.7, np.nan):
+        with pytest.raises(ValueError, match=f"x0 must hold states from 0 to 2, got {x0}"):
+            kolmogorov.path(Q3, x0, 1.0, np.random.default_rng(0))
+    for t_end in (-5.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match=rf"t_end must be finite and at least start = 0\.0, got {t_end}"):
+            kolmogorov.path(Q3, 0, t_end, np.random.default_rng(0))
+        with pytest.raises(ValueError, match=rf"t_end must be finite and at least start = 0\.0, got {t_end}"):
+            kolmogorov.simulate(Q3, 0, t_end, 2, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"t_end must be finite and at least start = 2\.0, got 1\.0"):
+        kolmogorov.simulate(Q3, 0, 1.0, 2, np.random.default_rng(0), start=2.0)
     with pytest.raises(ValueError, match=r"rate must be a finite bound on the exit rates of Q\(t\), got None"):
         kolmogorov.simulate(changing, 0, 1.0, 2, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"rate = 0\.1 is less than the exit rate .* of state 0 at time"):
@@ -68,6 +83,29 @@ def test_other_bad_input_is_named():
         step_back(lambda x: -(x**2), 0.0, 1.5)
     with pytest.raises(ValueError, match="does not hold the step back from 40"):
         step_back(lambda x: -0.5 * x**2, 40.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "message"),
+    [
+        ([0.1, 0.1], [0.5, 0.5], r"p must sum to 1, got a sum of 0\.2"),
+        ([np.nan, 0.1], [0.5, 0.5], r"p must hold probabilities, got p\[0\] = nan"),
+        ([0.5, 0.5], [[0.5, 0.5], [1.5, -0.5]], r"q must hold probabilities, got q\[1, 1\] = -0\.5"),
+        ([0.5, 0.5], [[0.5, 0.5], [0.5, 0.7]], r"q must sum to 1, got a sum of 1\.2 at index 1"),
+        (1.0, [1.0], r"p must hold one probability per state along its last axis, got shape \(\)"),
+    ],
+)
+def test_relative_entropy_is_of_laws(p, q, message):
+    with pytest.raises(ValueError, match=message):
+        kolmogorov.relative_entropy(p, q)
+
+
+@pytest.mark.parametrize("solve", [kolmogorov.forward, kolmogorov.backward])
+def test_a_sparse_generator_too_stiff_for_its_series_is_named(solve):
+    stiff = sparse.csr_array([[-1e7, 1e7], [1e7, -1e7]])
+    with pytest.raises(ValueError, match=r"Q is too stiff for a step of 1 in times: .* 1e\+07 times.*fokker_planck"):
+        solve([1, 0], stiff, [0, 1])
+    np.testing.assert_allclose(solve([1, 0], stiff.toarray(), [0, 1])[0 if solve is kolmogorov.backward else 1], 0.5)
 
 
 # --- Transition matrices ---
@@ -100,6 +138,19 @@ def test_changing_rates_are_integrated():
     np.testing.assert_allclose(kolmogorov.transition_matrix(changing, 2.0), fine, atol=1e-7)
     split = kolmogorov.transition_matrix(changing, 0.7) @ kolmogorov.transition_matrix(changing, 2.0, start=0.7)
     np.testing.assert_allclose(kolmogorov.transition_matrix(changing, 2.0), split, atol=1e-10)
+
+
+def test_changing_rates_give_laws_without_negative_entries():
+    n = 40
+    line = np.diag(np.ones(n - 1), 1) + np.diag(np.ones(n - 1), -1)
+    line -= np.diag(line.sum(1))
+    law = kolmogorov.forward(np.eye(n)[0], lambda t: (1 + t) * line, [0, 0.01, 0.5])
+    assert law.min() == 0 and np.abs(law.sum(1) - 1).max() < 1e-14
+    assert kolmogorov.relative_entropy(law[0], law[1]) == pytest.approx(0.01, rel=0.05)
+    P = kolmogorov.transition_matrix(lambda t: (1 + t) * line, 0.01)
+    assert P.min() == 0 and np.abs(P.sum(1) - 1).max() < 1e-14
+    with pytest.raises(ValueError, match=r"at time 0\.5 a probability is -1e-05"):
+        kolmogorov._as_laws(np.array([[0.5, 0.5], [1.00001, -0.00001]]), np.array([0.0, 0.5]))
 
 
 # --- Both equations ---
@@ -175,6 +226,28 @@ def test_walkers_never_take_a_jump_of_rate_zero():
     for _ in range(20):
         _, states = kolmogorov.path(sparse.csr_array(ring), 0, 20.0, rng)
         assert (np.diff(states) % 4 == 1).all()
+
+
+def test_slow_states_beside_fast_ones_keep_their_rates():
+    """Rates 1e12 and 1e-5: a ladder for all rows would make the slow state absorbing."""
+    Q = np.array([[-1e12, 1e12, 0], [1e12, -1e12, 0], [1e-5, 2e-5, -3e-5]])
+    for matrix in (Q, sparse.csr_array(Q)):
+        np.testing.assert_allclose(kolmogorov._Jumps(matrix).exit, [1e12, 1e12, 3e-5], rtol=1e-15)
+    n, rng = 2000, np.random.default_rng(0)
+    Q[:2] = 0
+    Q[0, :2] = -1e12, 1e12
+    last = kolmogorov.simulate(Q, 2, 3e4, n, rng)
+    left = 1 - np.exp(-0.9)
+    assert abs((last == 1).mean() - left) < 4 * np.sqrt(left * (1 - left) / n)
+
+
+def test_targets_on_long_rows_are_those_of_a_search():
+    Q = random_generator(50, 1, zeros=0.5)
+    jumps, rng = kolmogorov._Jumps(Q), np.random.default_rng(0)
+    x, turn = rng.integers(50, size=400), rng.random(400)
+    for i, j, u in zip(x, jumps.targets(x, turn * jumps.exit[x]), turn, strict=True):
+        row = np.where(np.arange(50) == i, 0, Q[i])
+        assert j == np.searchsorted(row.cumsum() / row.sum(), u, side="right")
 
 
 def test_the_same_seed_gives_the_same_walkers():
