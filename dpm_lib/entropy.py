@@ -54,7 +54,7 @@ def step_bounds(kernel: Kernel, excess: float) -> EntropyBounds:
 def reverse_entropies(target: Mixture, kernel: Kernel) -> Tensor:
     """H_q(X_{t-1} | X_t) = H(X_t | X_{t-1}) + H(X_{t-1}) - H(X_t), (T+1,), for a target of known entropy; row 0 is NaN.
 
-    For the Gaussian kernel: X_t is sqrt(alpha_bar_t) times the target blurred by tau_t; where alpha_bar_t = 0, it is pi.
+    For the Gaussian kernel: X_t is sqrt(alpha_bar_t) times the target blurred by tau_t; where alpha_bar_t is 0, pi.
     Raises ValueError for another kernel, or one of another dimension.
     """
     if not isinstance(kernel, GaussianKernel) or kernel.dim != target.dim:
