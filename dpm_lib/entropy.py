@@ -6,9 +6,11 @@ For every kernel that is reversible in pi, and every law of the data,
         <=  H(X_t | X_{t-1}) + (alpha_bar_{t-1} - alpha_bar_t) (-E log pi(x_0) - H(pi)) .
 
 The 2015 paper prints the upper bound without its last term. That holds when H(X_t) >= H(X_{t-1}), for which a last
-term <= 0 suffices: E|x_0|^2 <= d for the Gaussian kernel, and always for fair coins. Nats.
+term <= 0 suffices: E|x_0|^2 <= d for the Gaussian kernel (the paper's appendix A asks for variance 1), and always for
+fair coins. Nats.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from dpm_lib.distributions import Mixture
 from dpm_lib.enumeration import FiniteChains
-from dpm_lib.kernels import Kernel
+from dpm_lib.kernels import GaussianKernel, Kernel
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,18 @@ def step_bounds(kernel: Kernel, excess: float) -> EntropyBounds:
 def reverse_entropies(target: Mixture, kernel: Kernel) -> Tensor:
     """H_q(X_{t-1} | X_t) = H(X_t | X_{t-1}) + H(X_{t-1}) - H(X_t), (T+1,), for a target of known entropy; row 0 is NaN.
 
-    For the Gaussian kernel: X_t is sqrt(alpha_bar_t) times the target blurred by tau_t.
+    For the Gaussian kernel: X_t is sqrt(alpha_bar_t) times the target blurred by tau_t; where alpha_bar_t is 0, pi.
+    Raises ValueError for another kernel, or one of another dimension.
     """
-    log_alpha_bar = kernel.schedule.log_alpha_bar
-    taus = kernel.schedule.tau.tolist()
-    blurred = torch.tensor([target.entropy(tau) for tau in taus], dtype=torch.float64)
-    entropy = blurred + 0.5 * target.dim * log_alpha_bar
+    if not isinstance(kernel, GaussianKernel) or kernel.dim != target.dim:
+        raise ValueError(
+            f"kernel: need a GaussianKernel of dimension {target.dim}, got {type(kernel).__name__} {kernel.dim}"
+        )
+    half, at_pi = 0.5 * target.dim, float(kernel.prior.entropy)
+    pairs = zip(kernel.schedule.log_alpha_bar.tolist(), kernel.schedule.tau.tolist(), strict=True)
+    entropy = torch.tensor(
+        [target.entropy(tau) + half * log if math.isfinite(tau) else at_pi for log, tau in pairs], dtype=torch.float64
+    )
     step = step_bounds(kernel, 0.0).printed
     return torch.cat([step[:1], step[1:] + entropy[:-1] - entropy[1:]])
 

@@ -34,7 +34,7 @@ class FiniteChains:
     ``data`` (S,) is q(x_0) and ``prior`` (S,) is pi, the law of x_T under p.  ``forward`` (T+1, S, S) holds
     q(x_t = j | x_{t-1} = i) at [t, i, j].  ``reverse`` (T+1, S, S) holds p(x_{t-1} = i | x_t = j) at [t, j, i].
     Raises ValueError naming the table, the entry and its value where a row is not a law, shapes disagree, a forward
-    entry is 0 (then q could not see every path of p), or there are more than 2^20 paths.
+    entry is 0 (then q could not see every path of p), the prior is 0 somewhere, or there are more than 2^20 paths.
     """
 
     data: Array
@@ -57,6 +57,8 @@ class FiniteChains:
         if not (self.forward[1:] > 0).all():
             t, i, j = np.argwhere(self.forward[1:] <= 0)[0]
             raise ValueError(f"forward: is 0 at [{t + 1}, {i}, {j}]: q cannot reach every path that p may take")
+        if not (self.prior > 0).all():
+            raise ValueError(f"prior: is 0 at state {int(np.argmin(self.prior))}: log pi must be finite")
 
     @property
     def T(self) -> int:
@@ -138,12 +140,17 @@ class FiniteChains:
 
 
 def from_model(model: DiffusionModel, data: ArrayLike) -> FiniteChains:
-    """The chains of a model of bits (at most 3) and its ``data``, probabilities (2^bits,) in the order of ``states``.
+    """The chains of a model of bits and its ``data``, probabilities (2^bits,) in the order of ``states``.
 
-    Asks the model for log probabilities only: any kernel whose states are zeros and ones will do.
+    Asks the model for log probabilities only: any kernel whose states are zeros and ones will do. Raises ValueError
+    where the paths, 2^(bits (T + 1)), are more than 2^20, or ``data`` has another shape.
     """
+    if model.kernel.dim * (model.T + 1) > 20:
+        raise ValueError(f"model: {model.kernel.dim} bits, {model.T} steps: more than {MOST_PATHS} paths")
     x = torch.from_numpy(states(model.kernel.dim))
     size = len(x)
+    if np.shape(data) != (size,):
+        raise ValueError(f"data: shape {np.shape(data)}, and {(size,)} is needed")
     one, other = x.unsqueeze(1), x.expand(size, size, -1)  # [i, j]: from i, to j
     forward, reverse = [np.eye(size)], [np.eye(size)]
     with torch.no_grad():
@@ -159,8 +166,11 @@ def from_model(model: DiffusionModel, data: ArrayLike) -> FiniteChains:
 
 def ising(bits: int, coupling: float, field: float = 0.0) -> Array:
     """q(x_0) of a row of bits, (2^bits,): prop. to exp(coupling sum_i s_i s_{i+1} + field sum_i s_i), s = +-1."""
+    if not math.isfinite(coupling) or not math.isfinite(field):
+        raise ValueError(f"coupling, field: must be finite, got {coupling}, {field}")
     spins = 2 * states(bits) - 1
-    law = np.exp(coupling * (spins[:, 1:] * spins[:, :-1]).sum(1) + field * spins.sum(1))
+    exponent = coupling * (spins[:, 1:] * spins[:, :-1]).sum(1) + field * spins.sum(1)
+    law = np.exp(exponent - exponent.max())
     return np.asarray(law / law.sum())
 
 

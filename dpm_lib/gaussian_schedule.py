@@ -16,6 +16,8 @@ from dpm_lib.enumeration import Array
 
 def ratios(beta: ArrayLike, s2: float) -> Array:
     """u_t = 1 + s2 alpha_bar_t / (1 - alpha_bar_t), (T,)."""
+    if not 0 < s2 < math.inf:
+        raise ValueError(f"s2: need 0 < s2 < infinity, got {s2}")
     kept = np.cumprod(1 - checked_rates(beta))
     return np.asarray(1 + s2 * kept / (1 - kept))
 
@@ -42,10 +44,11 @@ def gradient(beta: ArrayLike, s2: float) -> Array:
 def best(beta_1: float, T: int, s2: float) -> tuple[float, Array]:
     """The largest K, and the beta (T,) that has it: every u_{t-1} / u_t the same (eq-bound-beta-best), by search.
 
-    Raises ValueError unless 0 < beta_1 < 1, T >= 2 and s2 > 0.
+    Along those schedules K can have two maxima: a coarse grid finds the hill, and a bounded search its top. Raises
+    ValueError unless 0 < beta_1 < 1, T >= 2 and 0 < s2 < infinity.
     """
-    if not 0 < beta_1 < 1 or T < 2 or not s2 > 0:
-        raise ValueError(f"beta_1, T, s2: need 0 < beta_1 < 1, T >= 2 and s2 > 0, got {beta_1}, {T}, {s2}")
+    if not 0 < beta_1 < 1 or T < 2 or not 0 < s2 < math.inf:
+        raise ValueError(f"beta_1, T, s2: need 0 < beta_1 < 1, T >= 2 and 0 < s2 < inf, got {beta_1}, {T}, {s2}")
     first = s2 * (1 - beta_1) / beta_1  # u_1 - 1
 
     def even(log_last: float) -> Array:
@@ -53,9 +56,17 @@ def best(beta_1: float, T: int, s2: float) -> tuple[float, Array]:
         kept = (u - 1) / (u - 1 + s2)
         return np.concatenate([[beta_1], 1 - kept[1:] / kept[:-1]])
 
-    reach = (math.log(first) - 40, math.log(first) - 1e-6)
-    found = minimize_scalar(lambda v: -bound(even(v), s2), bounds=reach, method="bounded", options={"xatol": 1e-10})
-    return -float(found.fun), even(float(found.x))
+    def score(log_last: float) -> float:
+        beta = even(log_last)
+        return bound(beta, s2) if ((beta > 0) & (beta < 1)).all() else -math.inf
+
+    grid = math.log(first) - np.geomspace(1e-6, 30, 400)  # falling
+    values = [score(v) for v in grid]
+    i = int(np.argmax(values))
+    around = (grid[min(i + 1, 399)], grid[max(i - 1, 0)])
+    found = minimize_scalar(lambda v: -score(v), bounds=around, method="bounded", options={"xatol": 1e-10})
+    top = float(found.x) if -found.fun > values[i] else float(grid[i])
+    return score(top), even(top)
 
 
 def checked_rates(beta: ArrayLike) -> Array:

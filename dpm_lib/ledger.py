@@ -23,12 +23,16 @@ NUMBERS = range(1, 11)
 
 
 def lines(chains: FiniteChains) -> dict[int, dict[str, float]]:
-    """Every line of the derivation, {number: {term: value}}, exactly, by sums over all paths."""
+    """Every line of the derivation, {number: {term: value}}, exactly, by sums over all paths.
+
+    Lines 5 to 10 presuppose the edge step: p(x_0 | x_1) is the forward kernel turned round, reversible in the prior.
+    Line 10 equals them only if E log pi(x_0) = -H(pi).
+    """
     mean, steps, T = chains.mean, range(2, chains.T + 1), chains.T
     with np.errstate(divide="ignore"):
-        likelihood = float(chains.data @ np.log(chains.model_law))
         weights, laws = chains.weight_laws
-        summed = float(chains.data @ np.log((weights * laws).sum(1)))
+        likelihood = over_data(chains, np.log(chains.model_law))
+        summed = over_data(chains, np.log((weights * laws).sum(1)))
     out = {1: {"log p": likelihood}, 2: {"log E w": summed}}
     for number, terms in path_lines(chains).items():
         out[number] = {name: mean(values) for name, values in terms.items()}
@@ -39,6 +43,12 @@ def lines(chains: FiniteChains) -> dict[int, dict[str, float]]:
     out[9] = prior_edge | kl | ends
     out[10] = {"prior entropy": float(chains.prior @ np.log(chains.prior))} | kl | ends
     return out
+
+
+def over_data(chains: FiniteChains, values: Array) -> float:
+    """E values(x_0) for ``values`` (S,), those of states outside the data left out, though they be infinite."""
+    seen = chains.data > 0
+    return float(chains.data[seen] @ values[seen])
 
 
 def path_lines(chains: FiniteChains) -> dict[int, dict[str, Array]]:
@@ -80,18 +90,26 @@ def step_kl(chains: FiniteChains, t: int) -> float:
     posterior = chains.posterior(t)  # [k, i, j]
     with np.errstate(divide="ignore"):
         divergence = (posterior * (np.log(posterior) - np.log(chains.reverse[t].T))).sum(1)
-    return float(chains.data @ (chains.leaps[t] * divergence).sum(1))
+    return over_data(chains, (chains.leaps[t] * divergence).sum(1))
+
+
+def step_information(chains: FiniteChains, t: int) -> float:
+    """I(X_{t-1}; X_0 | X_t) = H(X_{t-1} | X_t) - H(X_{t-1} | X_t, X_0), for t >= 2: a matter of q alone."""
+    posterior = chains.posterior(t)  # [k, i, j]
+    divergence = (posterior * (np.log(posterior) - np.log(chains.reversal(t).T))).sum(1)
+    return over_data(chains, (chains.leaps[t] * divergence).sum(1))
 
 
 # Where each bit goes
 
 
 def account(chains: FiniteChains) -> dict[str, float]:
-    """The gap -H(X_0) - K, split in two ways, nats; each entry is at least 0.
+    """The gap -H(X_0) - K, split in two ways, nats; each part is at least 0, and may be infinite.
 
     "law" D_KL(q(x_0) || p(x_0)) and "jensen" E D_KL(q(x_1..x_T | x_0) || p(x_1..x_T | x_0)) add up to it; so do "prior"
-    D_KL(q(x_T) || pi) and "step t" E D_KL(q(x_{t-1} | x_t) || p(x_{t-1} | x_t)), t = 1..T. "limit" is -H(X_0). For
-    t >= 2, "information t" is I(X_0; X_{t-1} | X_t): the part of line 9's KL that no model can avoid.
+    D_KL(q(x_T) || pi) and "step t" E D_KL(q(x_{t-1} | x_t) || p(x_{t-1} | x_t)), t = 1..T. "limit", of
+    either sign, is -H(X_0). For t >= 2, "information t" is I(X_0; X_{t-1} | X_t): the part of line 9's KL that no model
+    can avoid. Where p(x_0) is 0 for a state of the data, L and K are both minus infinity, and "jensen" is NaN.
     """
     seen = chains.data > 0
     data, law, last = chains.data[seen], chains.model_law[seen], chains.marginals[-1]
@@ -108,7 +126,7 @@ def account(chains: FiniteChains) -> dict[str, float]:
             divergence = np.where(exact > 0, exact * (np.log(exact) - np.log(chains.reverse[t])), 0).sum(1)
             out[f"step {t}"] = float(chains.marginals[t] @ divergence)
             if t >= 2:
-                out[f"information {t}"] = step_kl(chains, t) - out[f"step {t}"]
+                out[f"information {t}"] = step_information(chains, t)
     return out
 
 
@@ -119,7 +137,8 @@ def account(chains: FiniteChains) -> dict[str, float]:
 def sampled(model: DiffusionModel, x0: Tensor, generator: torch.Generator) -> dict[int, dict[str, Tensor]]:
     """Lines 3 to 10 on one forward trajectory from each row of ``x0`` (n, d): {number: {term: (n,)}}.
 
-    Any kernel will do. Lines 3 to 7 are equal trajectory by trajectory, the later ones in the mean.
+    Any kernel will do. Lines 3 to 7 are equal trajectory by trajectory, the later ones in the mean, and line 10 under
+    its condition. A kernel's step does not look at x_0, so that line 6 is line 5 here.
     """
     path, kernel, T = model.forward_trajectory(x0, generator), model.kernel, model.T
     pi = kernel.prior
@@ -152,9 +171,18 @@ def gaussian(
     """All lines in closed form for data N(0, variance) on the line, and p(x_{t-1} | x_t) = N(slope[t] x_t, spread[t]).
 
     ``slope`` and ``spread`` (T+1,) are indexed by t; entries 0 and 1 are not used, for step 1 is the edge kernel. The
-    model's law is a Gaussian too; its variance follows from that of pi by one line per step.
+    model's law is a Gaussian too; its variance follows from that of pi by one line per step. Raises ValueError naming
+    what is not finite, not positive or not of length T+1.
     """
     T, beta, kept = schedule.T, schedule.beta.tolist(), schedule.alpha_bar.tolist()
+    if not 0 < variance < math.inf:
+        raise ValueError(f"variance: need a positive number, got {variance}")
+    for name, row, least in (("slope", slope, -math.inf), ("spread", spread, 0.0)):
+        if len(row) != T + 1:
+            raise ValueError(f"{name}: need T + 1 = {T + 1} entries, got {len(row)}")
+        for t in range(2, T + 1):
+            if not least < row[t] < math.inf:
+                raise ValueError(f"{name}: {row[t]} at t = {t} is out of range")
     V = [variance * a + 1 - a for a in kept]
     m, v = [0.0, math.sqrt(1 - beta[1]), *slope[2:]], [0.0, beta[1], *spread[2:]]
     law = 1.0

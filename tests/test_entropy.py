@@ -57,13 +57,55 @@ def test_every_gaussian_term_by_trajectories(variance):
     assert exact[1]["log p"] == pytest.approx(-0.5 * (math.log(2 * math.pi * spread) + variance / spread))
 
 
+def test_after_full_erasure_the_state_is_pi():
+    beta = torch.tensor([0.0, 0.2, 0.5, 1.0], dtype=torch.float64)
+    found = entropy.reverse_entropies(gaussian(torch.zeros(2), 4.0), GaussianKernel(2, schedules.from_beta(beta)))
+    before = 1 + 0.4 * 3.0  # of x_2; x_3 knows nothing of it
+    assert float(found[3]) == pytest.approx(math.log(2 * math.pi * math.e * before), abs=1e-9)
+
+
+@pytest.mark.parametrize(("beta_1", "T", "s2"), [(0.02, 4, 10.0), (0.001, 6, 0.1), (1e-4, 3, 0.01), (0.02, 6, 0.2)])
+def test_the_best_schedule_is_best_on_all_of_its_line(beta_1, T, s2):
+    top, beta = gaussian_schedule.best(beta_1, T, s2)
+    assert gaussian_schedule.bound(beta, s2) == top
+    first = s2 * (1 - beta_1) / beta_1
+    for last in first * np.exp(-np.linspace(0.01, 25, 3000)):
+        u = np.geomspace(1 + first, 1 + last, T)
+        kept = (u - 1) / (u - 1 + s2)
+        rates = np.append(beta_1, 1 - kept[1:] / kept[:-1])
+        if (rates < 1).all():
+            assert gaussian_schedule.bound(rates, s2) <= top + 1e-12
+
+
+def bad_gaussian(variance=1.0, slope=(0, 0, 0.5), spread=(0, 0, 0.5)):
+    return ledger.gaussian(schedules.from_beta(torch.tensor([0.0, 0.1, 0.3])), variance, slope, spread)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: bad_gaussian(-1.0), "variance: need a positive number, got -1.0"),
+        (lambda: bad_gaussian(math.nan), "variance: need a positive number, got nan"),
+        (lambda: bad_gaussian(slope=(0, 0, 0.5, 0.5)), r"slope: need T \+ 1 = 3 entries, got 4"),
+        (lambda: bad_gaussian(spread=(0, 0)), r"spread: need T \+ 1 = 3 entries, got 2"),
+        (lambda: bad_gaussian(spread=(0, 0, 0.0)), "spread: 0.0 at t = 2"),
+        (lambda: bad_gaussian(slope=(0, 0, math.nan)), "slope: nan at t = 2"),
+        (lambda: gaussian_schedule.bound([0.1, 0.2], -5), "s2: need 0 < s2 < infinity, got -5"),
+        (lambda: gaussian_schedule.bound([0.1, 0.2], math.nan), "s2: need 0 < s2 < infinity, got nan"),
+        (lambda: gaussian_schedule.gradient([0.1, 0.2], 0.0), "s2: need 0 < s2 < infinity, got 0.0"),
+        (lambda: gaussian_schedule.best(0.1, 4, math.inf), "s2 < inf, got 0.1, 4, inf"),
+        (
+            lambda: entropy.reverse_entropies(gaussian(torch.zeros(2), 1.0), GaussianKernel(1, schedules.geometric(3))),
+            "GaussianKernel of dimension 2, got GaussianKernel 1",
+        ),
+        (
+            lambda: entropy.reverse_entropies(gaussian(torch.zeros(1), 1.0), BinomialKernel(1, schedules.geometric(3))),
+            "GaussianKernel of dimension 1, got BinomialKernel 1",
+        ),
         (lambda: gaussian_schedule.bound([0.1, 1.0], 0.3), "beta_2 = 1.0 is outside"),
         (lambda: gaussian_schedule.ratios([0.1], 0.3), r"T >= 2, got \(1,\)"),
         (lambda: gaussian_schedule.best(0.0, 4, 0.3), "0 < beta_1 < 1"),
-        (lambda: gaussian_schedule.best(0.1, 4, -1.0), "s2 > 0"),
+        (lambda: gaussian_schedule.best(0.1, 4, -1.0), "0 < s2 < inf"),
     ],
 )
 def test_bad_rates_are_named(make, message):

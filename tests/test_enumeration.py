@@ -58,6 +58,27 @@ def test_data_may_rule_states_out():
     assert gap == pytest.approx(parts["prior"] + parts["step 1"] + parts["step 2"], abs=1e-12)
 
 
+def test_a_model_that_rules_out_paths_of_the_data_loses_everything():
+    """Also where the data rule states out: infinite, never NaN."""
+    to_zero = np.eye(8)[0]
+    tiny = chains(data=(slice(None), [0.5, 0, 0, 0, 0, 0, 0, 0.5]), reverse=((2, slice(None)), to_zero))
+    values = {n: sum(terms.values()) for n, terms in ledger.lines(tiny).items()}
+    assert np.isfinite([values[1], values[2]]).all()
+    assert [values[n] for n in (3, 4, 5, 6, 9)] == [-np.inf] * 5
+    parts = ledger.account(tiny)
+    assert parts["step 2"] == parts["jensen"] == np.inf and 0 < parts["information 2"] < np.inf
+    assert parts["information 2"] == ledger.account(chains(data=(slice(None), tiny.data)))["information 2"]
+
+
+def test_strong_coupling_leaves_two_states():
+    np.testing.assert_allclose(enumeration.ising(3, 400.0), [0.5, 0, 0, 0, 0, 0, 0, 0.5], atol=1e-15)
+
+
+def fair_model(bits, T):
+    kernel = BinomialKernel(bits, schedules.from_beta(torch.tensor([0.0] + [0.3] * T, dtype=torch.float64)))
+    return DiffusionModel(kernel, BernoulliReverse(AffineNetwork(randn(bits, bits), randn(bits)), kernel))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -70,6 +91,14 @@ def test_data_may_rule_states_out():
         (lambda: enumeration.coupled_bits(0.5, [0.1, 0.2], 1.5), "0 <= error <= 1"),
         (lambda: enumeration.flip_kernel(3, 0.0), "0 < beta <= 1"),
         (lambda: enumeration.states(11), "bits: 11 is not between 1 and 10"),
+        (lambda: chains(prior=(slice(None), np.eye(8)[2])), "prior: is 0 at state 0"),
+        (lambda: enumeration.coupled_bits(np.nan, [0.1, 0.2]), "coupling, field: must be finite, got nan"),
+        (lambda: enumeration.ising(3, 0.1, np.inf), "coupling, field: must be finite, got 0.1, inf"),
+        (lambda: enumeration.from_model(fair_model(2, 2), [0.5, 0.5]), r"data: shape \(2,\), and \(4,\) is needed"),
+        (
+            lambda: enumeration.from_model(fair_model(6, 3), np.ones(64) / 64),
+            "model: 6 bits, 3 steps: more than 1048576",
+        ),
     ],
 )
 def test_bad_tables_are_named(make, message):

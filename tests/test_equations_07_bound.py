@@ -357,6 +357,12 @@ def test_the_sums_telescope_and_the_data_drop_out():
     assert exact == pytest.approx(step + NAIVE.H(1) - NAIVE.H(3), abs=1e-12)
     assert lower == pytest.approx(step - NAIVE.H(3, given=(0,)) + NAIVE.H(1, given=(0,)), abs=1e-12)
     assert NAIVE.H(3) - NAIVE.H(1) <= NAIVE.H(3, given=(0,)) - NAIVE.H(1, given=(0,))
+    for coin, same in ((0.5, True), (COIN, False)):  # for fair coins the data drop out of both bounds
+        c = crooked(coin)
+        other = enumeration.FiniteChains(laws((4,), 77), c.prior, c.forward, c.reverse)
+        sums = [entropy.enumerated(chains)[:3, 2:].sum(1) for chains in (c, other)]
+        assert np.allclose(sums[0][1:], sums[1][1:], atol=1e-12) == same
+        assert abs(sums[0][0] - sums[1][0]) > 0.01
     kept, target = STEPS.schedule.alpha_bar, clumps(1.0)
     rise = [target.entropy(float(STEPS.schedule.tau[t])) + 0.5 * math.log(float(kept[t])) for t in (1, 6)]
     assert 0 <= rise[1] - rise[0] <= 0.5 * math.log(float((1 - kept[6]) / STEPS.schedule.beta[1]))
@@ -458,3 +464,5 @@ def test_sampled_lines_are_unbiased_for_both_kernels():
         assert set(drawn[number]) == set(exact[number])
         for name, values in drawn[number].items():
             close_mean(values, exact[number][name])
+    for number in range(4, 8):  # path by path
+        close(sum(drawn[number].values()), drawn[3]["log w"])

@@ -92,14 +92,20 @@ function render({ model, el }) {
     const { bins, runs } = tally[chosen];
     const top = Math.max(...bins);
     const x = (value) => ((value - exact.logP + reach()) / (1.6 * reach())) * width;
-    const floor = height - 20;
+    const floor = height - 36;
+    const step = [0.25, 0.5, 1, 2].find((s) => (1.6 * bits(reach())) / s <= 7) ?? 4; // bits
+    const marks = Array.from({ length: 17 }, (_, i) => (i - 8) * step).filter((v) => v > -bits(reach()) && v < 0.6 * bits(reach()));
     const mean = exact.logP - about(tally[chosen]).gap;
     spread.replaceChildren(
       ...Array.from(bins, (count, b) => svg("rect", { x: (b * width) / BINS, width: width / BINS - 0.5, y: floor - (count / top) * (floor - 18), height: (count / top) * (floor - 18), class: "dpm-bar" })),
       line(0, floor, width, floor, "dpm-axis"),
       svg("line", { x1: x(exact.logP), x2: x(exact.logP), y1: 0, y2: floor, class: "dpm-limit-line dpm-ink-limit" }),
       line(x(mean), 14, x(mean), floor, "dpm-line"), text(x(exact.logP) + 4, 11, "log p", "start"), text(x(mean) - 4, 24, "mean", "end"),
-      text(width / 2, height - 4, `log of the mean of ${NUMBERS[chosen]} weight${chosen ? "s" : ""}, ${runs} runs`),
+      ...marks.flatMap((v) => {
+        const at = x(exact.logP + v * Math.LN2);
+        return at < 14 || at > width - 14 ? [] : [line(at, floor, at, floor + 4, "dpm-axis"), text(at, floor + 16, String(v).replace("-", "−"))];
+      }),
+      text(width / 2, height - 4, `log of the mean of ${NUMBERS[chosen]} weight${chosen ? "s" : ""}, less log p, bits; ${runs} runs`),
     );
   }
   function drawCurve() {
@@ -109,10 +115,11 @@ function render({ model, el }) {
     const high = 1.5 * Math.max(bits(exact.logP - exact.elbo), delta(1));
     const low = delta(256) / 3;
     const x = (k) => LEFT + 12 + (k / (NUMBERS.length - 1)) * (width - LEFT - 24);
-    const y = (gap) => 8 + (Math.log(high / clamp(gap, low, high)) / Math.log(high / low)) * (height - 30);
+    const y = (gap) => 22 + (Math.log(high / clamp(gap, low, high)) / Math.log(high / low)) * (height - 60);
     const decades = [10, 1, 0.1, 0.01, 1e-3, 1e-4, 1e-5].filter((v) => v < high && v > low);
     curve.replaceChildren(
       ...decades.flatMap((v) => [line(LEFT, y(v), width, y(v), "dpm-grid"), text(LEFT - 5, y(v) + 4, String(v), "end")]),
+      text(0, 11, "gap to log p, bits", "start"), text((LEFT + width) / 2, height - 4, "trajectories n"),
       svg("polyline", { points: NUMBERS.map((n, k) => `${x(k)},${y(delta(n))}`).join(" "), class: "dpm-law dpm-ink-limit", "stroke-dasharray": "5 4" }),
       ...NUMBERS.flatMap((n, k) => {
         const { gap, error } = about(tally[k]);
@@ -120,7 +127,7 @@ function render({ model, el }) {
         return [
           line(x(k), y(bits(Math.max(low, gap - 2 * error))), x(k), y(bits(gap + 2 * error)), "dpm-axis"),
           ...(gap > 0 ? [svg("circle", { cx: x(k), cy: y(bits(gap)), r: k === chosen ? 6 : 4, class: mark })] : []),
-          text(x(k), height - 4, String(n)),
+          text(x(k), height - 20, String(n)),
         ];
       }),
     );

@@ -102,7 +102,7 @@ const LINES = [
   },
   {
     left: "", relation: "≟", name: "As the paper prints it", holds: "only if 𝔼 log π(x₀) = −H(π)",
-    why: "The prior and the edge are put together as minus the entropy of π. With a fair coin that is right for all data. With any other, the data must look to π as π's own draws do.",
+    why: "≟ means: equal under a condition. The prior and the edge are put together as minus the entropy of π. With a fair coin that is right for all data. With any other, the data must look to π as π's own draws do. The dashed bar runs from K to what is printed.",
     terms: [PRINTED, KLS, ...ENDS],
   },
 ];
@@ -217,7 +217,7 @@ function render({ model, el }) {
     const [low, high] = [Math.min(...sums), Math.max(...sums)];
     const px = (value) => label + ((value - low) / (high - low || 1)) * (width - label - number);
     const inkOf = (name) => about.terms.find(({ kind }) => kind === name || kind === name.replace(/ \d+$/, ""))?.ink ?? "muted";
-    const plot = svg("svg", { class: "dpm-stairs", width, height: 22 * (line.terms.length + 1) + 4, "aria-hidden": "true" });
+    const plot = svg("svg", { class: "dpm-stairs", width, height: 22 * (line.terms.length + 1) + 18, "aria-hidden": "true" });
     line.terms.forEach(([name, value], i) => {
       const [a, b] = [px(sums[i]), px(sums[i + 1])];
       plot.append(
@@ -228,6 +228,7 @@ function render({ model, el }) {
     });
     const y = 22 * line.terms.length;
     const [a, b] = [px(0), px(line.value)];
+    plot.append(svg("line", { x1: a, x2: a, y1: 0, y2: y + 22, class: "dpm-zero" }), text(a, y + 35, "0", "middle"));
     plot.append(text(0, y + 15, "the line"), svg("rect", { x: Math.min(a, b), y: y + 3, width: Math.abs(b - a), height: 15, class: "dpm-segment dpm-whole" }),
       svg("text", { x: width, y: y + 15, "text-anchor": "end", class: "dpm-strong" }, fixed(bits(line.value))));
     return plot;
@@ -262,10 +263,13 @@ function render({ model, el }) {
         box.textContent = open ? fixed(bits(worth), 3) : "";
       }
       const [K, L] = [lines[i].value, lines[0].value];
+      const slackFrom = i === 9 ? lines[8].value : K; // line 10 may be off K: the slack is from K itself
+      const off = Math.abs(K - slackFrom) > 1e-9;
       const strips = [
         svg("line", { x1: 8, x2: width - 8, y1: 5, y2: 5, class: "dpm-grid" }),
-        svg("rect", { x: at(Math.min(K, L), width), width: Math.abs(at(L, width) - at(K, width)), y: 2, height: 6, class: `dpm-segment ${K > L + 1e-12 ? "dpm-over" : "dpm-ink-model"}` }),
+        svg("rect", { x: at(slackFrom, width), width: Math.max(0, at(L, width) - at(slackFrom, width)), y: 2, height: 6, class: "dpm-segment dpm-ink-model" }),
         svg("rect", { x: at(L, width), width: Math.max(0, at(parts.limit, width) - at(L, width)), y: 2, height: 6, class: "dpm-segment dpm-ink-limit" }),
+        ...(off ? [svg("rect", { x: at(Math.min(K, slackFrom), width), width: Math.abs(at(K, width) - at(slackFrom, width)), y: 1, height: 8, class: "dpm-misprint" })] : []),
         svg("circle", { cx: at(K, width), cy: 5, r: 4, class: "dpm-dot" }),
       ];
       bar.replaceChildren(...strips);
