@@ -126,8 +126,9 @@ class BinomialKernel(nn.Module):
         return Bernoulli(_sign(x0) * pick(self.evidence, t))
 
     def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Bernoulli:
-        """q(x_{t-1} | x_t, x_0): the log-odds of x_t and of x_0 add up. At t = 1 it is a point mass at x_0."""
-        return Bernoulli(_sign(xt) * pick(self.evidence_of_step, t) + _sign(x0) * pick(self.evidence, t - 1))
+        """q(x_{t-1} | x_t, x_0): log-odds add up. A point at x_0 for t = 1."""
+        from_xt = _sign(xt) * pick(self.evidence_of_step, t)
+        return Bernoulli(from_xt + _sign(x0) * pick(self.evidence, t - 1))
 
     @property
     def evidence(self) -> Tensor:

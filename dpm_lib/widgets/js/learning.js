@@ -2,7 +2,7 @@
 
 import { chooser, clamp, html, isCalm, openFigure, slider, svg } from "./common.js";
 
-const LEFT = 48, RIGHT = 10, TOP = 12, BOTTOM = 20;
+const LEFT = 58, RIGHT = 10, TOP = 12, BOTTOM = 20;
 
 /** beta_1, ..., beta_T from log tau_1, ..., log tau_T: (tau_t - tau_{t-1}) / (1 + tau_t). */
 export function betas(logTau) {
@@ -45,7 +45,7 @@ function render({ model, el }) {
   function timeAxis({ width, height }, T) {
     const every = [1, 2, 5, 10, 20, 50].find((step) => T / step <= 10) ?? T;
     const x = (t) => LEFT + ((width - LEFT - RIGHT) * (t - 0.5)) / T;
-    const marks = Array.from({ length: T }, (_, i) => i + 1).filter((t) => t === 1 || t % every === 0);
+    const marks = Array.from({ length: T }, (_, i) => i + 1).filter((t) => t === 1 || (t % every === 0 && x(t) - x(1) > 36));
     const labels = marks.map((t) => text(x(t), height - 5, t === 1 ? "t = 1" : t, "middle"));
     return { x, nodes: [line(LEFT, height - BOTTOM, width - RIGHT, height - BOTTOM, "dpm-axis"), ...labels] };
   }

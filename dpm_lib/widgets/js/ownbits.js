@@ -3,7 +3,7 @@
 import { chooser, clamp, html, openFigure, slider, svg } from "./common.js";
 import { bentTau, exactBits, heartbeatKinds } from "./bits.js";
 
-const LEFT = 48, RIGHT = 14, TOP = 12, BOTTOM = 20;
+const LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 20;
 
 /** The knots with knot k moved to `value`, kept falling: between its neighbours. */
 export const moved = (knots, k, value) =>
@@ -31,7 +31,7 @@ function render({ model, el }) {
   const sizeOf = (node) => ({ width: node.clientWidth || 600, height: node.clientHeight || 150 });
   const across = (part, width) => LEFT + part * (width - LEFT - RIGHT);
   const level = (kept, height) => TOP + (1 - kept) * (height - TOP - BOTTOM);
-  const fixed = (v, digits = 3) => v.toFixed(digits).replace("-", "−");
+  const fixed = (v, digits = 3) => (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
   const bits = (nats) => nats / Math.LN2;
 
   const handles = [];
