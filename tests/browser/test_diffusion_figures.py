@@ -221,6 +221,7 @@ def test_play_and_pause(page, write_page):
     page.locator(".dpm-play").press("Enter")
     page.wait_for_function("() => Number(document.querySelector('.dpm-figure').dataset.t) > 0.3")
     page.locator(".dpm-play").press("Enter")
+    page.wait_for_timeout(100)  # a frame may be on its way
     stopped = data(page, "t")
     page.wait_for_timeout(200)
     assert data(page, "t") == stopped
