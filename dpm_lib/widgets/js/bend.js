@@ -215,7 +215,7 @@ function render({ model, el }) {
     const wide = (2 * wall) / bars.length;
     for (const v of x) bars[clamp(Math.floor((v + wall) / wide), 0, bars.length - 1)] += 1 / (x.length * wide);
     const tallest = Math.max(...rest) / h;
-    const top = Math.max(0.5, 1.25 * tallest, 1.05 * Math.min(Math.max(...p) / h, 2 * tallest));
+    const top = Math.max(0.5, 1.25 * tallest, (1.05 * Math.max(...p)) / h);
     const y = (value) => height - 20 - (height - 26) * Math.min(1, value / top);
     const slot = (width - L - R) / bars.length;
     const rects = Array.from(bars, (value, i) => svg("rect", { x: L + i * slot + 0.5, width: slot - 1, y: y(value), height: height - 20 - y(value), class: "dpm-walkers" }));

@@ -116,7 +116,7 @@ function render({ model, el }) {
     zoom.set(lens);
     figure.redraw();
   }
-  const L = 30, R = 8, T = 8, B = 20;
+  const L = 38, R = 8, T = 8, B = 20;
   function drawPaths() {
     const [width, height] = sizeOf(course);
     const until = 4 ** -lens, reach = 2.6 * 2 ** -lens;
