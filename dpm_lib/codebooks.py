@@ -7,6 +7,7 @@ many ones x_t has in each group of like columns. Over those counts every expecta
 
 import math
 from functools import cached_property
+from itertools import combinations_with_replacement, product
 
 import torch
 from torch import Tensor
@@ -59,7 +60,12 @@ class Codebook:
         return -float((self.weights * self.weights.log()).sum())
 
     def start(self, xt: Tensor, evidence: Tensor) -> Bernoulli:
-        """The law of each bit of x_0 given x_t (..., d), whose bits were kept with log-odds ``evidence`` (...)."""
+        """The law of each bit of x_0 given x_t (..., d), whose bits were kept with log-odds ``evidence`` (...).
+
+        Raises ValueError where the evidence is infinite, as at t = 0: x_t is x_0 then.
+        """
+        xt = xt.to(torch.float64)
+        _check_evidence(evidence)
         rows, weights = self.rows.to(xt), self.weights.to(xt)
         agree = xt @ rows.T + (1 - xt) @ (1 - rows).T
         log_w = (weights.log() + agree * evidence.unsqueeze(-1)).unsqueeze(-1)
@@ -83,19 +89,20 @@ class Classes:
         self.book = book
         self.pattern, size = torch.unique(book.rows.T, dim=0, return_counts=True)
         self.size = size.double()
-        total = math.prod(m + 1 for m in size.tolist())
+        sizes, g = size.tolist(), len(size)
+        total = math.comb(sizes[0] + g, g) if self.symmetric else math.prod(m + 1 for m in sizes)
         if total > MAX_CLASSES:
             raise ValueError(
                 f"rows: {total} kinds of string are more than {MAX_CLASSES}: the columns are too different"
             )
-        ones = torch.cartesian_prod(*[torch.arange(m + 1.0, dtype=torch.float64) for m in size.tolist()])
-        ones = ones.reshape(total, -1)
-        count = self._choose(ones).exp()
-        if self.symmetric:
-            ones, where = torch.unique(ones.sort(-1).values, dim=0, return_inverse=True)
-            count = torch.zeros(len(ones), dtype=torch.float64).index_add(0, where, count)
-        self.ones, self.log_count = ones, count.log()
-        self.agree = ones @ self.pattern + (self.size - ones) @ (1 - self.pattern)
+        counts = range(sizes[0] + 1)
+        kinds = combinations_with_replacement(counts, g) if self.symmetric else product(*(range(m + 1) for m in sizes))
+        self.ones = torch.tensor(list(kinds), dtype=torch.float64)
+        self.log_count = self._choose(self.ones)
+        if self.symmetric:  # sorted counts stand for all their orders: g! / (how often each count occurs)!
+            often = (self.ones.unsqueeze(-1) == torch.tensor(counts)).sum(1)
+            self.log_count = self.log_count + math.lgamma(g + 1) - (often + 1).double().lgamma().sum(-1)
+        self.agree = self.ones @ self.pattern + (self.size - self.ones) @ (1 - self.pattern)
 
     @property
     def symmetric(self) -> bool:
@@ -110,7 +117,11 @@ class Classes:
         return ((self.size + 1).lgamma() - (ones + 1).lgamma() - (rest + 1).lgamma()).sum(-1)
 
     def log_joint(self, evidence: Tensor) -> Tensor:
-        """log P(row j, x_t of kind n), (..., n, k), nats, where a bit is kept with log-odds ``evidence`` (...)."""
+        """log P(row j, x_t of kind n), (..., n, k), nats, where a bit is kept with log-odds ``evidence`` (...).
+
+        Raises ValueError where the evidence is infinite, as at t = 0.
+        """
+        _check_evidence(evidence)
         kept, flipped = (logsigmoid(sign * evidence)[..., None, None] for sign in (1, -1))
         bits = self.agree * kept + (self.book.dim - self.agree) * flipped
         return bits + self.book.weights.log() + self.log_count.unsqueeze(-1)
@@ -133,8 +144,8 @@ class Classes:
         """``step_costs`` at the times t (m,): (m,). Axes: times, kinds, groups, value of the bit."""
         kernel = BinomialKernel(1, schedule)
         joint = self.log_joint(kernel.evidence[t])
-        on = (joint.unsqueeze(-2) + self.pattern.log()).logsumexp(-1)
-        off = (joint.unsqueeze(-2) + (1 - self.pattern).log()).logsumexp(-1)
+        ones, zeros = (pattern.clamp(min=1e-300).log() for pattern in (self.pattern, 1 - self.pattern))
+        on, off = ((joint.unsqueeze(-2) + log).logsumexp(-1) for log in (ones, zeros))
         start = (on - off).unsqueeze(-1).expand(*on.shape, 2)
         xt, at = torch.tensor([0.0, 1.0], dtype=torch.float64), t.reshape(-1, 1, 1)
         one, zero = (kernel.posterior(torch.full_like(xt, b), xt, at).logits for b in (1.0, 0.0))
@@ -204,6 +215,11 @@ class ExactReverse(BernoulliReverse):
     def start(self, xt: Tensor, t: int | Tensor, kernel: BinomialKernel) -> Bernoulli:
         """The exact law of each bit of x_0 given x_t, (..., d)."""
         return self.book.start(xt, kernel.evidence[t])
+
+
+def _check_evidence(evidence: Tensor) -> None:
+    if not torch.isfinite(evidence).all():
+        raise ValueError(f"evidence: {evidence[~torch.isfinite(evidence)][0].item()}: at t = 0 nothing is hidden")
 
 
 def _kl(logits: Tensor, other: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ SCHEDULES = {  # from T, beta_1 and tau_T; the last two choose their own end
     "even": lambda T, beta_1, _: schedules.even(T, beta_1),
 }
 KERNELS = ("gaussian", "binomial")
+KERNEL_OF = {"swiss-roll": "gaussian", "heartbeat": "binomial"}
 NETWORKS = ("mlp", "rbf")
 
 
@@ -83,6 +84,8 @@ class Recipe:
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(known)}")
+        if KERNEL_OF.get(self.data, self.kernel) != self.kernel:
+            raise ValueError(f"kernel: {self.kernel!r} does not fit the data {self.data!r}")
 
     def override(self, settings: dict[str, str]) -> "Recipe":
         """This recipe with some fields replaced, from text, as ``--set key=value`` gives them."""
