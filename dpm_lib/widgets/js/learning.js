@@ -118,7 +118,7 @@ function render({ model, el }) {
       `After ${here.step} steps of training: K = ${fixed(here.model_bits)} bits; the best any network could do with ` +
       `this schedule is ${fixed(here.best_bits)}; −H(X₀) = ${fixed(run.limit)}. The steps lose ${fixed(lost)} bits, ` +
       `the worst of them ${fixed(Math.max(...here.loss_bits), 4)}.`;
-    root.dataset.frame = frame;
+    root.dataset.frame = root.dataset.t = frame;
     root.dataset.step = here.step;
     root.dataset.best = here.best_bits;
   };

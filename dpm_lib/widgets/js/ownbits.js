@@ -83,6 +83,7 @@ function render({ model, el }) {
       const kept = (1 - 10 ** logBeta) * knots[k];
       node.setAttribute("transform", `translate(${across(t / T, width)} ${level(kept, height)})`);
       node.setAttribute("aria-valuenow", kept.toFixed(3));
+      node.setAttribute("aria-valuetext", `${(100 * kept).toFixed(1)} percent of the signal left`);
     }
   }
   function drawBars(steps) {
