@@ -193,5 +193,5 @@ PRESETS: dict[str, dict[str, Any]] = {
     "even, as in the paper": {"T": 100, "log10_beta_1": -2.0, "knots": _EVEN},
     "even after a tiny step": {"T": 100, "log10_beta_1": -6.0, "knots": _EVEN},
     "cosine": {"T": 100, "log10_beta_1": -6.0, "knots": [math.cos(math.pi * k / 12) ** 2 for k in range(6)] + [0.0]},
-    "the same beta": {"T": 100, "log10_beta_1": -6.0, "knots": [math.exp(-k) for k in range(7)]},
+    "fast, then slow": {"T": 100, "log10_beta_1": -6.0, "knots": [math.exp(-k) for k in range(7)]},
 }

@@ -110,8 +110,9 @@ function render({ model, el }) {
     const found = exactBits(tau, kinds, period, size);
     drawCurve(tau);
     drawBars(found.steps);
+    const whole = Math.max(0.5, bits(found.edge + found.apart + found.end));
     for (const key of ["edge", "apart", "end"]) {
-      parts[key].style.width = `${clamp((100 * bits(found[key])) / 0.5, 0, 100)}%`;
+      parts[key].style.width = `${clamp((100 * bits(found[key])) / whole, 0, 100)}%`;
       words[key].textContent = fixed(bits(found[key]), 4);
     }
     value.textContent = fixed(bits(found.K), 4);
