@@ -167,6 +167,7 @@ function render({ model, el }) {
   const now = html("p", { class: "dpm-detail dpm-now" });
 
   const { make: makeGrid, show: showGrid } = matrixGrid(grid, {
+    title: () => "P",
     name: (i, j) => `Probability from ${i + 1} to ${j + 1}`,
     change: (i, j, value) => change(i, j, value),
     format: shown,

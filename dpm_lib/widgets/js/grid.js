@@ -16,9 +16,11 @@ const KEYS = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 
  * Fills `node`, an svg with the viewBox 0 0 240 240. `make(n)` builds the boxes, `show(M)` fills them.
  *
  * A box goes from 0 to `most`. Dragged, or moved by keys in steps of `step` (a twentieth of it with Shift), it calls `change(i, j, value)`, unless
- * `fixed(i, j)`: then it only shows. `name(i, j)` is read out, `format(value)` written.
+ * `fixed(i, j)`: then it only shows. `name(i, j)` is read out, `format(value)` written,
+ * and `title()` in the corner.
  */
-export function matrixGrid(node, { name, change, most = 1, step = 0.05, fixed = () => false, format }) {
+export function matrixGrid(node, { title, name, change, most = 1, step = 0.05, fixed = () => false, format }) {
+  const corner = svgText(12, 14, "", "middle", "dpm-state");
   let boxes = [];
   let values = [];
   function box(i, j, side) {
@@ -52,10 +54,11 @@ export function matrixGrid(node, { name, change, most = 1, step = 0.05, fixed = 
     const states = Array.from({ length: n }, (_, i) => i);
     boxes = states.flatMap((i) => states.map((j) => box(i, j, side)));
     const margins = states.flatMap((i) => [svgText(12, 26 + side * (i + 0.5) + 5, i + 1), svgText(26 + side * (i + 0.5), 14, i + 1)]);
-    node.replaceChildren(...margins, ...boxes.map((each) => each.node));
+    node.replaceChildren(corner, ...margins, ...boxes.map((each) => each.node));
   }
   function show(matrix) {
     values = matrix;
+    corner.textContent = title();
     for (const { i, j, y, size, fill, words, node: shown } of boxes) {
       const value = values[i][j];
       const share = clamp(value / most, 0, 1) || 0; // NaN shows as empty

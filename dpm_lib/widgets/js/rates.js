@@ -95,6 +95,7 @@ function render({ model, el }) {
   const now = html("p", { class: "dpm-detail dpm-now" });
 
   const rates = matrixGrid(editor, {
+    title: () => "Q",
     name: (i, j) => `Rate from ${i + 1} to ${j + 1}`,
     change: (i, j, value) => {
       Q = setRate(Q, i, j, value);
@@ -104,7 +105,7 @@ function render({ model, el }) {
     most: MOST, step: 0.1, fixed: (i, j) => i === j, format: rateWords,
   });
   const shown = { forward: chanceWords, back: (share) => rateWords(share * MOST) }; // boxes are full at 1
-  const side = matrixGrid(other, { most: 1, fixed: () => true, format: (value) => shown[reverse ? "back" : "forward"](value) });
+  const side = matrixGrid(other, { title: () => (reverse ? "R" : "P"), most: 1, fixed: () => true, format: (value) => shown[reverse ? "back" : "forward"](value) });
 
   function load(chosen) {
     name = chosen;
