@@ -1,0 +1,63 @@
+"""What holds for every figure: it fits, its controls can be found and pressed, and it is dark at night."""
+
+import pytest
+from opening import data, open_figures
+
+from dpm_lib.widgets import (
+    BentPotential,
+    ChainEditor,
+    DoubleWellWalk,
+    JumpWalkers,
+    RatePlayground,
+    StepBack,
+    StepsOfOneNoise,
+    WalkLimit,
+)
+from dpm_lib.widgets.kolmogorov import RATES
+
+
+def jump_walkers(**options):
+    return JumpWalkers(RATES["one way round"], **options)
+
+
+MAKERS = [
+    ChainEditor,
+    DoubleWellWalk,
+    BentPotential,
+    WalkLimit,
+    StepsOfOneNoise,
+    RatePlayground,
+    jump_walkers,
+    StepBack,
+]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("width", [320, 375, 800, 1280])
+def test_nothing_overflows(watch, write_page, make, width):
+    watched = watch(width=width, height=740)
+    open_figures(watched.page, write_page, make(caption="Try it."))
+    over = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert watched.page.evaluate(over) <= 0
+    watched.check()
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_every_control_has_a_name_and_room_for_a_finger(watch, write_page, make):
+    watched = watch(width=375, height=740)
+    open_figures(watched.page, write_page, make())
+    for control in watched.page.locator("button, input, select, [tabindex]").all():
+        name = control.evaluate("(c) => (c.labels?.[0] ?? c).textContent.trim() || c.getAttribute('aria-label')")
+        assert name
+        box = control.locator("xpath=ancestor-or-self::label | self::*").first.bounding_box()
+        assert box["height"] >= 24 and box["width"] >= 24, name
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_dark_figures_are_dark(watch, write_page, make):
+    watched = watch(color_scheme="dark")
+    open_figures(watched.page, write_page, make())
+    assert data(watched.page, "dark") == "true"
+    colour = watched.page.evaluate("() => getComputedStyle(document.querySelector('.dpm-figure')).color")
+    assert colour == "rgb(230, 232, 236)"
+    watched.check()
