@@ -14,9 +14,13 @@ import torch
 from problems import blob_data, close, rng, tiny_recipe
 
 from dpm_lib import bound, training
+from dpm_lib import run as run_module
 from dpm_lib.checkpoints import BrokenFile, load_lines, load_model, load_tensors
+from dpm_lib.devices import accelerator_for
 from dpm_lib.evaluation import evaluate
-from dpm_lib.training import Run, accelerator_for, draw_batch, fit, learning_rate
+from dpm_lib.objective import draw_batch, learning_rate
+from dpm_lib.run import Run
+from dpm_lib.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 INEXACT = ("seconds",)
@@ -184,7 +188,7 @@ def test_the_log_is_the_mean_bound_of_its_batches(tmp_path):
 
 def interrupt_at(monkeypatch, step: int, number=signal.SIGINT):
     """A signal in the middle of a step: after its batch has been drawn, before it is used."""
-    draws, draw = [], training.draw_batch
+    draws, draw = [], run_module.draw_batch
 
     def draw_and_interrupt(*arguments):
         draws.append(draw(*arguments))
@@ -192,7 +196,7 @@ def interrupt_at(monkeypatch, step: int, number=signal.SIGINT):
             signal.raise_signal(number)
         return draws[-1]
 
-    monkeypatch.setattr(training, "draw_batch", draw_and_interrupt)
+    monkeypatch.setattr(run_module, "draw_batch", draw_and_interrupt)
 
 
 @pytest.mark.parametrize("step", [1, 37, 50, 99, 119, 120])
@@ -361,7 +365,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
     class Three:
         num_processes = 3
 
-    monkeypatch.setattr(training, "accelerator_for", lambda device: Three())
+    monkeypatch.setattr(run_module, "accelerator_for", lambda device: Three())
     with pytest.raises(ValueError, match="batch: 32 cannot be split over 3 processes"):
         Run(tiny_recipe(), 0, "cpu", data=blob_data())
 
