@@ -2,9 +2,9 @@
 
 All randomness of a run comes from one generator on the CPU, whose state is in the checkpoint. Examples are drawn with
 replacement, so that no place in an epoch has to be kept; every process draws the same global batch and keeps its share
-of it. So a run that was stopped anywhere and resumed ends bit for bit where an uninterrupted one does, and two processes
-do what one does, up to the rounding of sums. Nothing is read back from the device between the steps: the bounds stay
-there until ``collect``.
+of it. So a run that was stopped anywhere and resumed ends bit for bit where an uninterrupted one does, and several
+processes do what one does, up to the rounding of sums. Nothing is read back from the device between the steps: the
+bounds stay there until ``collect``.
 
 A data set with a tensor ``train`` and a method ``to(device)`` is moved to the device once, and then draws its batches
 there, from a generator of that device.

@@ -124,6 +124,6 @@ def _advance(run: Run) -> None:
         recipe, processes = run.recipe, run.accelerator.num_processes
         raise MemoryError(
             f"step {run.step}: out of memory on {run.accelerator.device}, {recipe.batch // processes} rows of data a "
-            f"process; {run.kept()}; use more processes, or a smaller --set batch (now {recipe.batch}; at least T - 1 = "
-            f"{recipe.T - 1}), a smaller --set width (now {recipe.width}), or --precision bf16"
+            f"process; {run.kept()}; use more processes, or a smaller --set batch (now {recipe.batch}; at least "
+            f"T - 1 = {recipe.T - 1}), a smaller --set width (now {recipe.width}), or --precision bf16"
         ) from None
