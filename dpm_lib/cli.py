@@ -1,9 +1,12 @@
 """The command line: ``python -m dpm_lib list | train RECIPE | evaluate RUN | sample RUN``.
 
-python -m dpm_lib train swiss-roll --out runs/roll          on a GPU if there is one; --device cpu or cuda decides
-python -m dpm_lib train swiss-roll --set steps=500 --precision bf16
-python -m dpm_lib train --resume runs/roll                  goes on, with the settings that the folder holds
-accelerate launch --num_processes 8 -m dpm_lib train swiss-roll
+    python -m dpm_lib train swiss-roll --out runs/roll             on a GPU if there is one; or --device cpu, cuda
+    python -m dpm_lib train swiss-roll --set steps=500 --precision bf16
+    python -m dpm_lib train --resume runs/roll                     goes on, with the settings that the folder holds
+    accelerate launch --num_processes 8 -m dpm_lib train swiss-roll                       on eight GPUs
+    torchrun --standalone --nproc_per_node 2 -m dpm_lib train swiss-roll --device cpu     two processes on the CPU
+
+A batch is the same whatever the number of processes, which may change at a resume.
 """
 
 import argparse

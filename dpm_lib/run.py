@@ -6,7 +6,7 @@ of it. So a run that was stopped anywhere and resumed ends bit for bit where an 
 processes do what one does, up to the rounding of sums. Nothing is read back from the device between the steps: the
 bounds stay there until ``collect``.
 
-A data set with a tensor ``train`` and a method ``to(device)`` is moved to the device once, and then draws its batches
+A data set with a tensor ``train`` and a method ``to(device)`` is moved to the GPU once, and then draws its batches
 there, from a generator of that device.
 """
 
@@ -31,6 +31,11 @@ from dpm_lib.recipes import Recipe, build, load_data
 RESIDENT = 2**31  # bytes of examples that are moved to the device, once
 
 
+def resides(data: Any, device: torch.device) -> bool:
+    """Whether ``data`` is moved to ``device``: a GPU, and data that can be moved and are not too large."""
+    return device.type != "cpu" and hasattr(data, "to") and data.train.nbytes <= RESIDENT
+
+
 class Run:
     """The state of a run: everything that has to survive an interruption, and the files it lives in."""
 
@@ -42,7 +47,7 @@ class Run:
         if recipe.batch % self.accelerator.num_processes:
             raise ValueError(f"batch: {recipe.batch} cannot be split over {self.accelerator.num_processes} processes")
         source: Any = load_data(recipe) if data is None else data
-        self.resident = hasattr(source, "to") and source.train.nbytes <= RESIDENT
+        self.resident = resides(source, self.accelerator.device)
         self.data: Data = source.to(self.accelerator.device) if self.resident else source
         self.generator = torch.Generator().manual_seed(seed)
         objective = Objective(build(recipe, seed, self.data.dim), recipe.precision)

@@ -117,7 +117,21 @@ def shelf() -> Shelf:
     return Shelf(blob_data().batch(100, rng(3)))
 
 
-def test_a_data_set_is_moved_once_and_drawn_by_index(monkeypatch):
+def test_what_resides_on_a_gpu(monkeypatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert run_module.resides(shelf(), cuda)
+    assert not run_module.resides(shelf(), cpu) and not run_module.resides(blob_data(), cuda)
+    monkeypatch.setattr(run_module, "RESIDENT", 100)  # bytes
+    assert not run_module.resides(shelf(), cuda)
+
+
+@pytest.fixture
+def residing(monkeypatch):
+    """As on a GPU, but on the CPU."""
+    monkeypatch.setattr(run_module, "resides", lambda data, device: hasattr(data, "to"))
+
+
+def test_a_data_set_is_moved_once_and_drawn_by_index(residing):
     Shelf.moves.clear()
     run, given = Run(tiny_recipe(), 0, "cpu", data=shelf()), []
     run.objective.register_forward_pre_hook(lambda _, batch: given.append(batch))
@@ -127,12 +141,9 @@ def test_a_data_set_is_moved_once_and_drawn_by_index(monkeypatch):
     rows = {tuple(row) for row in shelf().train.tolist()}
     assert all(tuple(row) in rows for x0, _, _ in given for row in x0.tolist())
     assert not torch.equal(given[0][0], given[1][0]) and not torch.equal(given[0][2], given[1][2])
-    monkeypatch.setattr(run_module, "RESIDENT", 100)  # bytes
-    Run(tiny_recipe(), 0, "cpu", data=shelf()).advance()
-    assert len(Shelf.moves) == 1
 
 
-def test_a_resident_run_resumes_bit_for_bit(tmp_path, monkeypatch):
+def test_a_resident_run_resumes_bit_for_bit(tmp_path, monkeypatch, residing):
     train(tmp_path / "whole", data=shelf())
     with monkeypatch.context() as patch:
         interrupt_at(patch, 33)
@@ -173,7 +184,7 @@ class Pretend:
 
 
 @pytest.mark.parametrize("data", [blob_data, shelf])
-def test_each_process_keeps_its_share_of_the_batch(data):
+def test_each_process_keeps_its_share_of_the_batch(data, residing):
     """Two processes see disjoint halves, with every time in each, and together the batch that one would see."""
     halves, whole = [], []
     for index in (0, 1):
