@@ -37,14 +37,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         before = "; what was there before is kept" if path.exists() else ""
-        raise OSError(error.errno, f"{path}: cannot be written: {error.strerror}{before}") from None
+        raise OSError(error.errno, f"{path}: cannot be written: {error.strerror or error}{before}") from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def remove_temporaries(folder: Path) -> None:
     """Remove what a process that was killed while it wrote has left behind in ``folder``."""
-    for temporary in folder.glob(".*.tmp"):
+    for temporary in folder.rglob(".*.tmp"):
         temporary.unlink(missing_ok=True)
 
 
