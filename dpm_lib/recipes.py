@@ -21,6 +21,7 @@ SCHEDULES = {  # from T, beta_1 and tau_T; the last two choose their own end
 KERNELS = ("gaussian", "binomial")
 KERNEL_OF = {"swiss-roll": "gaussian", "heartbeat": "binomial"}
 NETWORKS = ("mlp", "rbf")
+PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Recipe:
     lr: float = 1e-2  # peak learning rate of Adam, warmed up over 100 steps, then a cosine to zero
     ema: float = 0.999  # averaging of the weights
     checkpoint_every: int = 500
+    clip: float = 0.0  # greatest norm of the gradient; 0: any
+    precision: str = "fp32"  # of the network's matrix products: "fp32" or "bf16"; all else is float64
+    compile: bool = False  # the step through torch.compile: a minute or so at the start, then faster
+    sample_every: int = 0  # steps between files of samples; 0: none
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -59,8 +64,8 @@ class Recipe:
                 raise ValueError(f"{field.name}: expected {field.type.__name__}, got {value!r}")  # type: ignore[union-attr]
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name}: {value} is not finite")
-        for name in ("width", "depth", "frequencies", "units", "steps", "checkpoint_every"):
-            least = 0 if name == "frequencies" else 1
+        for name in ("width", "depth", "frequencies", "units", "steps", "checkpoint_every", "clip", "sample_every"):
+            least = 0 if name in ("frequencies", "clip", "sample_every") else 1
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: {getattr(self, name)} is less than {least}")
         for name in ("noise", "scale", "lr", "tau_T"):
@@ -81,6 +86,7 @@ class Recipe:
             ("covariance", COVARIANCES),
             ("network", NETWORKS),
             ("schedule", tuple(SCHEDULES)),
+            ("precision", PRECISIONS),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(known)}")
