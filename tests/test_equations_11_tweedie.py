@@ -248,9 +248,10 @@ def test_where_euler_settles_for_one_point(lam, a):
         for _ in range(steps):
             r = ((1 - kappa * a) ** 2 * r + lam**2 * a) / (1 - a)
         assert found == pytest.approx(r, rel=1e-4)
-    bias = ((lam + 1 / lam) / 2) ** 2 * a
-    assert r == pytest.approx(1 / (1 - bias), rel=1e-3)
-    assert r == pytest.approx(lam**2 / (lam**2 - kappa**2 * a), rel=1e-3)
+    for _ in range(500):  # and so on
+        r = ((1 - kappa * a) ** 2 * r + lam**2 * a) / (1 - a)
+    assert r == pytest.approx(lam**2 / (lam**2 - kappa**2 * a))
+    assert r == pytest.approx(1 / (1 - ((lam + 1 / lam) / 2) ** 2 * a))
 
 
 @pytest.mark.equation("eq-tw-ancestral")
