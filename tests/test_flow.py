@@ -26,10 +26,10 @@ def test_flow_of_normal_data_is_a_stretch():
     """N(m, v): z - m grows as sqrt(v + t), and the density falls as much."""
     mean, v = torch.tensor([0.5, -0.2], dtype=torch.float64), 0.3
     target, z = gaussian(mean, v), randn(5, 2)
-    end, change = flow.transport(target.score, z, rising(0.1, 4.0, 400))
+    end, change = flow.transport(target.score, z, rising(0.1, 4.0, 100))
     stretch = math.sqrt((v + 4) / (v + 0.1))
-    close(end, mean + stretch * (z - mean), rtol=1e-4)
-    close(change, -2 * math.log(stretch), rtol=1e-4)
+    close(end, mean + stretch * (z - mean), rtol=1e-3)
+    close(change, -2 * math.log(stretch), rtol=1e-3)
 
 
 def test_both_divergences_agree():
@@ -54,11 +54,11 @@ def test_likelihood_converges_at_second_order(known):
 
 def test_down_and_up_again():
     z = randn(6, 2, seed=5)
-    times = rising(0.05, 4.0, 300)
-    up, gained = flow.transport(blobs().score, z, times)
-    back, lost = flow.transport(blobs().score, up, times.flip(0))
-    close(back, z, atol=2e-3)
-    close(gained, -lost, atol=2e-3)
+    times, known = rising(0.05, 4.0, 150), flow.tweedie_divergence(blobs())
+    up, gained = flow.transport(blobs().score, z, times, known)
+    back, lost = flow.transport(blobs().score, up, times.flip(0), known)
+    close(back, z, atol=5e-3)
+    close(gained, -lost, atol=5e-3)
 
 
 def test_likelihood_wants_rising_times():
