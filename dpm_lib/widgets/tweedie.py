@@ -60,7 +60,7 @@ class WaysBack(Figure):
         generator = torch.Generator().manual_seed(0)
         kick = torch.randn(60, 1, generator=generator, dtype=torch.float64)
         start = target.sample(60, generator) + FIRST**0.5 * kick
-        process = exploding.brownian().reverse(target.score, noise=self.noise)
+        process = exploding.brownian().reverse(lambda z, t: target.score(z, float(t)), noise=self.noise)
         path = process.simulate(start, times, generator)[..., 0]
         space.plot(path, np.arange(len(times)), color=PALETTE["model"], alpha=0.5, linewidth=1)
         space.invert_yaxis()
@@ -102,7 +102,7 @@ class GuessField(Figure):
         z = torch.cartesian_prod(side, side)
         towards = 0.3 * torch.tanh(target.posterior_mean(z, self.t) - z)
         axes.quiver(*z.T, *towards.T, color=PALETTE["drift"], angles="xy", scale_units="xy", scale=1, width=0.004)
-        axes.scatter(*zip(*FIVE, strict=True), color=PALETTE["data"], s=60)
+        axes.scatter([x for x, _ in FIVE], [y for _, y in FIVE], color=PALETTE["data"], s=60)
         axes.set(aspect="equal", xlim=(-2.5, 2.5), ylim=(-2.5, 2.5))
         quiet(axes)
         return png(figure)
