@@ -10,6 +10,7 @@ from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
 from dpm_lib.widgets.player import TrajectoryPlayer
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
+from dpm_lib.widgets.tweedie import GuessField, TwoPictures, WaysBack
 
 __all__ = [
     "AnnealedParticles",
@@ -19,6 +20,7 @@ __all__ = [
     "DoubleWellWalk",
     "EntropyBand",
     "Figure",
+    "GuessField",
     "HeartbeatPlayer",
     "JumpWalkers",
     "LearningCourse",
@@ -30,6 +32,8 @@ __all__ = [
     "StepBack",
     "StepsOfOneNoise",
     "TrajectoryPlayer",
+    "TwoPictures",
     "WalkLimit",
+    "WaysBack",
     "WorkHistograms",
 ]

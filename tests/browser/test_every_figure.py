@@ -3,21 +3,30 @@
 import pytest
 from opening import data, open_figures
 
+from dpm_lib import schedules
 from dpm_lib.widgets import (
     BentPotential,
     ChainEditor,
     DoubleWellWalk,
+    GuessField,
     JumpWalkers,
     RatePlayground,
     StepBack,
     StepsOfOneNoise,
+    TwoPictures,
     WalkLimit,
+    WaysBack,
 )
 from dpm_lib.widgets.kolmogorov import RATES
+from dpm_lib.widgets.tweedie import three_clumps
 
 
 def jump_walkers(**options):
     return JumpWalkers(RATES["one way round"], **options)
+
+
+def two_pictures(**options):
+    return TwoPictures({"even": schedules.geometric(12)}, three_clumps(), **options)
 
 
 MAKERS = [
@@ -29,6 +38,9 @@ MAKERS = [
     RatePlayground,
     jump_walkers,
     StepBack,
+    WaysBack,
+    GuessField,
+    two_pictures,
 ]
 
 
