@@ -2,8 +2,8 @@
 
     D(p, q) = 2 E|X - Y| - E|X - X'| - E|Y - Y'|,    X, X' ~ p and Y, Y' ~ q, all independent.
 
-It is not negative, and zero only for p = q (Szekely and Rizzo 2013); it has the unit of |x|. No likelihood is asked for,
-so that it can judge a sampler that has none.
+It is not negative, and zero only for p = q (Szekely and Rizzo 2013); it has the unit of |x|. It asks for no likelihood,
+so it can judge a sampler that has none.
 """
 
 import math

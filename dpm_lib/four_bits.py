@@ -6,10 +6,12 @@ autoregressive model and the diffusion are the same: all four bits at once. The 
 module in JavaScript.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from dpm_lib.enumeration import Array, flip_kernel, ising, product_of_bits, states
-from dpm_lib.ladders import FiniteLadder
+from dpm_lib.ladders import FiniteLadder, reversal
 
 BITS = 4
 KINDS = ("autoregressive", "vae", "diffusion")
@@ -29,20 +31,15 @@ def ladder(kind: str, rungs: int, error: float = 0.0, coupling: float = 0.8, fie
         raise ValueError(f"kind, rungs, error: {kind!r}, {rungs}, {error}: need one of {KINDS}, 1..4 and 0 to 1")
     data = ising(BITS, coupling, field)
     encoder = {"autoregressive": _prefixes, "vae": _codes, "diffusion": _flips}[kind](rungs)
-    exact = FiniteLadder(
-        data,
-        np.full(encoder[-1].shape[1], 1 / encoder[-1].shape[1]),
-        encoder,
-        [e.T / e.T.sum(1, keepdims=True) for e in encoder],
-    ).reversed()
+    exact = reversal(data, encoder)
     generator = [_apart(back, kind == "autoregressive", error) for back in exact.generator]
     return FiniteLadder(data, exact.prior, encoder, generator)
 
 
 def _prefixes(rungs: int) -> list[Array]:
-    kept = [BITS, *(-(-BITS * (rungs - l) // rungs) for l in range(1, rungs + 1))]
+    kept = [BITS, *(-(-BITS * (rungs - rung) // rungs) for rung in range(1, rungs + 1))]
     tables = []
-    for a, b in zip(kept[:-1], kept[1:], strict=True):
+    for a, b in pairwise(kept):
         tables.append(np.eye(2**b)[np.arange(2**a) >> (a - b)])
     return tables
 
@@ -54,7 +51,7 @@ def _codes(rungs: int) -> list[Array]:
 
 
 def _flips(rungs: int) -> list[Array]:
-    return [flip_kernel(BITS, 1 / (rungs - l + 1)) for l in range(1, rungs + 1)]
+    return [flip_kernel(BITS, 1 / (rungs - rung + 1)) for rung in range(1, rungs + 1)]
 
 
 def _apart(back: Array, prefix: bool, error: float) -> Array:

@@ -40,7 +40,9 @@ class GaussianVAE(nn.Module):
         sizes = [(dim, latent)] + [(latent, dim)] + [(latent, latent)] * (rungs - 1)
         nets = [MLP(a, 2 * b, width, depth, 16, scale, generator) for a, b in sizes]
         for net in nets:  # a last layer of zeros would be a saddle: encoder and generator would both say nothing
-            _wake(net, generator)
+            net.wake(generator)
+            with torch.no_grad():
+                net._linear[-1].bias[len(net._linear[-1].bias) // 2 :] = -1.0  # standard deviations start near 1/e
         self.encoder, self.generators = nets[0], nn.ModuleList(nets[1:])
         start = torch.full((rungs - 1,), kept, dtype=torch.float64)
         self.odds = nn.Parameter(torch.logit(start))
@@ -80,14 +82,6 @@ class GaussianVAE(nn.Module):
         precision = 1 / before.scale.square() + c**2 / (1 - c**2)
         mean = (before.mean / before.scale.square() + c * z / (1 - c**2)) / precision
         return Gaussian(mean, precision.rsqrt())
-
-
-def _wake(network: MLP, generator: torch.Generator) -> None:
-    """Random weights in the last layer, and standard deviations that start at e^-1."""
-    last = network._linear[-1]
-    with torch.no_grad():
-        last.weight.normal_(std=last.in_features**-0.5, generator=generator)
-        last.bias[last.out_features // 2 :] = -1.0
 
 
 def _gaussian(network: nn.Module, x: Tensor) -> Gaussian:

@@ -38,7 +38,10 @@ class FiniteLadder:
         sizes = [len(self.data), *(table.shape[-1] for table in self.encoder)]
         if np.prod(np.asarray(sizes, np.float64)) > MOST_PATHS:
             raise ValueError(f"encoder: {sizes} states: more than {MOST_PATHS} paths")
-        tables = [("data", self.data, (sizes[0],)), ("prior", self.prior, (sizes[-1],))]
+        tables: list[tuple[str, Array, tuple[int, ...]]] = [
+            ("data", self.data, (sizes[0],)),
+            ("prior", self.prior, (sizes[-1],)),
+        ]
         for i, (a, b) in enumerate(pairwise(sizes)):
             tables += [(f"encoder[{i}]", self.encoder[i], (a, b)), (f"generator[{i}]", self.generator[i], (b, a))]
         for name, table, shape in tables:
@@ -80,14 +83,14 @@ class FiniteLadder:
     @cached_property
     def paths(self) -> tuple[Array, Array]:
         """log P_enc(z_1..z_N | y) and log P_gen(y, z_1..z_N) of every path, both (S_0, ..., S_N)."""
-        log_enc = sum(self._on(_log(table), l) for l, table in enumerate(self.encoder))
-        log_gen = sum(self._on(_log(table.T), l) for l, table in enumerate(self.generator))
+        log_enc = sum(self._on(_log(table), i) for i, table in enumerate(self.encoder))
+        log_gen = sum(self._on(_log(table.T), i) for i, table in enumerate(self.generator))
         shape = (*self.data.shape, *(table.shape[1] for table in self.encoder))
         return np.broadcast_to(log_enc, shape), np.broadcast_to(log_gen + _log(self.prior), shape)
 
-    def _on(self, table: Array, l: int) -> Array:
-        """A function of z_l and z_{l+1} as an array that broadcasts over all paths."""
-        return table.reshape([1] * l + list(table.shape) + [1] * (self.N - 1 - l))
+    def _on(self, table: Array, i: int) -> Array:
+        """A function of z_i and z_{i+1} as an array that broadcasts over all paths."""
+        return table.reshape([1] * i + list(table.shape) + [1] * (self.N - 1 - i))
 
     @property
     def elbo(self) -> float:
@@ -125,10 +128,16 @@ class FiniteLadder:
 
     def reversed(self) -> "FiniteLadder":
         """The same encoder with the best generator: its reversal by Bayes' rule, and P_enc(z_N) for a prior."""
-        marginals = [self.data @ leap for leap in self.leaps]
-        pairs = zip(marginals, self.encoder, strict=False)
-        back = [_normalised(marginal[:, None] * table, 0).T for marginal, table in pairs]
-        return FiniteLadder(self.data, marginals[-1], self.encoder, back)
+        return reversal(self.data, self.encoder)
+
+
+def reversal(data: Array, encoder: Sequence[Array]) -> FiniteLadder:
+    """The ladder of this encoder with its reversal for a generator: nothing is lost on the way back."""
+    law, back = data, []
+    for table in encoder:
+        back.append(_normalised(law[:, None] * table, 0).T)
+        law = law @ table
+    return FiniteLadder(data, law, encoder, back)
 
 
 def from_chains(chains: FiniteChains) -> FiniteLadder:

@@ -27,7 +27,8 @@ class Symbols:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log P(x) for symbols x (..., d), (...), nats."""
-        return self.log_p.gather(-1, x.unsqueeze(-1)).squeeze(-1).sum(-1)
+        log_p = self.log_p.expand(*x.shape, self.log_p.shape[-1])
+        return log_p.gather(-1, x.unsqueeze(-1)).squeeze(-1).sum(-1)
 
     def kl(self, other: "Symbols") -> Tensor:
         """D_KL(self || other), (...), nats: infinite where ``other`` rules out what this law does not."""

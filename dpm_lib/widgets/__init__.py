@@ -10,12 +10,14 @@ from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
 from dpm_lib.widgets.player import TrajectoryPlayer
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
+from dpm_lib.widgets.vae import Contest, Rungs
 
 __all__ = [
     "AnnealedParticles",
     "BentPotential",
     "ChainEditor",
     "ClosingGap",
+    "Contest",
     "DoubleWellWalk",
     "EntropyBand",
     "Figure",
@@ -26,6 +28,7 @@ __all__ = [
     "LiveSampler",
     "OwnBits",
     "RatePlayground",
+    "Rungs",
     "ScheduleBars",
     "StepBack",
     "StepsOfOneNoise",
