@@ -9,6 +9,7 @@ from dpm_lib.widgets import (
     DoubleWellWalk,
     JumpWalkers,
     RatePlayground,
+    Rungs,
     StepBack,
     StepsOfOneNoise,
     WalkLimit,
@@ -29,6 +30,7 @@ MAKERS = [
     RatePlayground,
     jump_walkers,
     StepBack,
+    Rungs,
 ]
 
 
