@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from dpm_lib.laws import Gaussian
 from dpm_lib.networks import MLP
 
+LEAST = -4.0  # log of the smallest standard deviation: or a point that is missed by a little would cost without limit
+
 
 class GaussianVAE(nn.Module):
     """``rungs`` latent variables of dimension ``latent`` for data of dimension ``dim``; float64 states.
@@ -85,8 +87,8 @@ class GaussianVAE(nn.Module):
 
 
 def _gaussian(network: nn.Module, x: Tensor) -> Gaussian:
-    """The diagonal Gaussian whose mean and log standard deviation the network gives, clamped to e^-7..e^3."""
+    """The diagonal Gaussian whose mean and log standard deviation the network gives, kept within e^-4..e^3."""
     flat = x.reshape(-1, x.shape[-1]).float()
     raw = network(flat, flat[:, 0], torch.zeros(len(flat))).double().reshape(*x.shape[:-1], -1)
     mean, log_scale = raw.chunk(2, -1)
-    return Gaussian(mean, log_scale.clamp(-7, 3).exp())
+    return Gaussian(mean, log_scale.clamp(LEAST, 3.0).exp())
