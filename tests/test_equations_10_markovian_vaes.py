@@ -130,6 +130,17 @@ def test_three_parts_make_the_elbo():
     assert list(LADDER.terms().values()) == pytest.approx([reconstruction, -kl[0], -kl[1], -prior], abs=1e-13)
 
 
+@pytest.mark.equation("eq-vae-between")
+def test_the_true_step_down_between():
+    for rung in (2, 3):
+        triple, pair, last = NAIVE.law(0, rung - 1, rung), NAIVE.law(rung - 1, rung), NAIVE.law(rung)
+        up = NAIVE.law(0, rung)
+        first = sum(q * math.log(q / up[y, z] / (pair[x, z] / last[(z,)])) for (y, x, z), q in triple.items())
+        second = sum(q * math.log(q / last[(z,)] / LADDER.generator[rung - 1][z, x]) for (x, z), q in pair.items())
+        assert first == pytest.approx(NAIVE.I(rung - 1) - NAIVE.I(rung), abs=1e-13)
+        assert first + second == pytest.approx(NAIVE.step_kl(rung, True), abs=1e-13)
+
+
 @pytest.mark.equation("eq-vae-rung")
 def test_a_rung_costs_what_it_forgets_and_what_it_loses():
     costs, losses = [-v for v in LADDER.terms().values()], list(LADDER.losses().values())

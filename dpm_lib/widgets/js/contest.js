@@ -46,7 +46,7 @@ function render({ model, el }) {
     race.replaceChildren(
       ...decades.flatMap((v) => [svg("line", { x1: LEFT, x2: width, y1: y(v), y2: y(v), class: "dpm-grid" }), text(LEFT - 5, y(v) + 4, String(v), "end")]),
       svg("line", { x1: LEFT, x2: width, y1: y(floor), y2: y(floor), class: "dpm-floor" }),
-      ...shares.filter((_, i) => !narrow || i % 2 === 0).map((share) => text(x(share), height - 18, percent(share), share === 1 ? "end" : "middle")),
+      ...shares.filter((share, i) => (share === 1 || share <= 0.5) && (!narrow || i % 2 === 0)).map((share) => text(x(share), height - 18, percent(share), share === 1 ? "end" : "middle")),
       text((LEFT + width) / 2, height - 3, "share of the budget"),
       svg("line", { x1: x(shares[frame]), x2: x(shares[frame]), y1: 4, y2: height - BOTTOM, class: "dpm-now-line dpm-axis" }),
       ...scores.flatMap((runs, i) => runs.map((run, s) => svg("polyline", {
