@@ -12,7 +12,7 @@ export const startOf = ({ target, seeds, n, shares }, model, seed, frame) =>
 /** Where the slider stands while it plays: one frame a beat, the last held for two. */
 export const turn = (place, seconds, count) => (place >= count + 1 ? 0 : place + seconds * 1.4);
 
-const named = (score, floor) => (Math.abs(score) < 0.0005 ? score.toFixed(4) : score.toPrecision(2)).replace("-", "−") + (score < 2 * floor ? " (noise)" : "");
+const named = (score, floor) => (Math.abs(score) < 0.0005 ? score.toFixed(4) : score.toPrecision(2)).replace("-", "−") + (score < floor ? " (noise)" : "");
 const percent = (share) => `${Number((100 * share).toPrecision(2))}%`;
 
 function render({ model, el }) {
