@@ -11,12 +11,14 @@ from dpm_lib.widgets.player import TrajectoryPlayer
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
 from dpm_lib.widgets.tweedie import GuessField, TwoPictures, WaysBack
+from dpm_lib.widgets.vae import Contest, Rungs
 
 __all__ = [
     "AnnealedParticles",
     "BentPotential",
     "ChainEditor",
     "ClosingGap",
+    "Contest",
     "DoubleWellWalk",
     "EntropyBand",
     "Figure",
@@ -28,6 +30,7 @@ __all__ = [
     "LiveSampler",
     "OwnBits",
     "RatePlayground",
+    "Rungs",
     "ScheduleBars",
     "StepBack",
     "StepsOfOneNoise",

@@ -11,6 +11,7 @@ from dpm_lib.widgets import (
     GuessField,
     JumpWalkers,
     RatePlayground,
+    Rungs,
     StepBack,
     StepsOfOneNoise,
     TwoPictures,
@@ -41,6 +42,7 @@ MAKERS = [
     WaysBack,
     GuessField,
     two_pictures,
+    Rungs,
 ]
 
 
