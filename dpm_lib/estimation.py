@@ -82,20 +82,38 @@ class Equidistant(Mixture):
         super().__init__(corners, torch.full((count,), 1 / count, dtype=torch.float64), 0.0)
 
     def mmse(self, t: float) -> float:
-        """Exact at every t, by two sums in one dimension, whatever the count (eq-info-race).
+        """Exact at every t, by two sums in one dimension, whatever the count (eq-info-race)."""
+        _, others, _, _, density = self._race(_positive("t", t))
+        first = 0.25 * float(density @ others ** (len(self.weights) - 1))
+        return 0.5 * self.distance**2 * (1 - first)
+
+    def information(self, t: float) -> float:
+        """I(y; z(t)), nats, by another route: log count + s^2 - E log sum of the rates (eq-info-race-log).
+
+        The first ring of all the clocks comes after an exponential time of that total rate, so its mean logarithm is
+        minus Euler's constant, minus the mean log rate.
+        """
+        r, others, other_density, true, density = self._race(_positive("t", t))
+        m = len(self.weights)
+        first = density * others ** (m - 1) + (m - 1) * true * other_density * others ** (m - 2)
+        return math.log(m) + self.distance**2 / (2 * t) + np.euler_gamma + 0.25 * float(r @ first)
+
+    def _race(self, t: float) -> tuple[np.ndarray, ...]:
+        """r, then P(silent until time exp(r)) and the density in r of its ring, of another clock and of the true one.
 
         P(true point | z) is a softmax: the chance that, of clocks with rates exp(s^2 [true] + s g_j), the true one
-        rings first, where s^2 = distance^2 / 2t. ``others``: one of them is silent until time exp(r).
+        rings first, where s^2 = distance^2 / 2t.
         """
-        square = self.distance**2 / (2 * _positive("t", t))
+        square = self.distance**2 / (2 * t)
         s = math.sqrt(square)
         g, weight = _line_rule(min(0.1, 0.25 / s))
         r = np.arange(-square - REACH * s - 40, REACH * s + 5, 0.25)
-        others = np.exp(-np.exp(np.add.outer(r, s * g))) @ weight
-        rings = np.exp(np.minimum(np.add.outer(r + square, s * g), 700.0))
-        density = (rings * np.exp(-rings)) @ weight  # of the true clock's time, in r
-        first = 0.25 * float(density @ others ** (len(self.weights) - 1))
-        return 0.5 * self.distance**2 * (1 - first)
+        out = [r]
+        for lead in (0.0, square):
+            rings = np.exp(np.minimum(np.add.outer(r + lead, s * g), 700.0))
+            silent = np.exp(-rings)
+            out += [silent @ weight, (rings * silent) @ weight]
+        return tuple(out)
 
 
 def _grid(target: Mixture, t: float, step: float) -> tuple[Tensor, Tensor]:
