@@ -106,7 +106,7 @@ class Equidistant(Mixture):
         """
         square = self.distance**2 / (2 * t)
         s = math.sqrt(square)
-        g, weight = _line_rule(min(0.1, 0.25 / s))
+        g, weight = line_rule(min(0.1, 0.25 / s))
         r = np.arange(-square - REACH * s - 40, REACH * s + 5, 0.25)
         out = [r]
         for lead in (0.0, square):
@@ -119,7 +119,7 @@ class Equidistant(Mixture):
 def _grid(target: Mixture, t: float, step: float) -> tuple[Tensor, Tensor]:
     """Points (m, grid, d) about every centre of z(t)'s mixture, and their weights (m, grid), which sum to 1."""
     step = step or {1: 0.05, 2: 0.125}.get(target.dim, 0.5)
-    line, weight = _line_rule(step)
+    line, weight = line_rule(step)
     m, d = target.centers.shape
     if m**2 * float(len(line)) ** d > MAX_POINTS:
         raise ValueError(f"target: {m} components in {d} dimensions: the grid is too large; use sampled_mmse")
@@ -135,7 +135,7 @@ def _log_joint(target: Mixture, z: Tensor, width: float) -> Tensor:
     return target.weights.log() - apart / (2 * width)
 
 
-def _line_rule(step: float) -> tuple[np.ndarray, np.ndarray]:
+def line_rule(step: float) -> tuple[np.ndarray, np.ndarray]:
     """Trapezoidal nodes and weights for means over a standard normal."""
     g = np.linspace(-REACH, REACH, 2 * math.ceil(REACH / step) + 1)
     weight = np.exp(-0.5 * g**2)
