@@ -103,7 +103,8 @@ function render({ model, el }) {
       const alpha = 0.4 * Math.exp(v - top);
       if (alpha < 0.004) return;
       context.globalAlpha = alpha;
-      context.fillRect((n % cells) * side, Math.floor(n / cells) * side, side + 1, side + 1);
+      const x = Math.round((n % cells) * side), y = Math.round(Math.floor(n / cells) * side);
+      context.fillRect(x, y, Math.round(((n % cells) + 1) * side) - x, Math.round((Math.floor(n / cells) + 1) * side) - y);
     });
     context.globalAlpha = 1;
   }

@@ -25,8 +25,13 @@ export function preserved(x, tau, data) {
   return { logP: logP + 0.5 * Math.log1p(tau), score: Math.sqrt(1 + tau) * score[0] };
 }
 
-/** All levels of all schedules but 0, rising, each once. */
-export const unionOf = (schedules) => [...new Set(Object.values(schedules).flat())].filter((v) => v > 0).sort((a, b) => a - b);
+/** All levels of all schedules but 0, and `extra` more between the least and the largest: rising, each once. */
+export function levelsOf(schedules, extra) {
+  const own = Object.values(schedules).flat().filter((v) => v > 0);
+  const low = Math.min(...own), high = Math.max(...own);
+  const more = Array.from({ length: extra }, (_, i) => low * (high / low) ** ((i + 0.5) / extra));
+  return [...new Set([...own, ...more])].sort((a, b) => a - b);
+}
 
 // --- The figure. ---
 
@@ -36,7 +41,7 @@ function render({ model, el }) {
   const figure = openFigure(model, el, "pictures");
   const schedules = model.get("schedules");
   const data = { centers: model.get("centers").map((c) => [c]), weights: model.get("weights"), variance: model.get("variance") };
-  const levels = unionOf(schedules);
+  const levels = levelsOf(schedules, 600);
   let name = Object.keys(schedules)[0], seed = 1, zoom = true;
   let tau = schedules[name], k = tau.length - 1, owed = 0, paths;
 

@@ -90,7 +90,8 @@ function render({ model, el }) {
       const top = Math.max(...values);
       values.forEach((v, c) => {
         context.globalAlpha = (0.34 * v) / top;
-        context.fillRect((c * width) / columns, (r * height) / rows, width / columns + 1, height / rows + 1);
+        const x = Math.round((c * width) / columns), y = Math.round((r * height) / rows);
+        context.fillRect(x, y, Math.round(((c + 1) * width) / columns) - x, Math.round(((r + 1) * height) / rows) - y);
       });
     }
     context.strokeStyle = figure.colours.model;
