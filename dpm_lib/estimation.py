@@ -88,7 +88,7 @@ class Equidistant(Mixture):
         return 0.5 * self.distance**2 * (1 - first)
 
     def information(self, t: float) -> float:
-        """I(y; z(t)), nats, by another route: log count + s^2 - E log sum of the rates (eq-info-race-log).
+        """I(y; z(t)), nats, by another route: log count + s^2 - E log sum of the rates (beside eq-info-race).
 
         The first ring of all the clocks comes after an exponential time of that total rate, so its mean logarithm is
         minus Euler's constant, minus the mean log rate.
