@@ -79,12 +79,12 @@ class InformationScales(Figure):
         super().__init__(label=label, caption=caption, spacings=gaps)
 
     def poster(self) -> bytes:
-        t = np.geomspace(1e-4, 1e4, 121)
+        t = np.geomspace(1e-4, 1e4, 81)
         below = np.zeros_like(t)
         figure = picture(6.4, 2.6)
         axes = figure.subplots()
         for k, ink in reversed(list(enumerate(("data", "model", "drift", "limit")))):
-            errors = np.array([mmse(nested(self.spacings[k:]), level) for level in t])
+            errors = np.array([mmse(nested(self.spacings[k:]), level, 0.25) for level in t])
             density = errors / (2 * t)
             axes.fill_between(t, below, density, color=PALETTE[ink], alpha=0.6, linewidth=0)
             below = density
