@@ -9,6 +9,8 @@ from dpm_lib.widgets import (
     ChainEditor,
     DoubleWellWalk,
     GuessField,
+    InformationArea,
+    InformationScales,
     JumpWalkers,
     RatePlayground,
     StepBack,
@@ -41,6 +43,8 @@ MAKERS = [
     WaysBack,
     GuessField,
     two_pictures,
+    InformationArea,
+    InformationScales,
 ]
 
 
