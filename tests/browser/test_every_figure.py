@@ -9,6 +9,8 @@ from dpm_lib.widgets import (
     ChainEditor,
     DoubleWellWalk,
     GuessField,
+    InformationArea,
+    InformationScales,
     JumpWalkers,
     RatePlayground,
     Rungs,
@@ -43,6 +45,8 @@ MAKERS = [
     GuessField,
     two_pictures,
     Rungs,
+    InformationArea,
+    InformationScales,
 ]
 
 
