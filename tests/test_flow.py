@@ -101,7 +101,7 @@ def test_law_of_the_chain_is_that_of_its_particles(noise):
 def test_distances_between_known_laws():
     """Two normal laws, a shift apart: Wasserstein is the shift."""
     z = torch.linspace(-10, 10, 8001, dtype=torch.float64)
-    law = euler.Law(z, gaussian(torch.tensor([0.0]), 1.0).cdf(z.unsqueeze(1)))
+    law = euler.LineLaw(z, gaussian(torch.tensor([0.0]), 1.0).cdf(z.unsqueeze(1)))
     moved = gaussian(torch.tensor([0.25], dtype=torch.float64), 1.0)
     assert law.wasserstein(moved) == pytest.approx(0.25, abs=1e-6)
     assert law.kolmogorov(moved) == pytest.approx(math.erf(0.125 / math.sqrt(2)), abs=1e-6)
