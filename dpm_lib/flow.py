@@ -57,9 +57,8 @@ def log_likelihood(
 
     Equation eq-tw-likelihood. ValueError unless the times rise.
     """
-    if not times[-1] > times[0]:
-        raise ValueError(
-            f"times: fall from {float(times[0]):g} to {float(times[-1]):g}: a likelihood is followed upwards"
-        )
+    times = checked_times(times)
+    if times[-1] < times[0]:
+        raise ValueError(f"times: fall from {times[0]:g} to {times[-1]:g}: a likelihood is followed upwards")
     end, change = transport(score, z, times, divergence)
     return log_prior(end) - change
