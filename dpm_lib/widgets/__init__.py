@@ -8,12 +8,14 @@ from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
 from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
 from dpm_lib.widgets.player import TrajectoryPlayer
+from dpm_lib.widgets.posteriors import BiasOnALine, PaintedPosterior
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
 
 __all__ = [
     "AnnealedParticles",
     "BentPotential",
+    "BiasOnALine",
     "ChainEditor",
     "ClosingGap",
     "DoubleWellWalk",
@@ -25,6 +27,7 @@ __all__ = [
     "Ledger",
     "LiveSampler",
     "OwnBits",
+    "PaintedPosterior",
     "RatePlayground",
     "ScheduleBars",
     "StepBack",
