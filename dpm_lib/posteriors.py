@@ -24,6 +24,7 @@ from dpm_lib.tilts import Blend, Tilt, bit_tilt, gaussian_tilt, times
 from dpm_lib.twisting import Annealed, Constant, ExactModel, Expected, PlugIn, Twist, guess, through
 from dpm_lib.weights import WeightedSamples
 
+FARTHEST = 4.0  # standard deviations
 METHODS = ("constant", "annealed", "twisted", "particles")
 TWISTS = ("constant", "annealed", "expected", "plug-in")
 
@@ -125,8 +126,11 @@ def perturbed(model: DiffusionModel, psi: Twist, x_next: Tensor, t: int) -> tupl
 
 
 def first_order(psi: Twist, law: Any, x_next: Tensor, t: int) -> Tilt:
-    """exp of the straight line that touches log psi_t at the mean of ``law``, (n, d). For bits: that goes through log
-    psi_t at x_{t+1} and at its d neighbours with one bit flipped."""
+    """exp of the straight line that touches log psi_t at the mean of ``law``, (n, d).
+
+    A line that would move the step by more than ``FARTHEST`` of its standard deviations is made less steep: so far away
+    it is no guide. For bits the line goes through log psi_t at x_{t+1} and at its d neighbours with one bit flipped.
+    """
     if isinstance(law.parts if isinstance(law, Blend) else law, Bernoulli):
         at, value = x_next, _checked(psi(x_next, t), x_next, t)
         flips = (at.unsqueeze(1) - torch.eye(at.shape[-1], dtype=at.dtype)).abs()
@@ -137,6 +141,7 @@ def first_order(psi: Twist, law: Any, x_next: Tensor, t: int) -> Tilt:
             value = _checked(psi(at, t), at, t)
             slope = torch.autograd.grad(value.sum(), at)[0] if value.requires_grad else torch.zeros_like(at)
         at, value = at.detach(), value.detach()
+        slope = slope * (FARTHEST / _length(law, slope)).clamp(max=1).unsqueeze(-1)
     lost = torch.isneginf(value)  # no line touches log r there: leave the step alone, and let the weights speak
     value, slope = torch.where(lost, 0.0, value), torch.where(lost.unsqueeze(-1), 0.0, slope)
     bad = ~torch.isfinite(slope)
@@ -200,6 +205,16 @@ def clamp(model: DiffusionModel, x0: Tensor, mask: Tensor, n: int, generator: to
         x = torch.where(mask, model.kernel.marginal(known, t).sample(generator), x)
         x = model.reverse_step(x, t).sample(generator)
     return WeightedSamples(torch.where(mask, known, x), torch.zeros(n, dtype=torch.float64))
+
+
+def _length(law: Any, slope: Tensor) -> Tensor:
+    """How far the slope (n, d) moves a Gaussian ``law``, or the parts of a blend, in standard deviations: (n,)."""
+    parts = law.parts if isinstance(law, Blend) else law
+    if parts.full:
+        return (parts.scale.mT @ slope.unsqueeze(-1)).squeeze(-1).norm(dim=-1)
+    along = slope.unsqueeze(-2) if isinstance(law, Blend) else slope
+    length = (parts.scale * along).norm(dim=-1)
+    return length.amax(-1) if isinstance(law, Blend) else length
 
 
 def _checked(log_psi: Tensor, x: Tensor, t: int) -> Tensor:
