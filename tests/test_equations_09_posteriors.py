@@ -20,7 +20,8 @@ H = 0.005
 
 
 def density(x, mean, variance):
-    return torch.exp(-0.5 * ((x - mean) ** 2 / variance + LOG_2PI)) / torch.as_tensor(variance, dtype=torch.float64).sqrt()
+    scale = torch.as_tensor(variance, dtype=torch.float64).sqrt()
+    return torch.exp(-0.5 * ((x - mean) ** 2 / variance + LOG_2PI)) / scale
 
 
 class Paths:
