@@ -8,7 +8,7 @@ from torch import Tensor
 from dpm_lib.codebooks import Codebook
 from dpm_lib.distributions import Mixture, SwissRoll
 
-DATA = ("swiss-roll", "heartbeat")
+DATA = ("swiss-roll", "heartbeat", "digits")
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,18 @@ class Data:
 
 
 def load(name: str, noise: float = 0.25) -> Data:
-    """The data set called ``name``, fresh draws without end: "swiss-roll" of this ``noise``, or "heartbeat"."""
+    """The data set called ``name``: "swiss-roll" of this ``noise`` and "heartbeat", fresh draws without end, or images.
+
+    See ``images`` for what else the images can do.
+    """
+    from dpm_lib import images  # which imports Data
+
     if name == "swiss-roll":
         return Data(name, SwissRoll(noise))
     if name == "heartbeat":
         return Data(name, heartbeat())
+    if name in images.SETS:
+        return images.load(name)
     raise ValueError(f"data: {name!r} is not known; there are: {', '.join(DATA)}")
 
 
