@@ -8,7 +8,7 @@ from torch import Tensor
 from dpm_lib.codebooks import Codebook
 from dpm_lib.distributions import Mixture, SwissRoll
 
-DATA = ("swiss-roll", "heartbeat", "digits")
+DATA = ("swiss-roll", "heartbeat")
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,11 @@ class Data:
         return self.target.sample(n, torch.Generator().manual_seed(1_000_003 + seed))
 
 
-def load(name: str, noise: float = 0.25) -> Data:
-    """The data set called ``name``: "swiss-roll" of this ``noise`` and "heartbeat", fresh draws without end, or images.
+def load(name: str, noise: float = 0.25, side: int = 0, channels: int = 1) -> Data:
+    """The data set called ``name``.
 
-    See ``images`` for what else the images can do.
+    "swiss-roll" of this ``noise`` and "heartbeat" are fresh draws without end. All others are images, for which see
+    ``images.load``: "digits", "mnist-5k", "mnist", "cifar10", "dead-leaves", "textures", "folder:PATH".
     """
     from dpm_lib import images  # which imports Data
 
@@ -43,9 +44,9 @@ def load(name: str, noise: float = 0.25) -> Data:
         return Data(name, SwissRoll(noise))
     if name == "heartbeat":
         return Data(name, heartbeat())
-    if name in images.SETS:
-        return images.load(name)
-    raise ValueError(f"data: {name!r} is not known; there are: {', '.join(DATA)}")
+    if name in images.NAMES or name.startswith("folder:"):
+        return images.load(name, side, channels)
+    raise ValueError(f"data: {name!r} is not known; there are: {', '.join((*DATA, *images.NAMES))}")
 
 
 def heartbeat(length: int = 20, period: int = 5) -> Codebook:

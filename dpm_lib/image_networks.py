@@ -1,4 +1,4 @@
-"""Networks for images. As in ``networks``: they map a noisy state and its time to numbers, and know nothing of diffusion.
+"""Networks for images: as in ``networks``, they map a noisy state and its time to numbers, and know no diffusion.
 
 Called as ``network(x, t, log_tau)`` with x (n, d), where d = channels height width. They give ``outputs`` numbers for
 each entry of x, as (n, outputs d): first one number for every pixel, then the next.

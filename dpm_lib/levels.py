@@ -10,14 +10,12 @@ as far as the others tell, and Bayes' rule adds the pixel's own evidence, sharp 
 ``BernoulliReverse`` is to bits.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from dpm_lib.kernels import GaussianKernel, pick
 from dpm_lib.laws import LOG_2PI
-from dpm_lib.reverse import GaussianReverse, _call_network
+from dpm_lib.reverse import GaussianReverse, call_network
 
 MAX_LOG_TAU = 20.0
 
@@ -37,7 +35,7 @@ class LevelReverse(GaussianReverse):
 
     def moments(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> tuple[Tensor, Tensor]:
         """Predicted E[x_0 | x_t] (..., d), and the standard deviation of each pixel of x_0 given x_t."""
-        log_w = _call_network(self.network, xt, t, kernel.schedule.log_tau[t].clamp(max=MAX_LOG_TAU))
+        log_w = call_network(self.network, xt, t, kernel.schedule.log_tau[t].clamp(max=MAX_LOG_TAU))
         log_w = log_w.reshape(*xt.shape[:-1], -1, self.dim).mT
         y = xt / (0.5 * pick(kernel.schedule.log_alpha_bar, t)).exp()
         spread = (0.5 * pick(kernel.schedule.log_tau, t)).exp().expand_as(y)

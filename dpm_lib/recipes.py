@@ -50,6 +50,7 @@ class Recipe:
     units: int = 16  # of the RBF network
     channels: int = 1  # of images
     side: int = 0  # of images, in pixels; 0 for other data
+    cells: int = 0  # of "levels": rare levels are put together; 0 for every level by itself
     scales: int = 2  # resolutions of a network for images
     steps: int = 8000  # of training
     batch: int = 1024
@@ -65,8 +66,20 @@ class Recipe:
                 raise ValueError(f"{field.name}: expected {field.type.__name__}, got {value!r}")  # type: ignore[union-attr]
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name}: {value} is not finite")
-        for name in ("width", "depth", "frequencies", "units", "channels", "side", "scales", "steps", "batch", "checkpoint_every"):
-            least = 0 if name in ("frequencies", "side") else 1
+        for name in (
+            "width",
+            "depth",
+            "frequencies",
+            "units",
+            "channels",
+            "side",
+            "scales",
+            "cells",
+            "steps",
+            "batch",
+            "checkpoint_every",
+        ):
+            least = 0 if name in ("frequencies", "side", "cells") else 1
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: {getattr(self, name)} is less than {least}")
         for name in ("noise", "scale", "lr", "tau_T"):
@@ -129,7 +142,7 @@ def _parse(key: str, text: str, kind: Any) -> Any:
 
 def load_data(recipe: Recipe) -> Data:
     """The recipe's data set."""
-    return load(recipe.data, noise=recipe.noise)
+    return load(recipe.data, recipe.noise, recipe.side, recipe.channels)
 
 
 def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
@@ -152,14 +165,16 @@ def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
     return DiffusionModel(kernel, GaussianReverse(network, kernel, recipe.covariance))
 
 
-def _build_images(
-    recipe: Recipe, schedule: schedules.Schedule, dim: int, generator: torch.Generator
-) -> DiffusionModel:
+def _build_images(recipe: Recipe, schedule: schedules.Schedule, dim: int, generator: torch.Generator) -> DiffusionModel:
     shape = (recipe.channels, recipe.side, recipe.side)
     kernel = GaussianKernel(math.prod(shape), schedule)
     if kernel.dim != dim:
         raise ValueError(f"side: images of shape {shape} have {kernel.dim} entries, and the data {dim}")
-    edges = images.load(recipe.data).edges if recipe.covariance == "levels" else torch.zeros(0)
+    edges = (
+        images.load(recipe.data, recipe.side, recipe.channels).edges(recipe.cells)
+        if recipe.covariance == "levels"
+        else torch.zeros(0)
+    )
     numbers = len(edges) - 1 if recipe.covariance == "levels" else outputs(dim, recipe.covariance) // dim
     network = UNet(shape, numbers, recipe.width, recipe.depth, recipe.scales, generator)
     if recipe.covariance == "levels":

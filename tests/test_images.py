@@ -53,7 +53,7 @@ def test_noise_is_uniform_within_the_level():
 def test_edges_are_where_levels_begin():
     data = load("digits")
     values = torch.arange(18, dtype=torch.float64) - data.mean
-    close(data.edges * data.std, values)
+    close(data.edges() * data.std, values)
 
 
 def test_bits_per_pixel_of_a_uniform_density():

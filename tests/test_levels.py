@@ -72,7 +72,7 @@ def dice_model(T: int, beta_1: float = 1e-6) -> tuple[DiffusionModel, Images, to
     data, p = independent()
     kernel = GaussianKernel(3, geometric(T, beta_1, 1e4))
     network = Fixed(p.clamp(min=1e-30).log())
-    return DiffusionModel(kernel, LevelReverse(network.double(), kernel, data.edges)), data, p
+    return DiffusionModel(kernel, LevelReverse(network.double(), kernel, data.edges())), data, p
 
 
 def test_moments_are_those_of_monte_carlo():
