@@ -38,6 +38,7 @@ class Images(Data):
     shape: tuple[int, int, int]
     levels: int
     split: str
+    _moved: dict[torch.device, Tensor] = field(init=False, repr=False, default_factory=dict)
     mean: float = field(init=False)
     std: float = field(init=False)
     target: Any = field(default=None, init=False)  # the exact distribution is not known
@@ -61,13 +62,16 @@ class Images(Data):
 
     def dequantised(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """Integers (n, d) as a chain state: with uniform noise, centred and scaled, float64."""
-        noise = torch.rand(values.shape, generator=generator, dtype=torch.float64)
+        noise = torch.rand(values.shape, generator=generator, dtype=torch.float64, device=generator.device)
         return (values + noise - self.mean) / self.std
 
     def batch(self, n: int, generator: torch.Generator) -> Tensor:
-        """n training images, drawn with replacement, (n, d)."""
-        chosen = torch.randint(len(self.train), (n,), generator=generator)
-        return self.dequantised(self.train[chosen], generator)
+        """n training images, drawn with replacement, (n, d), on the generator's device: they are moved there once."""
+        device = generator.device
+        if device not in self._moved:
+            self._moved[device] = self.train.to(device)
+        chosen = torch.randint(len(self.train), (n,), generator=generator, device=device)
+        return self.dequantised(self._moved[device][chosen], generator)
 
     def held_out(self, n: int | None = None, seed: int = 0) -> Tensor:  # type: ignore[override]
         """The first n held-out images, or all of them where n is none or more, (n, d); ``seed`` decides the noise."""

