@@ -1,8 +1,10 @@
 """Files of a run: safetensors and JSON, written so that a crash leaves the old file or the new one, never half of one.
 
-A model file holds its own recipe, so ``load_model(path)`` needs nothing else. No file is ever unpickled.
+A model file holds its own recipe, so ``load_model(path)`` needs nothing else. No file is ever unpickled. A file of
+tensors holds their SHA-256, so that a damaged one is noticed.
 """
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -22,7 +24,10 @@ class BrokenFile(ValueError):
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` to a temporary file beside ``path``, flush it to disk, and rename it into place."""
+    """Write ``content`` to a temporary file beside ``path``, flush it to disk, and rename it into place.
+
+    OSError, naming ``path``, where that fails (a full disk, say): what was there before is left as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -30,7 +35,16 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        before = "; what was there before is kept" if path.exists() else ""
+        raise OSError(error.errno, f"{path}: cannot be written: {error.strerror}{before}") from None
     finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left behind in ``folder``."""
+    for temporary in folder.glob(".*.tmp"):
         temporary.unlink(missing_ok=True)
 
 
@@ -61,21 +75,32 @@ def load_lines(path: Path) -> list[dict[str, Any]]:
 def save_tensors(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
     """Write tensors and a JSON record to one safetensors file, atomically."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(content, metadata={"record": json.dumps(record)}))
+    write_atomically(path, save(content, metadata={"record": json.dumps(record), "sha256": _digest(content)}))
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what ``save_tensors`` wrote; BrokenFile where the file is missing, cut short or of another kind."""
+    """Read what ``save_tensors`` wrote; BrokenFile where the file is missing, cut short, damaged or of another kind."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-            record = json.loads((file.metadata() or {})["record"])
+            metadata = file.metadata() or {}
+            record = json.loads(metadata["record"])
     except FileNotFoundError:
         raise BrokenFile(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise BrokenFile(f"{path}: not a whole safetensors file of ours: {error}") from None
     if not isinstance(record, dict):
         raise BrokenFile(f"{path}: its record is no JSON object")
+    if metadata.get("sha256", _digest(tensors)) != _digest(tensors):
+        raise BrokenFile(f"{path}: is damaged: its tensors have another SHA-256 than they were written with")
     return tensors, record
 
 

@@ -1,7 +1,17 @@
-"""The command line: ``python -m dpm_lib list | train RECIPE | evaluate RUN | sample RUN``."""
+"""The command line: ``python -m dpm_lib list | train RECIPE | evaluate RUN | sample RUN``.
+
+    python -m dpm_lib train swiss-roll --out runs/roll             on a GPU if there is one; or --device cpu, cuda
+    python -m dpm_lib train swiss-roll --set steps=500 --precision bf16
+    python -m dpm_lib train --resume runs/roll                     goes on, with the settings that the folder holds
+    accelerate launch --num_processes 8 -m dpm_lib train swiss-roll                       on eight GPUs
+    torchrun --standalone --nproc_per_node 2 -m dpm_lib train swiss-roll --device cpu     two processes on the CPU
+
+A batch is the same whatever the number of processes, which may change at a resume.
+"""
 
 import argparse
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -12,8 +22,11 @@ from accelerate import PartialState
 
 from dpm_lib import plots, training
 from dpm_lib.checkpoints import load_json, load_model, save_tensors
+from dpm_lib.devices import accelerator_for
 from dpm_lib.evaluation import evaluate
-from dpm_lib.recipes import RECIPES, Recipe, get, load_data
+from dpm_lib.recipes import PRECISIONS, RECIPES, Recipe, get, load_data
+
+MISTAKES = (ValueError, FloatingPointError, OSError, MemoryError, torch.cuda.OutOfMemoryError, torch.linalg.LinAlgError)
 
 
 class Failure(Exception):
@@ -28,14 +41,15 @@ def main(arguments: list[str] | None = None) -> int:
         if not 0 <= getattr(options, "seed", 0) < 2**62:
             raise Failure(f"--seed: {options.seed} is not between 0 and 2^62")
         options.run(options)
-    except (Failure, ValueError, FloatingPointError, OSError, torch.linalg.LinAlgError) as error:
+    except (Failure, *MISTAKES) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         where = getattr(options, "resume", None) or getattr(options, "out", None)
         kept = where if where and (Path(where) / "checkpoint.safetensors").exists() else None
         hint = f"; go on with: python -m dpm_lib train --resume {kept}" if kept else ""
-        print(f"interrupted{hint}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # the first of the processes that `accelerate launch` started
+            print(f"interrupted{hint}", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -63,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", metavar="DIR", help="folder of the run (default: runs/RECIPE-SEED)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    command.add_argument("--precision", choices=PRECISIONS, help="short for --set precision=...")
     command.add_argument("--resume", metavar="DIR", help="go on with an interrupted run")
+    command.add_argument("--tensorboard", action="store_true", help="write the course for TensorBoard too")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     command.set_defaults(run=_train)
 
@@ -93,7 +109,7 @@ def _list(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     if options.resume:
-        if options.recipe or options.out or options.set:
+        if options.recipe or options.out or options.set or options.precision:
             raise Failure("--resume takes the recipe and its settings from the run folder; give only --device with it")
         folder = _run_folder(options.resume)
         record = load_json(folder / "config.json")
@@ -104,12 +120,14 @@ def _train(options: argparse.Namespace) -> None:
     else:
         if not options.recipe:
             raise Failure(f"train: name a recipe; there are: {', '.join(RECIPES)}")
-        recipe, seed = get(options.recipe).override(_settings(options.set)), options.seed
+        settings = _settings(options.set) | ({"precision": options.precision} if options.precision else {})
+        recipe, seed = get(options.recipe).override(settings), options.seed
         folder = Path(options.out or f"runs/{recipe.name}-{seed}")
         if (folder / "config.json").exists():
             raise Failure(f"{folder}: holds a run already; go on with --resume {folder}, or name another --out")
         options.out = folder
-    model, metrics = training.fit(recipe, seed, folder, options.device, resume=bool(options.resume))
+    resume, tensorboard = bool(options.resume), options.tensorboard
+    model, metrics = training.fit(recipe, seed, folder, options.device, resume, tensorboard=tensorboard)
     if PartialState().is_main_process:
         plots.save_run_summary(folder / "summary.png", model, load_data(recipe), seed)
         print(json.dumps(metrics))
@@ -148,7 +166,7 @@ def _load(options: argparse.Namespace) -> tuple[Any, Recipe]:
         if not path.exists():
             raise Failure(f"{path.parent}: has no model.safetensors: the run has not ended; go on with --resume")
     model, recipe = load_model(path)
-    return model.to(training.accelerator_for(options.device).device), recipe
+    return model.to(accelerator_for(options.device).device), recipe
 
 
 def _run_folder(name: str | Path) -> Path:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from problems import close_mean, rng
 
-from dpm_lib import training
+from dpm_lib import objective, training
 from dpm_lib.checkpoints import load_model, load_tensors, save_json
 from dpm_lib.cli import main
 from dpm_lib.evaluation import evaluate
@@ -203,7 +203,7 @@ def test_other_mistakes_with_a_good_run(run, tmp_path, capsys):
 
 @pytest.mark.parametrize("steps", [1, 50])
 def test_a_run_that_diverges_is_one_line(tmp_path, capsys, monkeypatch, steps):
-    monkeypatch.setattr(training, "WARMUP", 1)
+    monkeypatch.setattr(objective, "WARMUP", 1)
     command = ["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path / "run"), *tiny(steps=steps, lr="1e30")]
     assert main(command) == 2
     err = capsys.readouterr().err

@@ -1,62 +1,24 @@
-"""Training: it climbs, it resumes bit for bit, it fails cleanly, and two processes are one."""
+"""Training: it climbs, it resumes bit for bit, and it fails cleanly."""
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-from functools import partial
-from pathlib import Path
 
 import pytest
+import runs
 import torch
 from problems import blob_data, close, rng, tiny_recipe
+from runs import interrupt_at, lines, same_runs, train
 
-from dpm_lib import bound, training
+from dpm_lib import bound
 from dpm_lib.checkpoints import BrokenFile, load_lines, load_model, load_tensors
-from dpm_lib.evaluation import evaluate
-from dpm_lib.training import Run, accelerator_for, draw_batch, fit, learning_rate
-
-ROOT = Path(__file__).resolve().parents[1]
-INEXACT = ("seconds",)
+from dpm_lib.objective import draw_batch, learning_rate
+from dpm_lib.run import Run
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """One thread, so that sums are in one order; few held-out points; and no handler left behind."""
-    threads, handlers = torch.get_num_threads(), [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-    torch.set_num_threads(1)
-    monkeypatch.setattr(training, "evaluate", partial(evaluate, n=400))
-    yield
-    torch.set_num_threads(threads)
-    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
-
-
-def train(folder=None, resume=False, seed=0, **settings):
-    recipe = tiny_recipe(**settings)
-    return fit(recipe, seed, folder, "cpu", resume=resume, progress=False, data=blob_data())
-
-
-def lines(folder) -> list[dict]:
-    return [{k: v for k, v in record.items() if k not in INEXACT} for record in load_lines(folder / "metrics.jsonl")]
-
-
-def same_runs(a, b):
-    """Weights, averages, optimizer, random state, log and metrics, bit for bit; only seconds may differ."""
-    for name in ("model.safetensors", "checkpoint.safetensors"):
-        (left, record), (right, other) = load_tensors(a / name), load_tensors(b / name)
-        assert set(left) == set(right)
-        for key in left:
-            assert torch.equal(left[key], right[key]), key
-        assert {k: v for k, v in record.items() if k not in INEXACT} == {
-            k: v for k, v in other.items() if k not in INEXACT
-        }
-    assert lines(a) == lines(b)
-    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (a, b)]
-    for record in metrics:
-        del record["seconds"]
-    assert metrics[0] == metrics[1]
+    with runs.quick(monkeypatch):
+        yield
 
 
 # The loop
@@ -182,19 +144,6 @@ def test_the_log_is_the_mean_bound_of_its_batches(tmp_path):
 # Interruption
 
 
-def interrupt_at(monkeypatch, step: int, number=signal.SIGINT):
-    """A signal in the middle of a step: after its batch has been drawn, before it is used."""
-    draws, draw = [], training.draw_batch
-
-    def draw_and_interrupt(*arguments):
-        draws.append(draw(*arguments))
-        if len(draws) == step:
-            signal.raise_signal(number)
-        return draws[-1]
-
-    monkeypatch.setattr(training, "draw_batch", draw_and_interrupt)
-
-
 @pytest.mark.parametrize("step", [1, 37, 50, 99, 119, 120])
 def test_interrupted_and_resumed_is_uninterrupted(tmp_path, monkeypatch, step):
     train(tmp_path / "whole", steps=120)
@@ -291,90 +240,3 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     with pytest.raises(FloatingPointError, match="weights not finite"):
         run.save_checkpoint()
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == good
-
-
-# Devices
-
-
-def test_devices():
-    assert accelerator_for("cpu").device.type == "cpu"
-    with pytest.raises(ValueError, match="device: 'tpu' is not one of auto, cpu, cuda"):
-        accelerator_for("tpu")
-    if not torch.cuda.is_available():
-        assert accelerator_for("auto").device.type == "cpu"
-        with pytest.raises(ValueError, match="device: 'cuda' was asked for, and PyTorch sees no GPU"):
-            accelerator_for("cuda")
-
-
-def test_two_processes_are_one(tmp_path):
-    """The same curve, and one JSON line, from two processes over gloo."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command += ["-m", "dpm_lib", "train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path / "two")]
-    settings = ("width=8", "depth=1", "frequencies=2", "T=5", "steps=60", "batch=32", "checkpoint_every=500")
-    for setting in settings:
-        command += ["--set", setting]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    printed = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert printed == [json.loads((tmp_path / "two" / "metrics.json").read_text())]
-    recipe = tiny_recipe(steps=60, checkpoint_every=500)
-    assert json.loads((tmp_path / "two" / "config.json").read_text())["recipe"] == recipe.to_dict()
-    fit(recipe, 0, tmp_path / "one", "cpu", progress=False)
-    for a, b in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
-        assert a["step"] == b["step"] and a["bound_bits"] == pytest.approx(b["bound_bits"], abs=1e-6, rel=1e-6)
-    one, two = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("one", "two"))
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
-
-
-def test_each_process_keeps_its_share_of_the_batch():
-    """Two processes see disjoint halves, with every time in each, and together the whole batch."""
-    halves = []
-    for index in (0, 1):
-        run = Run(tiny_recipe(), 0, "cpu", data=blob_data())
-        run.accelerator = Pretend(run.accelerator, index)
-        run.objective.register_forward_pre_hook(lambda _, given: halves.append(given))
-        run.advance()
-    whole = draw_batch(blob_data(), tiny_recipe(), rng(0))
-    for position, full in enumerate(whole):
-        assert torch.equal(torch.stack([half[position] for half in halves], 1).flatten(0, 1), full)
-    assert all(set(half[1].tolist()) == {2, 3, 4, 5} for half in halves)
-
-
-class Pretend:
-    """An accelerator that says it is one process of two."""
-
-    num_processes = 2
-
-    def __init__(self, accelerator, index: int) -> None:
-        self.accelerator, self.process_index = accelerator, index
-
-    def __getattr__(self, name):
-        return getattr(self.accelerator, name)
-
-
-def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
-    class Three:
-        num_processes = 3
-
-    monkeypatch.setattr(training, "accelerator_for", lambda device: Three())
-    with pytest.raises(ValueError, match="batch: 32 cannot be split over 3 processes"):
-        Run(tiny_recipe(), 0, "cpu", data=blob_data())
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_gives_the_same_curve(tmp_path):
-    """The same batches; sums in another order: close at first, and as good in the end."""
-    for device in ("cpu", "cuda"):
-        fit(tiny_recipe(steps=100), 0, tmp_path / device, device, progress=False, data=blob_data())
-    for a, b in zip(lines(tmp_path / "cpu"), lines(tmp_path / "cuda"), strict=True):
-        assert a["bound_bits"] == pytest.approx(b["bound_bits"], rel=1e-3)
-    cpu, cuda = (json.loads((tmp_path / d / "metrics.json").read_text()) for d in ("cpu", "cuda"))
-    assert abs(cpu["gap_bits"] - cuda["gap_bits"]) < 4 * (cpu["gap_bits_stderr"] + cuda["gap_bits_stderr"])
-    assert cuda["device"] == torch.cuda.get_device_name()
-    assert load_model(tmp_path / "cuda" / "model.safetensors")[0].schedule.log_alpha_bar.device.type == "cpu"

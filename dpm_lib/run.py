@@ -1,0 +1,218 @@
+"""A run: its state, one step of it, and the files from which it goes on as if nothing had happened.
+
+All randomness of a run comes from one generator on the CPU, whose state is in the checkpoint. Examples are drawn with
+replacement, so that no place in an epoch has to be kept; every process draws the same global batch and keeps its share
+of it. So a run that was stopped anywhere and resumed ends bit for bit where an uninterrupted one does, and several
+processes do what one does, up to the rounding of sums. Nothing is read back from the device between the steps: the
+bounds stay there until ``collect``.
+
+A data set with a tensor ``train`` and a method ``to(device)`` is moved to the GPU once, and then draws its batches
+there, from a generator of that device.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from dpm_lib.bound import LN2
+from dpm_lib.checkpoints import BrokenFile, load_state, load_tensors, save_tensors
+from dpm_lib.data import Data
+from dpm_lib.devices import accelerator_for, compiled
+from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.objective import Objective, draw_batch, learning_rate
+from dpm_lib.recipes import Recipe, build, load_data
+
+RESIDENT = 2**31  # bytes of examples that are moved to the device, once
+
+
+def resides(data: Any, device: torch.device) -> bool:
+    """Whether ``data`` is moved to ``device``: a GPU, and data that can be moved and are not too large."""
+    return device.type != "cpu" and hasattr(data, "to") and data.train.nbytes <= RESIDENT
+
+
+class Run:
+    """The state of a run: everything that has to survive an interruption, and the files it lives in."""
+
+    def __init__(
+        self, recipe: Recipe, seed: int, device: str = "auto", folder: Path | None = None, data: Data | None = None
+    ) -> None:
+        self.recipe, self.seed, self.folder = recipe, seed, folder
+        self.accelerator = accelerator_for(device)
+        if recipe.batch % self.accelerator.num_processes:
+            raise ValueError(f"batch: {recipe.batch} cannot be split over {self.accelerator.num_processes} processes")
+        source: Any = load_data(recipe) if data is None else data
+        self.resident = resides(source, self.accelerator.device)
+        self.data: Data = source.to(self.accelerator.device) if self.resident else source
+        self.generator = torch.Generator().manual_seed(seed)
+        objective = Objective(build(recipe, seed, self.data.dim), recipe.precision)
+        optimizer = torch.optim.Adam(objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
+        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        self.loss = compiled(self.objective) if recipe.compile else self.objective
+        self.model: DiffusionModel = self.accelerator.unwrap_model(self.objective).model
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.step = 0
+        self.saved: int | None = None  # step of the checkpoint in the folder
+        self.seconds = 0.0
+        self.recent: list[float] = []  # K of the batches since the last line of the log, bits
+        self._pending: list[Tensor] = []  # the latest of them, still on the device, from this process's share
+
+    def advance(self) -> Tensor:
+        """One step of training; returns the estimate of K in bits from this process's share of the batch, a scalar."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step)
+        loss = self.loss(*self._draw_share())
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        if self.recipe.clip:
+            self.accelerator.clip_grad_norm_(self.objective.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.step += 1
+        self._update_average()
+        self._pending.append(-loss.detach() / LN2)
+        return self._pending[-1]
+
+    def _draw_share(self) -> list[Tensor]:
+        """This process's share of the next global batch. A resident data set is drawn from where it resides."""
+        device, generator = self.accelerator.device, self.generator
+        if self.resident:
+            seed = int(torch.randint(2**62, (1,), generator=generator))
+            generator = torch.Generator(device).manual_seed(seed)
+        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        return [part[share].to(device) for part in draw_batch(self.data, self.recipe, generator)]
+
+    def _update_average(self) -> None:
+        update = get_ema_multi_avg_fn(min(self.recipe.ema, self.step / (self.step + 9)))
+        by_type: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
+        for name, value in self.model.named_parameters():  # buffers stay as they are, infinite ones too
+            averages, values = by_type[value.dtype]
+            averages.append(self.average[name])
+            values.append(value.detach())
+        for averages, values in by_type.values():  # one kernel for all tensors of a type
+            update(averages, values, None)
+
+    def collect(self) -> None:
+        """Add the bounds of the latest steps to ``recent``, as means over all processes.
+
+        FloatingPointError at the first one that is not finite.
+        """
+        if self._pending:
+            bounds = self.accelerator.reduce(torch.stack(self._pending), reduction="mean").tolist()
+            self._pending.clear()
+            for step, value in enumerate(bounds, self.step - len(bounds) + 1):
+                if not math.isfinite(value):
+                    raise FloatingPointError(f"step {step}: the bound is {value}; {self.advice()}")
+            self.recent += bounds
+
+    def advice(self) -> str:
+        """What to change when the numbers run away, and what is left."""
+        clip = "" if self.recipe.clip else ", or clip the gradient: --set clip=1"
+        return f"try a smaller lr than {self.recipe.lr}{clip}; {self.kept()}"
+
+    def kept(self) -> str:
+        """Which checkpoint there is, in words."""
+        return "there is no checkpoint yet" if self.saved is None else f"the checkpoint of step {self.saved} is kept"
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` is true in any process; all processes have to ask."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        votes = torch.tensor(float(flag), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(votes, reduction="sum"))
+
+    def averaged_model(self) -> DiffusionModel:
+        """A copy of the model with the averaged weights: the one that is evaluated and saved."""
+        model = build(self.recipe, self.seed, self.data.dim).to(self.accelerator.device)
+        model.load_state_dict(self.average)
+        return model.requires_grad_(False)
+
+    def write(self, name: str, content: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
+        """Let the main process write tensors and a record to the folder, if there is one.
+
+        OSError in every process where that fails, so that none is left waiting for the others.
+        """
+        error: OSError | None = None
+        if self.folder is not None and self.accelerator.is_main_process:
+            try:
+                path = self.folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_tensors(path, *content())
+            except OSError as caught:
+                error = caught
+        if self.any(error is not None):
+            raise error or OSError(f"{name}: the main process could not write it")
+
+    def save_samples(self, n: int = 64) -> None:
+        """Write n draws of the averaged model to samples/, always from the same noise; the run's own is not touched."""
+
+        def samples() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            generator = torch.Generator(self.accelerator.device).manual_seed(self.seed)
+            x = self.averaged_model().sample(n, generator)
+            return {"x": x}, {"recipe": self.recipe.name, "seed": self.seed, "step": self.step}
+
+        self.write(f"samples/step-{self.step:07d}.safetensors", samples)
+
+    def save_checkpoint(self) -> None:
+        """Write the folder's checkpoint; FloatingPointError, and the old one stays, where a number is not finite."""
+        self.collect()
+        if not all(torch.isfinite(value).all() for value in self.model.parameters()):
+            raise FloatingPointError(f"step {self.step}: weights not finite; {self.advice()}")
+        self.write("checkpoint.safetensors", self._state)
+        self.saved = None if self.folder is None else self.step
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        tensors["random"] = self.generator.get_state()
+        record = {
+            "recipe": self.recipe.to_dict(),
+            "seed": self.seed,
+            "step": self.step,
+            "seconds": self.seconds,
+            "recent": self.recent,
+        }
+        return tensors, record
+
+    def load_checkpoint(self) -> None:
+        """Go back to the folder's checkpoint; BrokenFile where it is not a whole checkpoint of this recipe."""
+        assert self.folder is not None
+        path = self.folder / "checkpoint.safetensors"
+        tensors, record = load_tensors(path)
+        self._check_recipe(path, record)
+        load_state(self.model, _group(tensors, "model"), path)
+        try:
+            average = _group(tensors, "average")
+            self.average = {name: average[name].to(value.device) for name, value in self.average.items()}
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in _group(tensors, "optimizer").items():
+                index, name = key.split(".", 1)
+                state.setdefault(int(index), {})[name] = value
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+            self.generator.set_state(tensors["random"])
+            self.step, self.seconds = int(record["step"]), float(record["seconds"])
+            self.recent = [float(value) for value in record["recent"]]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise BrokenFile(f"{path}: {error}") from None
+        self.saved = self.step
+
+    def _check_recipe(self, path: Path, record: dict[str, Any]) -> None:
+        """BrokenFile, with what differs, unless a checkpoint's record names this run's recipe and seed."""
+        try:
+            theirs = {**Recipe.from_dict(record["recipe"]).to_dict(), "seed": record["seed"]}
+        except (KeyError, TypeError, ValueError) as error:
+            raise BrokenFile(f"{path}: is not a checkpoint of a run: {error}") from None
+        ours = {**self.recipe.to_dict(), "seed": self.seed}
+        if differs := [f"{key} {theirs[key]}, not {ours[key]}" for key in ours if ours[key] != theirs[key]]:
+            raise BrokenFile(f"{path}: is of another recipe or seed: {'; '.join(differs)}")
+
+
+def _group(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")}

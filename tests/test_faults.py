@@ -1,0 +1,214 @@
+"""What goes wrong in a long run: a full disk, a kill in mid-save, no memory, damaged files, no compiler."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import runs
+import torch
+from problems import blob_data, tiny_recipe
+from runs import interrupt_at, same_runs, train
+
+from dpm_lib import checkpoints, devices
+from dpm_lib.checkpoints import BrokenFile, load_tensors
+from dpm_lib.cli import main
+from dpm_lib.run import Run
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ["checkpoint.safetensors", "config.json", "metrics.jsonl"]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    with runs.quick(monkeypatch):
+        yield
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+class FullDisk:
+    """A file that takes half of what it is given; then the disk is full."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def write(self, content):
+        self.file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_and_the_run_goes_on_later(tmp_path, monkeypatch, capsys):
+    train(tmp_path / "whole", checkpoint_every=20)
+    folder, saves = tmp_path / "broken", []
+
+    def limited(path, mode="r", **more):
+        saves.append(path) if "checkpoint" in str(path) else None
+        file = open(path, mode, **more)
+        return FullDisk(file) if "checkpoint" in str(path) and len(saves) == 2 else file
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "open", limited, raising=False)
+        message = r"checkpoint\.safetensors: cannot be written: No space left on device; what was there before is kept"
+        with pytest.raises(OSError, match=message):
+            train(folder, checkpoint_every=20)
+    assert names(folder) == NAMES
+    assert load_tensors(folder / "checkpoint.safetensors")[1]["step"] == 20
+    train(folder, resume=True, checkpoint_every=20)
+    same_runs(tmp_path / "whole", folder)
+
+
+def test_a_full_disk_while_interrupted_is_what_is_reported(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    interrupt_at(monkeypatch, 5)
+    monkeypatch.setattr(checkpoints.os, "fsync", lambda _: full() if (tmp_path / "metrics.jsonl").exists() else None)
+    with pytest.raises(OSError, match=r"checkpoint\.safetensors: cannot be written: No space left on device$"):
+        train(tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+from dpm_lib import checkpoints
+from dpm_lib.training import fit
+from problems import blob_data, tiny_recipe
+saves, replace = [], os.replace
+def fsync(descriptor):
+    saves.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    if sum("checkpoint" in name for name in saves) == 2:
+        os.truncate(descriptor, os.fstat(descriptor).st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoints.os.fsync = fsync
+fit(tiny_recipe(checkpoint_every=20), 0, sys.argv[1], "cpu", progress=False, data=blob_data())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_killed_in_mid_save(tmp_path):
+    """SIGKILL while half of the second checkpoint is written: the first is whole, and the run ends as if unhurt."""
+    folder = tmp_path / "broken"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder)], env=environment, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
+    [left] = [name for name in names(folder) if name.endswith(".tmp")]
+    assert left.startswith(".checkpoint.safetensors.")
+    assert load_tensors(folder / "checkpoint.safetensors")[1]["step"] == 20
+    train(folder, resume=True, checkpoint_every=20)
+    train(tmp_path / "whole", checkpoint_every=20)
+    same_runs(tmp_path / "whole", folder)
+    assert not [name for name in names(folder) if name.endswith(".tmp")]
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        MemoryError(),
+    ],
+    ids=("gpu", "cpu", "python"),
+)
+def test_out_of_memory_is_one_line_that_says_what_to_change(tmp_path, monkeypatch, capsys, error):
+    advance = Run.advance
+
+    def hungry(run):
+        if run.step == 25:
+            raise error
+        return advance(run)
+
+    monkeypatch.setattr(Run, "advance", hungry)
+    settings = [f"{k}={v}" for k, v in tiny_recipe(checkpoint_every=20).to_dict().items() if k not in ("name", "about")]
+    command = ["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main(command + [text for setting in settings for text in ("--set", setting)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: step 25: out of memory on cpu, 32 rows of data a process; the checkpoint of step 20 is kept; use more "
+        "processes, or a smaller --set batch (now 32; at least T - 1 = 4), a smaller --set width (now 8), or "
+        "--precision bf16"
+    )
+    assert load_tensors(tmp_path / "run" / "checkpoint.safetensors")[1]["step"] == 20
+
+
+def test_other_errors_are_not_called_out_of_memory(monkeypatch):
+    def fail(run):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(Run, "advance", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        train()
+
+
+# Numbers that run away
+
+
+def test_the_first_bound_that_is_not_finite_is_named(tmp_path):
+    """Bounds are read 50 steps at a time, yet the message has the step; what was saved before stays."""
+    run = Run(tiny_recipe(), 0, "cpu", tmp_path, blob_data())
+    for _ in range(7):
+        run.advance()
+    run.save_checkpoint()
+    next(run.model.reverse.network.parameters()).data.fill_(torch.inf)
+    run.recipe = tiny_recipe(covariance="diagonal")
+    run.model.reverse.covariance = "posterior"
+    for _ in range(3):
+        run.advance()
+    with pytest.raises(FloatingPointError, match=r"step 8: the bound is nan; try a smaller lr than 0\.01, or clip the"):
+        run.collect()
+    assert load_tensors(tmp_path / "checkpoint.safetensors")[1]["step"] == 7
+    assert run.kept() == "the checkpoint of step 7 is kept"
+
+
+# Damage
+
+
+def test_a_damaged_checkpoint_is_noticed(tmp_path):
+    """One bit in the middle of the weights: every number is still a number."""
+    train(tmp_path, steps=5)
+    path = tmp_path / "checkpoint.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BrokenFile, match=r"checkpoint\.safetensors: is damaged: its tensors have another SHA-256"):
+        train(tmp_path, resume=True, steps=5)
+
+
+def test_a_checkpoint_of_another_recipe_says_what_differs(tmp_path):
+    train(tmp_path, steps=5)
+    with pytest.raises(
+        BrokenFile, match=r"of another recipe or seed: width 8, not 16; clip 0\.0, not 2\.0; seed 0, not 1"
+    ):
+        train(tmp_path, resume=True, seed=1, steps=5, width=16, clip=2)
+
+
+# No compiler
+
+
+def test_without_a_compiler_a_run_goes_on_and_says_so(monkeypatch):
+    import torch._inductor.config as config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    calls = []
+
+    def double(x):
+        calls.append(x)
+        return 2 * x
+
+    use = devices.compiled(double)
+    with pytest.warns(UserWarning, match="compile: goes on without.*: InvalidCxxCompiler"):
+        assert use(torch.ones(3)).tolist() == [2, 2, 2]
+    assert use(torch.ones(2)).tolist() == [2, 2] and len(calls) >= 2
+    torch._dynamo.reset()
