@@ -8,7 +8,7 @@ from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
 from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
 from dpm_lib.widgets.player import TrajectoryPlayer
-from dpm_lib.widgets.posteriors import BiasOnALine, PaintedPosterior
+from dpm_lib.widgets.posteriors import BiasOnALine, DigitStrip, PaintedPosterior
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
 
@@ -18,6 +18,7 @@ __all__ = [
     "BiasOnALine",
     "ChainEditor",
     "ClosingGap",
+    "DigitStrip",
     "DoubleWellWalk",
     "EntropyBand",
     "Figure",

@@ -1,6 +1,8 @@
-"""Figures of posteriors: a likelihood painted on the roll, and the law of a multiplied chain on a line."""
+"""Figures of posteriors: a likelihood painted on the roll, a multiplied chain on a line, digits with a strip missing."""
 
+import base64
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,4 +114,43 @@ class BiasOnALine(Figure):
         axes.plot(x, double.log_prob(x.unsqueeze(1)).exp(), color=PALETTE["model"], linestyle="--", label="p r²")
         axes.legend(frameon=False, labelcolor="#808791")
         quiet(axes)
+        return png(figure)
+
+
+class DigitStrip(Figure):
+    """Digits with four of their columns missing, and precomputed draws of what may have been there.
+
+    record: ``shape`` (digits, places, draws, 64), ``truth`` (digits, 64) levels 0..16, ``draws`` {method: base64 bytes}
+    Raises ``ValueError`` where they do not fit together.
+    """
+
+    _esm = bundle("strip.js")
+    _css = STYLE
+    shape: traitlets.List = traitlets.List().tag(sync=True)
+    truth: traitlets.List = traitlets.List().tag(sync=True)
+    methods: traitlets.List = traitlets.List().tag(sync=True)
+    draws = traitlets.Bytes(help="uint8 (methods, digits, places, draws, 64)").tag(sync=True)
+
+    def __init__(
+        self, record: dict[str, Any], *, label: str = "Digits with a missing strip, filled in", caption: str = ""
+    ) -> None:
+        shape = [int(v) for v in record["shape"]]
+        draws = {name: base64.b64decode(text) for name, text in record["draws"].items()}
+        if len(shape) != 4 or shape[1] != 5 or shape[3] != 64 or not draws:
+            raise ValueError(f"record: shape {shape} is not (digits, 5, draws, 64), with draws of a method")
+        for name, content in draws.items():
+            if len(content) != math.prod(shape) or max(content) > 16:
+                raise ValueError(f"record: draws of {name!r}: {len(content)} bytes up to {max(content)} for {shape}")
+        truth = checked("truth", record["truth"], (shape[0], 64)).astype(int).tolist()
+        everything = b"".join(draws.values())
+        super().__init__(label=label, caption=caption, shape=shape, truth=truth, methods=list(draws), draws=everything)
+
+    def poster(self) -> bytes:
+        figure = picture(6.4, 1.6)
+        one = np.frombuffer(self.draws, np.uint8)[-math.prod(self.shape) :].reshape(self.shape)
+        shown = [np.array(self.truth[0]), *one[0, 0, :5]]
+        for k, (axes, pixels) in enumerate(zip(figure.subplots(1, 6), shown, strict=True)):
+            axes.imshow(pixels.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
+            axes.set(xticks=[], yticks=[], title="truth" if k == 0 else "")
+            quiet(axes)
         return png(figure)

@@ -1,5 +1,6 @@
 """The figures of the chapter on posteriors: their numbers against dpm_lib, and what a reader can do."""
 
+import base64
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ from dpm_lib.distributions import Mixture
 from dpm_lib.schedules import from_tau
 from dpm_lib.tilts import blend_of, gaussian_tilt, times
 from dpm_lib.twisting import ExactModel, Expected
-from dpm_lib.widgets import BiasOnALine, PaintedPosterior
+from dpm_lib.widgets import BiasOnALine, DigitStrip, PaintedPosterior
 from dpm_lib.widgets.posteriors import even_model, painted, string_of_beads
 
 DABS = [[-0.6, 1.1], [0.9, -0.5], [1.7, 1.3]]
@@ -191,3 +192,53 @@ def test_posters_and_refusals(make):
             make(T=7)
         with pytest.raises(ValueError, match="n must lie"):
             make(n=3)
+
+
+def record(digits: int = 2, draws: int = 6) -> dict:
+    rng = np.random.default_rng(0)
+    shape = [digits, 5, draws, 64]
+    content = {m: base64.b64encode(rng.integers(17, size=shape).astype("u1").tobytes()) for m in ("clamped", "twisted")}
+    return {"shape": shape, "truth": rng.integers(17, size=(digits, 64)).tolist(), "draws": content}
+
+
+def test_dragging_the_strip(page, write_page):
+    made = record()
+    open_figures(page, write_page, DigitStrip(made))
+    pad = page.get_by_role("slider", name="First missing column")
+    pad.focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("combobox", name="Digit").select_option("1")
+    settle(page)
+    assert data(page, "place") == "1" and data(page, "digit") == "1" and data(page, "method") == "twisted"
+    draws = np.frombuffer(base64.b64decode(made["draws"]["twisted"]), np.uint8).reshape(made["shape"])[1, 1]
+    off = (draws.astype(float) - np.array(made["truth"][1])).reshape(-1, 8, 8)[:, :, 1:5]
+    assert float(data(page, "far")) == pytest.approx(np.sqrt((off**2).mean()))
+    box = pad.bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.68 * box["width"], box["y"] + 30, steps=4)
+    page.mouse.up()
+    settle(page)
+    assert data(page, "place") == "4"
+    page.get_by_role("combobox", name="Method").select_option("clamped")
+    settle(page)
+    assert data(page, "method") == "clamped"
+
+
+@pytest.mark.parametrize("width, dark", [(375, True), (1280, False)])
+def test_the_strip_fits_and_is_named(watch, write_page, width, dark):
+    watched = watch(width=width, color_scheme="dark" if dark else "light")
+    open_figures(watched.page, write_page, DigitStrip(record(draws=12), caption="Drag."))
+    assert watched.page.evaluate("() => document.documentElement.scrollWidth") <= width
+    assert data(watched.page, "dark") == str(dark).lower()
+    watched.check()
+
+
+def test_records_that_do_not_fit_are_refused():
+    assert DigitStrip(record()).poster()[:4] == b"\x89PNG"
+    with pytest.raises(ValueError, match="record: shape"):
+        DigitStrip(record() | {"shape": [2, 4, 6, 64]})
+    with pytest.raises(ValueError, match="record: draws of 'clamped'"):
+        DigitStrip(record() | {"shape": [2, 5, 7, 64]})
+    with pytest.raises(ValueError, match="truth must have shape"):
+        DigitStrip(record() | {"truth": [[0] * 64]})
