@@ -1,4 +1,4 @@
-"""Figures of posteriors: a likelihood painted on the roll, a multiplied chain on a line, digits with a strip missing."""
+"""Figures of posteriors: a likelihood painted on the roll, a multiplied chain on a line, digits with a strip gone."""
 
 import base64
 import math
