@@ -21,8 +21,8 @@ from dpm_lib.kernels import GaussianKernel
 from dpm_lib.weights import WeightedSamples
 
 METHODS = ("clamped", "twisted", "particles")
-SHOWN, PLACES, DRAWS = 4, 5, 12
-MEASURED, N, NOISE = 24, 64, 0.1
+SHOWN, PLACES, DRAWS = 3, 5, 12
+MEASURED, N, NOISE = 10, 40, 0.1
 
 
 def thinned(model: DiffusionModel, every: int) -> DiffusionModel:
