@@ -9,6 +9,7 @@ from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
 from dpm_lib.widgets.information import InformationArea, InformationScales
 from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
 from dpm_lib.widgets.player import TrajectoryPlayer
+from dpm_lib.widgets.posteriors import BiasOnALine, DigitStrip, PaintedPosterior
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
 from dpm_lib.widgets.tweedie import GuessField, TwoPictures, WaysBack
@@ -17,9 +18,11 @@ from dpm_lib.widgets.vae import Contest, Rungs
 __all__ = [
     "AnnealedParticles",
     "BentPotential",
+    "BiasOnALine",
     "ChainEditor",
     "ClosingGap",
     "Contest",
+    "DigitStrip",
     "DoubleWellWalk",
     "EntropyBand",
     "Figure",
@@ -32,6 +35,7 @@ __all__ = [
     "Ledger",
     "LiveSampler",
     "OwnBits",
+    "PaintedPosterior",
     "RatePlayground",
     "Rungs",
     "ScheduleBars",

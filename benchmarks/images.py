@@ -1,0 +1,47 @@
+"""Train the image recipes that fit on a CPU, and measure what the book quotes of them.
+
+    OMP_NUM_THREADS=1 python benchmarks/images.py [NAME ...]
+
+Writes book/results/NAME.json and, for models that the book loads, NAME.safetensors, for each run below.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from dpm_lib import checkpoints, recipes, results, training
+
+RUNS: dict[str, tuple[str, dict[str, str]]] = {
+    "digits": ("digits", {}),
+}
+WEIGHTS = ("digits",)  # the models that the book loads
+
+
+def measure(name: str) -> None:
+    """Train one run; write its metrics with provenance, its course, and, for some, its weights."""
+    base, settings = RUNS[name]
+    recipe = recipes.get(base).override(settings)
+    command = " ".join(["python -m dpm_lib train", base, *(f"--set {k}={v}" for k, v in settings.items())])
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, start = Path(scratch), time.process_time()
+        _, metrics = training.fit(recipe, seed=0, folder=folder, device="cpu", progress=False)
+        metrics["cpu_seconds_with_evaluation"] = round(time.process_time() - start, 1)
+        course = checkpoints.load_lines(folder / "metrics.jsonl")
+        record = {**metrics, "settings": recipe.to_dict(), "course": course, "provenance": results.provenance(command)}
+        checkpoints.save_json(results.folder() / f"{name}.json", record)
+        if name in WEIGHTS:
+            content = (folder / "model.safetensors").read_bytes()
+            checkpoints.write_atomically(results.folder() / f"{name}.safetensors", content)
+
+
+def main(names: list[str]) -> None:
+    """Measure the runs named, or all of them."""
+    if unknown := set(names) - set(RUNS):
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(RUNS)}")
+    for name in names or RUNS:
+        measure(name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
