@@ -1,6 +1,6 @@
 """The settings of the recipes for images, as plain records: ``recipes`` makes them Recipes.
 
-Those called -small fit on one core of a CPU in about five minutes. The others are for a GPU, with the 2015 paper's
+Those called -small fit on one core of a CPU in about four minutes. The others are for a GPU, with the 2015 paper's
 T = 1000; what they cost is in chapter 14.
 """
 
@@ -31,8 +31,8 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         LARGE | MNIST | {"data": "mnist-5k", "cells": 16, "steps": 20_000},
     ),
     "mnist-5k-small": (
-        "the same at a size for a CPU, T=200: about five CPU-minutes",
-        SMALL | MNIST | {"data": "mnist-5k", "cells": 8, "width": 16, "steps": 1300},
+        "the same at a size for a CPU, T=200: about four CPU-minutes",
+        SMALL | MNIST | {"data": "mnist-5k", "cells": 8, "width": 16, "steps": 1000},
     ),
     "mnist": ("all of MNIST, downloaded, T=1000: for a GPU", LARGE | MNIST | {"data": "mnist", "cells": 16}),
     "cifar10": (
@@ -43,8 +43,8 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "dead-leaves": ("patches of dead leaves, 32x32, T=1000: for a GPU", LARGE | LEAVES | {"side": 32}),
     "dead-leaves-small": (
-        "the same at a size for a CPU, 16x16, T=200: about five CPU-minutes",
-        SMALL | LEAVES | {"side": 16, "steps": 2500},
+        "the same at a size for a CPU, 16x16, T=200: about four CPU-minutes",
+        SMALL | LEAVES | {"side": 16, "steps": 2000},
     ),
     "dead-leaves-paper": (
         "dead leaves with the 2015 paper's network and readout, 32x32, T=1000: for a GPU",
@@ -54,16 +54,16 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         | {"steps": 50_000, "batch": 256, "lr": 1e-3, "ema": 0.9995, "clip": 1.0},
     ),
     "dead-leaves-paper-small": (
-        "that at a size for a CPU, 16x16, T=1000: about five CPU-minutes",
+        "that at a size for a CPU, 16x16, T=1000: about four CPU-minutes",
         PAPER
         | LEAVES
         | {"covariance": "paper", "frequencies": 0, "side": 16, "width": 20, "scales": 3}
-        | {"steps": 2500, "batch": 64, "lr": 3e-3, "ema": 0.995, "clip": 1.0},
+        | {"steps": 2000, "batch": 64, "lr": 3e-3, "ema": 0.995, "clip": 1.0},
     ),
     "textures": ("patches of grass, gravel and brick, 32x32, T=1000: for a GPU", LARGE | TEXTURES | {"side": 32}),
     "textures-small": (
-        "the same at a size for a CPU, 16x16, T=200: about five CPU-minutes",
-        SMALL | TEXTURES | {"side": 16, "steps": 2500},
+        "the same at a size for a CPU, 16x16, T=200: about four CPU-minutes",
+        SMALL | TEXTURES | {"side": 16, "steps": 1500},
     ),
     "folder": (
         "your own images, T=1000: --set data=folder:PATH, and their side (after scaling) and channels",
