@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml requirements.txt constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN) --editable '.[book,test]'
 	@touch $@
 
+# As many tests at a time as there are cores, up to four; a notebook stays whole.
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
+
 # Exact versions; `make PIN=` takes the newest allowed ones instead.
 PIN := --constraint constraints.txt
 
@@ -32,10 +35,10 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest --ignore tests/browser
+	$(PYTEST) --ignore tests/browser
 	@$(MAKE) --no-print-directory book
-	$(BIN)/pytest --nbval-lax --nbval-current-env $$($(BIN)/python tools/chapters.py)
-	$(BIN)/pytest tests/browser
+	$(PYTEST) --dist loadfile --nbval-lax --nbval-current-env $$($(BIN)/python tools/chapters.py)
+	$(PYTEST) tests/browser
 
 serve: $(STAMP)
 	@test -f _build/html/index.html || $(MAKE) --no-print-directory book

@@ -1,8 +1,8 @@
 """How fast the training step is, beside a plain loop around the same network, and what holds it up.
 
-    python benchmarks/throughput.py [RECIPE] [KEY=VALUE ...]           (heartbeat by default, on a GPU if there is one)
+    python benchmarks/throughput.py [RECIPE] [KEY=VALUE ...]           (swiss-roll by default, on a GPU if there is one)
 
-Measures rows of data (images) per second of four steps on the same batches of the recipe:
+Measures the rows of data (images) per second of five kinds of step, all with the recipe's batch:
 
 - "library": the step of ``dpm_lib.run``, as ``python -m dpm_lib train`` takes it;
 - "library-bf16", "library-compiled", "library-both": the same with precision=bf16, compile=true, and both;
@@ -137,7 +137,7 @@ def what_binds(row: dict[str, Any], flops: int, moved: int, precision: str, card
 
 def main(arguments: list[str]) -> None:
     """Measure one recipe with the settings given."""
-    name = arguments[0] if arguments else "heartbeat"
+    name = arguments[0] if arguments else "swiss-roll"
     settings = dict(pair.split("=", 1) for pair in arguments[1:])
     recipe = recipes.get(name).override(settings)
     runs = {variant: Run(recipe.override(changes), 0) for variant, changes in VARIANTS.items()}
@@ -171,9 +171,8 @@ def main(arguments: list[str]) -> None:
     }
     checkpoints.save_json(results.folder() / f"throughput-{name}-{device.type}.json", record)
     for variant, row in rows.items():
-        print(
-            f"{variant:18}{row['rows_per_second']:12.0f} rows/s  {row['times_plain']:6.2f} x plain  {row.get('binds', '')}"
-        )
+        speed = f"{row['rows_per_second']:12.0f} rows/s  {row['times_plain']:6.2f} x plain"
+        print(f"{variant:18}{speed}  {row.get('binds', 'not measured on a GPU')}")
 
 
 if __name__ == "__main__":

@@ -37,14 +37,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         before = "; what was there before is kept" if path.exists() else ""
-        raise OSError(error.errno, f"{path}: cannot be written: {error.strerror}{before}") from None
+        raise OSError(error.errno, f"{path}: cannot be written: {error.strerror or error}{before}") from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def remove_temporaries(folder: Path) -> None:
     """Remove what a process that was killed while it wrote has left behind in ``folder``."""
-    for temporary in folder.glob(".*.tmp"):
+    for temporary in folder.rglob(".*.tmp"):
         temporary.unlink(missing_ok=True)
 
 
@@ -75,7 +75,8 @@ def load_lines(path: Path) -> list[dict[str, Any]]:
 def save_tensors(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
     """Write tensors and a JSON record to one safetensors file, atomically."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(content, metadata={"record": json.dumps(record), "sha256": _digest(content)}))
+    text = json.dumps({**record, "sha256": _digest(content)})  # one entry: the order of several is not fixed
+    write_atomically(path, save(content, metadata={"record": text}))
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
@@ -91,15 +92,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-            metadata = file.metadata() or {}
-            record = json.loads(metadata["record"])
+            record = json.loads((file.metadata() or {})["record"])
     except FileNotFoundError:
         raise BrokenFile(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise BrokenFile(f"{path}: not a whole safetensors file of ours: {error}") from None
     if not isinstance(record, dict):
         raise BrokenFile(f"{path}: its record is no JSON object")
-    if metadata.get("sha256", _digest(tensors)) != _digest(tensors):
+    if record.pop("sha256", found := _digest(tensors)) != found:
         raise BrokenFile(f"{path}: is damaged: its tensors have another SHA-256 than they were written with")
     return tensors, record
 

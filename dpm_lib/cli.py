@@ -66,7 +66,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m dpm_lib", description="Train and use the models of the book.")
+    form = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="python -m dpm_lib", description=__doc__, formatter_class=form)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("list", help="the recipes, and their settings")

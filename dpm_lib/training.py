@@ -116,7 +116,6 @@ def _advance(run: Run) -> None:
     try:
         run.advance()
     except torch.linalg.LinAlgError:
-        run.collect()  # a bound that was not finite comes first
         raise FloatingPointError(f"step {run.step}: a covariance is not positive definite; {run.advice()}") from None
     except (RuntimeError, MemoryError) as error:
         if not devices.out_of_memory(error):
@@ -124,6 +123,6 @@ def _advance(run: Run) -> None:
         recipe, processes = run.recipe, run.accelerator.num_processes
         raise MemoryError(
             f"step {run.step}: out of memory on {run.accelerator.device}, {recipe.batch // processes} rows of data a "
-            f"process; {run.kept()}; use more processes, or a smaller --set batch (now {recipe.batch}; at least "
-            f"T - 1 = {recipe.T - 1}), a smaller --set width (now {recipe.width}), or --precision bf16"
+            f"process; {run.kept()}; use more processes, or a smaller --set batch (now {recipe.batch}), a smaller "
+            f"--set width (now {recipe.width}), or --precision bf16"
         ) from None

@@ -89,6 +89,18 @@ def test_train_prints_the_json_that_it_writes(tmp_path, capsys):
     assert load_model(folder / "model.safetensors")[1].to_dict() == config["recipe"]
 
 
+def test_precision_is_a_setting(tmp_path, capsys):
+    command = ["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path / "run"), *tiny(steps=2)]
+    assert main([*command, "--precision", "bf16"]) == 0
+    assert load_model(tmp_path / "run" / "model.safetensors")[1].precision == "bf16"
+
+
+def test_help_has_the_commands(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "torchrun --standalone --nproc_per_node 2 -m dpm_lib train" in capsys.readouterr().out
+
+
 def test_the_default_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "swiss-roll", "--device", "cpu", "--seed", "7", *tiny(steps=2)]) == 0
@@ -126,7 +138,8 @@ def test_sample_as_csv_and_as_tensors(run, tmp_path, capsys):
 # What does not
 
 
-def test_mistakes_of_the_user(tmp_path, capsys):
+def test_mistakes_of_the_user(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as if it were not installed
     out = tmp_path / "run"
     train = ("train", "swiss-roll", "--out", out)
     cases = {
@@ -143,6 +156,8 @@ def test_mistakes_of_the_user(tmp_path, capsys):
         (*train, "--device", "tpu"): "device: 'tpu' is not one of auto, cpu, cuda",
         (*train, "--seed", 10**30): f"--seed: {10**30} is not between",
         ("evaluate", out, "--seed", "-1"): "--seed: -1 is not between",
+        (*train, "--tensorboard"): "tensorboard: the package is not installed",
+        ("train", "--resume", out, "--precision", "bf16"): "--resume takes the recipe and its settings",
         (*train, "--resume", out): "--resume takes the recipe and its settings from the run folder",
         ("train", "--resume", out): f"{out}: no such run folder",
         ("evaluate", out): f"{out}: no such run folder",

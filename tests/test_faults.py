@@ -79,6 +79,14 @@ def test_a_full_disk_while_interrupted_is_what_is_reported(tmp_path, monkeypatch
         train(tmp_path)
 
 
+def test_no_process_waits_for_one_that_could_not_save(monkeypatch):
+    """The others learn of it, and raise too."""
+    run = Run(tiny_recipe(), 0, "cpu", data=blob_data())
+    monkeypatch.setattr(run, "any", lambda failed: True)
+    with pytest.raises(OSError, match=r"checkpoint\.safetensors: the main process could not write it"):
+        run.save_checkpoint()
+
+
 KILLED = """
 import os, signal, sys
 from dpm_lib import checkpoints
@@ -137,8 +145,7 @@ def test_out_of_memory_is_one_line_that_says_what_to_change(tmp_path, monkeypatc
     assert main(command + [text for setting in settings for text in ("--set", setting)]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         "error: step 25: out of memory on cpu, 32 rows of data a process; the checkpoint of step 20 is kept; use more "
-        "processes, or a smaller --set batch (now 32; at least T - 1 = 4), a smaller --set width (now 8), or "
-        "--precision bf16"
+        "processes, or a smaller --set batch (now 32), a smaller --set width (now 8), or --precision bf16"
     )
     assert load_tensors(tmp_path / "run" / "checkpoint.safetensors")[1]["step"] == 20
 

@@ -75,7 +75,7 @@ def test_two_processes_are_one(tmp_path):
     assert process.returncode == 0, err[-3000:]
     for name, settings in SETTINGS.items():
         K, average, place = course(settings, 40)
-        assert len(K) == 40 and K[-1] > K[0]
+        assert len(set(K)) == 40
         for index in (0, 1):
             tensors, record = load_tensors(tmp_path / f"{name}-{index}.safetensors")
             assert record["K"] == pytest.approx(K, rel=1e-9, abs=1e-9) and record["place"] == place

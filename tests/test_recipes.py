@@ -82,6 +82,10 @@ def test_text_becomes_the_type_of_the_field():
         ("width", "0", "width: 0 is less than 1"),
         ("batch", "-5", "batch: -5 is less than"),
         ("checkpoint_every", "0", "checkpoint_every: 0 is less than 1"),
+        ("sample_every", "-1", "sample_every: -1 is less than 0"),
+        ("clip", "-0.5", r"clip: -0\.5 is less than 0"),
+        ("precision", "fp16", "precision: 'fp16' is not one of fp32, bf16"),
+        ("compile", "1", "--set compile: expected true or false, got '1'"),
     ],
 )
 def test_a_bad_setting_is_named(key, text, message):

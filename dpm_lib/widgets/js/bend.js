@@ -1,6 +1,6 @@
 // A crowd in a potential that the reader bends: particles by Euler-Maruyama, their density by the same equation's rates.
 
-import { button, chooser, clamp, fillNormals, html, isCalm, openFigure, slider, svg, uniforms } from "./common.js";
+import { button, chooser, clamp, draggable, fillNormals, html, isCalm, openFigure, slider, svg, uniforms } from "./common.js";
 
 // --- Numbers; the twins are dpm_lib.widgets.diffusion.potential and dpm_lib.fokker_planck. ---
 
@@ -163,23 +163,12 @@ function render({ model, el }) {
       preset.select.value = "your own";
       bend();
     };
-    node.addEventListener("keydown", (event) => {
-      const by = { ArrowUp: 0.2, ArrowRight: 0.2, ArrowDown: -0.2, ArrowLeft: -0.2, PageUp: 1, PageDown: -1, Home: -TOP, End: TOP }[event.key];
-      if (by === undefined) return;
-      event.preventDefault();
-      set(heights[k] + by);
-    });
+    const keys = { ArrowUp: 0.2, ArrowRight: 0.2, ArrowDown: -0.2, ArrowLeft: -0.2, PageUp: 1, PageDown: -1, Home: -TOP, End: TOP };
     const drag = (event) => {
       const box = landscape.getBoundingClientRect();
       set(((box.height - 10 - (event.clientY - box.top)) / (box.height - 20)) * TOP);
     };
-    node.addEventListener("pointerdown", (event) => {
-      node.setPointerCapture(event.pointerId);
-      node.focus({ preventScroll: true });
-      event.preventDefault();
-      drag(event);
-    });
-    node.addEventListener("pointermove", (event) => node.hasPointerCapture(event.pointerId) && drag(event));
+    draggable(node, { keys, step: (by) => set(heights[k] + by), take: drag, drag });
     handles.push({ node, place, parts: [grip, dot] });
   });
   landscape.append(curve, ...handles.map(({ node }) => node));

@@ -241,6 +241,27 @@ export function checkbox({ label, checked = false, change }) {
   return html("label", { class: "dpm-control" }, box, html("span", {}, label));
 }
 
+/**
+ * Makes `node` a handle: `step(by, event)` at each key of `keys`, and `drag(event, held)` while a pointer holds it, with
+ * `held` what `take(event)` returned when it took hold.
+ */
+export function draggable(node, { keys, step, take, drag }) {
+  let held;
+  node.addEventListener("keydown", (event) => {
+    const by = keys[event.key];
+    if (by === undefined) return;
+    event.preventDefault();
+    step(by, event);
+  });
+  node.addEventListener("pointerdown", (event) => {
+    node.setPointerCapture(event.pointerId);
+    node.focus({ preventScroll: true });
+    event.preventDefault();
+    held = take?.(event);
+  });
+  node.addEventListener("pointermove", (event) => node.hasPointerCapture(event.pointerId) && drag(event, held));
+}
+
 export const button = (label, click) => html("button", { type: "button", click }, label);
 
 // --- Drawing. ---

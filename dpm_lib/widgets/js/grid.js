@@ -1,6 +1,6 @@
 // A matrix as a grid of boxes, each filled up to its value, some of them to drag; and a chain as a graph.
 
-import { clamp, svg } from "./common.js";
+import { clamp, draggable, svg } from "./common.js";
 
 export const INKS = ["data", "model", "drift", "limit", "muted"];
 
@@ -31,22 +31,12 @@ export function matrixGrid(node, { title, name, change, most = 1, step = 0.05, f
     if (fixed(i, j)) return { i, j, y, size, fill, words, node: svg("g", { class: "dpm-box dpm-still" }, ...parts) };
     const grip = svg("g", { class: "dpm-handle dpm-box", role: "slider", tabindex: 0, "aria-label": name(i, j), "aria-orientation": "vertical", "aria-valuemin": 0, "aria-valuemax": most }, ...parts);
     const set = (value, digits = 2) => change(i, j, Number(clamp(value, 0, most).toFixed(digits)));
-    grip.addEventListener("keydown", (event) => {
-      const by = KEYS[event.key];
-      if (by === undefined) return;
-      event.preventDefault();
-      if (event.shiftKey) set(values[i][j] + (by * step) / 20, 4);
-      else set(values[i][j] + by * step);
+    draggable(grip, {
+      keys: KEYS,
+      step: (by, event) => (event.shiftKey ? set(values[i][j] + (by * step) / 20, 4) : set(values[i][j] + by * step)),
+      take: (event) => ({ y: event.clientY, value: values[i][j] }),
+      drag: (event, held) => set(held.value + (most * (held.y - event.clientY)) / DRAG),
     });
-    let held = null; // where the pointer took hold, and the value it found there
-    const drag = (event) => set(held.value + (most * (held.y - event.clientY)) / DRAG);
-    grip.addEventListener("pointerdown", (event) => {
-      grip.setPointerCapture(event.pointerId);
-      grip.focus({ preventScroll: true });
-      event.preventDefault();
-      held = { y: event.clientY, value: values[i][j] };
-    });
-    grip.addEventListener("pointermove", (event) => grip.hasPointerCapture(event.pointerId) && drag(event));
     return { i, j, y, size, fill, words, node: grip };
   }
   function make(n) {

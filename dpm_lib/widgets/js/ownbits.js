@@ -1,6 +1,6 @@
 // A schedule for bits to bend: alpha_bar by its knots, and the exact bound with its three losses, at once.
 
-import { chooser, clamp, html, openFigure, slider, svg } from "./common.js";
+import { chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
 import { bentTau, exactBits, heartbeatKinds } from "./bits.js";
 
 const LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 20;
@@ -45,22 +45,12 @@ function render({ model, el }) {
         knots = moved(knots, k, next);
         own();
       };
-      node.addEventListener("keydown", (event) => {
-        const by = { ArrowUp: 0.01, ArrowRight: 0.01, ArrowDown: -0.01, ArrowLeft: -0.01, PageUp: 0.1, PageDown: -0.1 }[event.key];
-        if (!by) return;
-        event.preventDefault();
-        put(knots[k] + by);
-      });
-      node.addEventListener("pointerdown", (event) => {
-        node.setPointerCapture(event.pointerId);
-        node.focus({ preventScroll: true });
-        event.preventDefault();
-      });
-      node.addEventListener("pointermove", (event) => {
-        if (!node.hasPointerCapture(event.pointerId)) return;
+      const keys = { ArrowUp: 0.01, ArrowRight: 0.01, ArrowDown: -0.01, ArrowLeft: -0.01, PageUp: 0.1, PageDown: -0.1 };
+      const drag = (event) => {
         const box = curve.getBoundingClientRect();
         put(1 - (event.clientY - box.top - TOP) / (box.height - TOP - BOTTOM));
-      });
+      };
+      draggable(node, { keys, step: (by) => put(knots[k] + by), drag });
       handles.push({ k, node });
     }
     curve.replaceChildren(backdrop, ...handles.map((handle) => handle.node));

@@ -1,6 +1,6 @@
 // A beta schedule to bend, above the bars of KL_t that it causes; their sum is what the bound loses.
 
-import { chooser, clamp, html, numbers, openFigure, svg } from "./common.js";
+import { chooser, clamp, draggable, html, numbers, openFigure, svg } from "./common.js";
 
 const SMALLEST = 1e-9;
 const HANDLES = 7;
@@ -175,27 +175,13 @@ function render({ model, el }) {
         const right = handles[k + 1] ?? T + 1;
         setBeta(bend(beta, t, left, right, factor));
       };
-      node.addEventListener("keydown", (event) => {
-        const small = 10 ** 0.05;
-        const factor = {
-          ArrowUp: small, ArrowRight: small, ArrowDown: 1 / small, ArrowLeft: 1 / small,
-          PageUp: 10 ** 0.5, PageDown: 10 ** -0.5,
-        }[event.key];
-        if (!factor) return;
-        event.preventDefault();
-        multiply(factor);
-      });
-      node.addEventListener("pointerdown", (event) => {
-        node.setPointerCapture(event.pointerId);
-        node.focus({ preventScroll: true });
-        event.preventDefault();
-      });
-      node.addEventListener("pointermove", (event) => {
-        if (!node.hasPointerCapture(event.pointerId)) return;
+      const keys = { ArrowUp: 0.05, ArrowRight: 0.05, ArrowDown: -0.05, ArrowLeft: -0.05, PageUp: 0.5, PageDown: -0.5 };
+      const drag = (event) => {
         const box = curve.getBoundingClientRect();
         const part = (event.clientY - box.top - TOP) / (box.height - TOP - BOTTOM);
         multiply(clamp(10 ** (low * clamp(part, 0, 1)), SMALLEST, 1 - SMALLEST) / beta[t - 1]);
-      });
+      };
+      draggable(node, { keys, step: (decades) => multiply(10 ** decades), drag });
       knobs.push({ t, node });
     });
     curve.replaceChildren(backdrop, ...knobs.map((knob) => knob.node));

@@ -1,6 +1,6 @@
 // One step of a diffusion, run backwards by Bayes, against the best Gaussian.
 
-import { chooser, checkbox, clamp, html, openFigure, slider, svg } from "./common.js";
+import { chooser, checkbox, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
 
 const LOG_2PI = Math.log(2 * Math.PI);
 const normalPdf = (x, mean, variance) => Math.exp(-0.5 * ((x - mean) ** 2 / variance + LOG_2PI + Math.log(variance)));
@@ -123,23 +123,12 @@ function render({ model, el }) {
     sweep();
     figure.redraw();
   }
-  grip.addEventListener("keydown", (event) => {
-    const by = { ArrowUp: 0.05, ArrowRight: 0.05, ArrowDown: -0.05, ArrowLeft: -0.05, PageUp: 0.5, PageDown: -0.5, Home: -9, End: 9 }[event.key];
-    if (by === undefined) return;
-    event.preventDefault();
-    setX(xt + by);
-  });
+  const moves = { ArrowUp: 0.05, ArrowRight: 0.05, ArrowDown: -0.05, ArrowLeft: -0.05, PageUp: 0.5, PageDown: -0.5, Home: -9, End: 9 };
   const drag = (event) => {
     const box = handle.getBoundingClientRect();
     setX((2 * REACH * (event.clientX - box.left)) / box.width - REACH);
   };
-  grip.addEventListener("pointerdown", (event) => {
-    grip.setPointerCapture(event.pointerId);
-    grip.focus({ preventScroll: true });
-    event.preventDefault();
-    drag(event);
-  });
-  grip.addEventListener("pointermove", (event) => grip.hasPointerCapture(event.pointerId) && drag(event));
+  draggable(grip, { keys: moves, step: (by) => setX(xt + by), take: drag, drag });
 
   figure.draw = () => {
     const back = stepBack(std, xt, beta);
