@@ -58,7 +58,7 @@ def test_a_sheet_is_that_of_the_library(js):
     code = """(m, a) => { const at = m.places(a.sets);
       return at.map((p, i) => ["held", "expected"].map((key) =>
         [...m.sheetOf(a.bytes, p[key] + 2 * p.frame, a.sets[i].n, a.sets[i].side).grey])); }"""
-    found = js("images.js", code, {"sets": made.sets, "bytes": np.frombuffer(made.pictures, "u1")})
+    found = js("images.js", code, {"sets": made.sets, "bytes": np.frombuffer(made.pictures, "u1").astype("f8")})
     for one, shown in zip((frames(), frames(9, 3, 4, seed=1)), found, strict=True):
         for key, grey in zip(("held", "expected"), shown, strict=True):
             expected = sheet(np.rint(255 * one[key][2]).astype("u1"))
@@ -76,8 +76,9 @@ def test_the_player_plays_and_follows_its_slider(page, write_page):
     settle(page)
     assert data(page, "set") == "second" and data(page, "t") == "40"
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function("() => document.querySelector('.dpm-figure').dataset.t === '0'", timeout=15_000)
-    assert page.get_by_role("button", name="Play").count() == 1
+    page.wait_for_function("() => document.querySelector('.dpm-figure').dataset.playing === 'false'", timeout=15_000)
+    settle(page)
+    assert data(page, "t") == "0" and page.get_by_role("button", name="Play").count() == 1
 
 
 def test_the_pixel_follows_key_mouse_and_opinion(page, write_page):
