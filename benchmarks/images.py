@@ -3,8 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/images.py [NAME ...]
 
 Writes book/results/NAME.json, with the baselines on the same data, and NAME.safetensors, for each run below.
+With DPM_RUNS, the folder of each run is kept there, and one that was interrupted goes on.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -28,9 +30,11 @@ def measure(name: str) -> None:
     recipe = recipes.get(base).override(settings)
     command = " ".join(["python -m dpm_lib train", base, *(f"--set {k}={v}" for k, v in settings.items())])
     with tempfile.TemporaryDirectory() as scratch:
-        folder, start = Path(scratch), time.process_time()
-        _, metrics = training.fit(recipe, seed=0, folder=folder, device="cpu", progress=False)
-        metrics["cpu_seconds_with_evaluation"] = round(time.process_time() - start, 1)
+        folder, start = Path(os.environ.get("DPM_RUNS", scratch)) / name, time.process_time()
+        resume = (folder / "checkpoint.safetensors").exists()
+        _, metrics = training.fit(recipe, seed=0, folder=folder, device="cpu", resume=resume, progress=False)
+        if not resume:
+            metrics["cpu_seconds_with_evaluation"] = round(time.process_time() - start, 1)
         course = checkpoints.load_lines(folder / "metrics.jsonl")
         metrics["baselines"] = image_baselines.baselines(recipes.load_data(recipe))  # type: ignore[arg-type]
         record = {**metrics, "settings": recipe.to_dict(), "course": course, "provenance": results.provenance(command)}

@@ -32,7 +32,7 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mnist-5k-small": (
         "the same at a size for a CPU, T=200: about four CPU-minutes",
-        SMALL | MNIST | {"data": "mnist-5k", "cells": 8, "width": 16, "steps": 1000},
+        SMALL | MNIST | {"data": "mnist-5k", "cells": 8, "width": 16, "steps": 700},
     ),
     "mnist": ("all of MNIST, downloaded, T=1000: for a GPU", LARGE | MNIST | {"data": "mnist", "cells": 16}),
     "cifar10": (
@@ -44,7 +44,7 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "dead-leaves": ("patches of dead leaves, 32x32, T=1000: for a GPU", LARGE | LEAVES | {"side": 32}),
     "dead-leaves-small": (
         "the same at a size for a CPU, 16x16, T=200: about four CPU-minutes",
-        SMALL | LEAVES | {"side": 16, "steps": 2000},
+        SMALL | LEAVES | {"side": 16, "steps": 1200},
     ),
     "dead-leaves-paper": (
         "dead leaves with the 2015 paper's network and readout, 32x32, T=1000: for a GPU",
@@ -58,7 +58,7 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         PAPER
         | LEAVES
         | {"covariance": "paper", "frequencies": 0, "side": 16, "width": 20, "scales": 3}
-        | {"steps": 2000, "batch": 64, "lr": 3e-3, "ema": 0.995, "clip": 1.0},
+        | {"steps": 1200, "batch": 64, "lr": 3e-3, "ema": 0.995, "clip": 1.0},
     ),
     "textures": ("patches of grass, gravel and brick, 32x32, T=1000: for a GPU", LARGE | TEXTURES | {"side": 32}),
     "textures-small": (
