@@ -9,14 +9,17 @@ from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
 from dpm_lib.widgets.images import ImagePlayer, LevelPosterior
 from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
 from dpm_lib.widgets.player import TrajectoryPlayer
+from dpm_lib.widgets.posteriors import BiasOnALine, DigitStrip, PaintedPosterior
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
 
 __all__ = [
     "AnnealedParticles",
     "BentPotential",
+    "BiasOnALine",
     "ChainEditor",
     "ClosingGap",
+    "DigitStrip",
     "DoubleWellWalk",
     "EntropyBand",
     "Figure",
@@ -28,6 +31,7 @@ __all__ = [
     "LevelPosterior",
     "LiveSampler",
     "OwnBits",
+    "PaintedPosterior",
     "RatePlayground",
     "ScheduleBars",
     "StepBack",

@@ -5,9 +5,11 @@ from opening import data, open_figures
 
 from dpm_lib.widgets import (
     BentPotential,
+    BiasOnALine,
     ChainEditor,
     DoubleWellWalk,
     JumpWalkers,
+    PaintedPosterior,
     RatePlayground,
     StepBack,
     StepsOfOneNoise,
@@ -29,6 +31,8 @@ MAKERS = [
     RatePlayground,
     jump_walkers,
     StepBack,
+    PaintedPosterior,
+    BiasOnALine,
 ]
 
 
