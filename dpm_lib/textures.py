@@ -22,8 +22,8 @@ def dead_leaves(side: int, generator: np.random.Generator, levels: int = 256) ->
         raise ValueError(f"side: {side} is less than 1")
     sheet = np.zeros((side, side), np.uint8)
     bare = np.ones((side, side), bool)
-    while bare.any():
-        n = 4096  # leaves at a time
+    left_bare, n = side * side, 4096  # pixels; leaves at a time
+    while left_bare:
         centres = generator.uniform(-LARGEST, side + LARGEST, (n, 2))
         for (row, column), r, level in zip(
             centres, radii(n, generator), generator.integers(levels, size=n), strict=True
@@ -37,6 +37,9 @@ def dead_leaves(side: int, generator: np.random.Generator, levels: int = 256) ->
             hit = open_ & ((rows + 0.5 - row) ** 2 + (columns + 0.5 - column) ** 2 <= r * r)
             sheet[window][hit] = level
             open_[hit] = False
+            left_bare -= int(hit.sum())
+            if not left_bare:
+                break
     return sheet
 
 

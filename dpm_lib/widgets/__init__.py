@@ -6,6 +6,7 @@ from dpm_lib.widgets.bits import HeartbeatPlayer, LearningCourse, OwnBits
 from dpm_lib.widgets.bound import ClosingGap, EntropyBand, Ledger
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
+from dpm_lib.widgets.images import ImagePlayer, LevelPosterior
 from dpm_lib.widgets.information import InformationArea, InformationScales
 from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
 from dpm_lib.widgets.player import TrajectoryPlayer
@@ -28,11 +29,13 @@ __all__ = [
     "Figure",
     "GuessField",
     "HeartbeatPlayer",
+    "ImagePlayer",
     "InformationArea",
     "InformationScales",
     "JumpWalkers",
     "LearningCourse",
     "Ledger",
+    "LevelPosterior",
     "LiveSampler",
     "OwnBits",
     "PaintedPosterior",
