@@ -32,13 +32,21 @@ class Data:
         return self.target.sample(n, torch.Generator().manual_seed(1_000_003 + seed))
 
 
-def load(name: str, noise: float = 0.25) -> Data:
-    """The data set called ``name``, fresh draws without end: "swiss-roll" of this ``noise``, or "heartbeat"."""
+def load(name: str, noise: float = 0.25, side: int = 0, channels: int = 1) -> Data:
+    """The data set called ``name``.
+
+    "swiss-roll" of this ``noise`` and "heartbeat" are fresh draws without end. All others are images, for which see
+    ``images.load``: "digits", "mnist-5k", "mnist", "cifar10", "dead-leaves", "textures", "folder:PATH".
+    """
+    from dpm_lib import images  # which imports Data
+
     if name == "swiss-roll":
         return Data(name, SwissRoll(noise))
     if name == "heartbeat":
         return Data(name, heartbeat())
-    raise ValueError(f"data: {name!r} is not known; there are: {', '.join(DATA)}")
+    if name in images.NAMES or name.startswith("folder:"):
+        return images.load(name, side, channels)
+    raise ValueError(f"data: {name!r} is not known; there are: {', '.join((*DATA, *images.NAMES))}")
 
 
 def heartbeat(length: int = 20, period: int = 5) -> Codebook:

@@ -12,6 +12,8 @@ from dpm_lib.bound import LN2
 from dpm_lib.codebooks import Codebook, ExactReverse
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.image_bounds import evaluate_images
+from dpm_lib.images import Images
 
 
 def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int = 0) -> dict[str, Any]:
@@ -21,8 +23,10 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
     fixed edge step leaves of it; and ``gap_bits``, what K lacks of the limit. The gap is E[log q(x0) - K(x0)], paired
     point by point, so that its standard error is several times smaller; for a codebook it is the exact gap of the best
     reverse kernel, whose K is ``exact_limit_bits``, and an estimate of the ``excess`` alone. ``bound_bits_paired`` is
-    the limit less the gap. ``n`` is 20,000 by default, and fewer where T > 100.
+    the limit less the gap. ``n`` is 20,000 by default, and fewer where T > 100. For images: see ``evaluate_images``.
     """
+    if isinstance(data, Images):
+        return evaluate_images(model, data, n, seed)
     n = min(20_000, max(1000, 2_000_000 // model.T)) if n is None else n
     if n < 2:
         raise ValueError(f"n: {n}: need at least 2 held-out points")

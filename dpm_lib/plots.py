@@ -12,12 +12,14 @@ from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from dpm_lib import bound
 from dpm_lib.bound import LN2
 from dpm_lib.codebooks import Codebook
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.images import Images
 from dpm_lib.widgets.base import INK, PALETTE, image_html
 
 
@@ -60,13 +62,28 @@ def kl_bars(ax: Axes, terms: bound.BoundTerms) -> None:
     ax.set(xlabel="t", ylabel="KL$_t$ (bits)", title=f"cost of each step, {float(bits.sum()):.2f} bits in all")
 
 
+def pictures(axes: Axes, images: Tensor, title: str = "", columns: int = 8) -> None:
+    """Images (n, channels, height, width), 0 black and 1 white, in rows of ``columns``; n is a multiple of that."""
+    n, channels, height, width = images.shape
+    rows = images.clamp(0, 1).reshape(n // columns, columns, channels, height, width)
+    sheet = rows.permute(0, 3, 1, 4, 2).reshape(-1, columns * width, channels)
+    axes.imshow(
+        (sheet if channels == 3 else sheet[..., 0]).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
+    axes.set(title=title, xticks=[], yticks=[])
+
+
 def run_summary(model: DiffusionModel, data: Data, seed: int = 0) -> Figure:
     """Held-out data, samples of the model, and the cost of each step, side by side."""
     generator = torch.Generator(model.schedule.log_alpha_bar.device).manual_seed(seed)
-    held_out = data.held_out(2000, seed)
+    n = 64 if isinstance(data, Images) else 2000
+    held_out = data.held_out(n, seed)
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
-    drawn = model.sample(2000, generator).cpu()
-    if isinstance(data.target, Codebook):
+    drawn = model.sample(n, generator).cpu()
+    if isinstance(data, Images):
+        pictures(axes[0], data.pixels(held_out[:64]) / data.levels, "held-out data")
+        pictures(axes[1], data.pixels(drawn[:64]) / data.levels, "samples of the model")
+    elif isinstance(data.target, Codebook):
         raster(axes[0], held_out[:40], "data", "held-out data")
         raster(axes[1], drawn[:40], "model", "samples of the model")
     else:

@@ -9,6 +9,8 @@ import torch
 from dpm_lib import networks, schedules
 from dpm_lib.data import Data, load
 from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.image_models import image_model
+from dpm_lib.image_recipes import IMAGE_RECIPES
 from dpm_lib.kernels import BinomialKernel, GaussianKernel
 from dpm_lib.reverse import COVARIANCES, BernoulliReverse, GaussianReverse, outputs
 
@@ -21,7 +23,11 @@ SCHEDULES = {  # from T, beta_1 and tau_T; the last two choose their own end
 KERNELS = ("gaussian", "binomial")
 KERNEL_OF = {"swiss-roll": "gaussian", "heartbeat": "binomial"}
 NETWORKS = ("mlp", "rbf")
+IMAGE_NETWORKS = ("unet", "multi-scale")
+FORMS = (*COVARIANCES, "levels", "paper")
 PRECISIONS = ("fp32", "bf16")
+COUNTS = ("width", "depth", "units", "channels", "scales", "steps", "batch", "checkpoint_every")
+MAY_BE_ZERO = ("frequencies", "side", "cells", "clip", "sample_every")
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,17 @@ class Recipe:
     schedule: str = "geometric"  # where the schedule starts, or stays
     learn_schedule: bool = True  # learn beta_2..beta_T through the bound
     knots: int = 0  # of the learned schedule; 0: every step is learned by itself
-    covariance: str = "full"  # of the reverse kernel, if Gaussian
+    covariance: str = "full"  # of the reverse kernel, if Gaussian; for images also "levels" and "paper"
     network: str = "mlp"
     width: int = 64
     depth: int = 3
     frequencies: int = 16  # Fourier features of x; 0 for none
     scale: float = 4.0  # their standard deviation at the start
     units: int = 16  # of the RBF network
+    channels: int = 1  # of images
+    side: int = 0  # of images, in pixels; 0 for other data
+    cells: int = 0  # of "levels": rare levels are put together; 0 for every level by itself
+    scales: int = 2  # resolutions of a network for images
     steps: int = 8000  # of training
     batch: int = 1024
     lr: float = 1e-2  # peak learning rate of Adam, warmed up over 100 steps, then a cosine to zero
@@ -64,8 +74,8 @@ class Recipe:
                 raise ValueError(f"{field.name}: expected {field.type.__name__}, got {value!r}")  # type: ignore[union-attr]
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name}: {value} is not finite")
-        for name in ("width", "depth", "frequencies", "units", "steps", "checkpoint_every", "clip", "sample_every"):
-            least = 0 if name in ("frequencies", "clip", "sample_every") else 1
+        for name in COUNTS + MAY_BE_ZERO:
+            least = 0 if name in MAY_BE_ZERO else 1
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: {getattr(self, name)} is less than {least}")
         for name in ("noise", "scale", "lr", "tau_T"):
@@ -75,7 +85,7 @@ class Recipe:
             raise ValueError(f"T: {self.T} is less than 2")
         if self.knots != 0 and not 2 <= self.knots <= self.T - 1:
             raise ValueError(f"knots: {self.knots} is not 0, nor between 2 and T - 1 = {self.T - 1}")
-        if self.batch < self.T - 1:
+        if self.batch < self.T - 1 and not self.side:
             raise ValueError(f"batch: {self.batch} is less than T - 1 = {self.T - 1}: every batch holds every time")
         if not 0 < self.beta_1 < 1:
             raise ValueError(f"beta_1: {self.beta_1} is outside (0, 1)")
@@ -83,8 +93,8 @@ class Recipe:
             raise ValueError(f"ema: {self.ema} is outside [0, 1)")
         for name, known in (
             ("kernel", KERNELS),
-            ("covariance", COVARIANCES),
-            ("network", NETWORKS),
+            ("covariance", FORMS if self.side else COVARIANCES),
+            ("network", IMAGE_NETWORKS if self.side else NETWORKS),
             ("schedule", tuple(SCHEDULES)),
             ("precision", PRECISIONS),
         ):
@@ -129,7 +139,7 @@ def _parse(key: str, text: str, kind: Any) -> Any:
 
 def load_data(recipe: Recipe) -> Data:
     """The recipe's data set."""
-    return load(recipe.data, noise=recipe.noise)
+    return load(recipe.data, recipe.noise, recipe.side, recipe.channels)
 
 
 def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
@@ -137,6 +147,8 @@ def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
     generator = torch.Generator().manual_seed(seed)
     schedule = _schedule(recipe)
     bits = recipe.kernel == "binomial"
+    if recipe.side:
+        return image_model(recipe, schedule, dim, generator)
     n_outputs = dim if bits else outputs(dim, recipe.covariance)
     network: torch.nn.Module
     if recipe.network == "rbf":
@@ -180,6 +192,7 @@ RECIPES = {
             data="heartbeat", kernel="binomial", T=2000, beta_1=1 / 2000, schedule="even", learn_schedule=False,
             frequencies=0, width=64, depth=2, batch=2048, steps=2500, lr=1e-2,
         ),
+        *(Recipe(name, about, **settings) for name, (about, settings) in IMAGE_RECIPES.items()),
     )
 }  # fmt: skip
 

@@ -93,7 +93,7 @@ class GaussianReverse(nn.Module):
         """Predicted E[x_0 | x_t] (..., d), and a factor of Cov[x_0 | x_t]: std (..., 1 or d), Cholesky, or None."""
         log_alpha_bar = pick(kernel.schedule.log_alpha_bar, t)
         signal, noise = (0.5 * log_alpha_bar).exp(), (-torch.expm1(log_alpha_bar)).sqrt()
-        raw = _call_network(self.network, xt, t, kernel.schedule.log_tau[t])
+        raw = call_network(self.network, xt, t, kernel.schedule.log_tau[t])
         x0_hat = signal * xt + noise * raw[..., : self.dim]
         rest = raw[..., self.dim :]
         if self.covariance == "posterior":
@@ -133,14 +133,14 @@ class BernoulliReverse(nn.Module):
         """Predicted law of each bit of x_0 given x_t, (..., d)."""
         level = kernel.schedule.log_tau[t].clamp(max=MAX_LOG_TAU)
         evidence = (2 * xt - 1) * pick(kernel.evidence, t)
-        return Bernoulli(_call_network(self.network, evidence, t, level))
+        return Bernoulli(call_network(self.network, evidence, t, level))
 
     def score(self, xt: Tensor, t: int, kernel: BinomialKernel) -> Tensor:
         """Raises TypeError: a law of bits has no gradient in x."""
         raise TypeError("score: bits have no score: log q_t(x) has no gradient in x")
 
 
-def _call_network(network: nn.Module, x: Tensor, t: int | Tensor, log_tau: Tensor) -> Tensor:
+def call_network(network: nn.Module, x: Tensor, t: int | Tensor, log_tau: Tensor) -> Tensor:
     """``network(x, t, log_tau)`` in the network's own precision, for x (..., d): (..., outputs), of x's type."""
     batch = x.shape[:-1]
     dtype = next(network.parameters()).dtype

@@ -34,5 +34,7 @@ def test_held_out_points_are_fixed_by_their_seed_and_apart_from_training():
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ValueError, match="data: 'mnist' is not known; there are: swiss-roll, heartbeat"):
-        load("mnist")
+    with pytest.raises(
+        ValueError, match="data: 'faces' is not known; there are: swiss-roll, heartbeat, digits, mnist-5k"
+    ):
+        load("faces")

@@ -30,7 +30,7 @@ def test_the_recipes_of_the_book():
     assert set(asked) <= set(RECIPES) and all(name == r.name for name, r in RECIPES.items())
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name, r in RECIPES.items() if not r.side])
 def test_every_recipe_survives_json_and_builds(name):
     r = get(name)
     assert Recipe.from_dict(json.loads(json.dumps(r.to_dict()))) == r
@@ -57,6 +57,10 @@ def test_text_becomes_the_type_of_the_field():
         ("T", "4.5", "--set T: expected int, got '4.5'"),
         ("T", "1", "T: 1 is less than 2"),
         ("T", "2000", "batch: 1024 is less than T - 1 = 1999"),
+        ("side", "8", "network: 'mlp' is not one of unet, multi-scale"),
+        ("covariance", "levels", "covariance: 'levels' is not one of posterior"),
+        ("channels", "0", "channels: 0 is less than 1"),
+        ("cells", "-1", "cells: -1 is less than 0"),
         ("learn_schedule", "yes", "--set learn_schedule: expected true or false, got 'yes'"),
         ("covariance", "banded", "covariance: 'banded' is not one of posterior"),
         ("network", "cnn", "network: 'cnn' is not one of mlp, rbf"),
@@ -114,8 +118,8 @@ def test_a_whole_number_will_do_for_a_float():
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="recipe: 'roll' is not known; there are: swiss-roll, "):
         get("roll")
-    with pytest.raises(ValueError, match="data: 'mnist' is not known"):
-        load_data(recipe(data="mnist"))
+    with pytest.raises(ValueError, match="data: 'faces' is not known"):
+        load_data(recipe(data="faces"))
 
 
 def test_the_schedule_is_the_one_asked_for():

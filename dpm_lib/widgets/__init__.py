@@ -6,9 +6,11 @@ from dpm_lib.widgets.bits import HeartbeatPlayer, LearningCourse, OwnBits
 from dpm_lib.widgets.bound import ClosingGap, EntropyBand, Ledger
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
+from dpm_lib.widgets.images import ImagePlayer, LevelPosterior
 from dpm_lib.widgets.information import InformationArea, InformationScales
 from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
 from dpm_lib.widgets.player import TrajectoryPlayer
+from dpm_lib.widgets.posteriors import BiasOnALine, DigitStrip, PaintedPosterior
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
 from dpm_lib.widgets.tweedie import GuessField, TwoPictures, WaysBack
@@ -17,21 +19,26 @@ from dpm_lib.widgets.vae import Contest, Rungs
 __all__ = [
     "AnnealedParticles",
     "BentPotential",
+    "BiasOnALine",
     "ChainEditor",
     "ClosingGap",
     "Contest",
+    "DigitStrip",
     "DoubleWellWalk",
     "EntropyBand",
     "Figure",
     "GuessField",
     "HeartbeatPlayer",
+    "ImagePlayer",
     "InformationArea",
     "InformationScales",
     "JumpWalkers",
     "LearningCourse",
     "Ledger",
+    "LevelPosterior",
     "LiveSampler",
     "OwnBits",
+    "PaintedPosterior",
     "RatePlayground",
     "Rungs",
     "ScheduleBars",

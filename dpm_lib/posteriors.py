@@ -1,0 +1,240 @@
+"""Multiplying a diffusion model by a function r of its data: conditioning, denoising, inpainting.
+
+The target is p~(x_0..x_T) proportional to p(x_0..x_T) r(x_0). With twisting functions psi_t, psi_0 = r (see
+``twisting``), each reverse step is multiplied by psi_{t-1} and normalised,
+
+    p(x_{t-1} | x_t) psi_{t-1}(x_{t-1}) / Z_t(x_t) ,    Z_t(x_t) = E[psi_{t-1}(x_{t-1}) | x_t] ,
+
+and what that leaves out is the weight Z_t(x_t) / psi_t(x_t). It is 1 if and only if psi_t is the exact r_t. ``tilt``
+leaves it out, or keeps it with particles that are resampled: then every twist is right, as particles grow.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpm_lib.annealing import ResampledSamples, effective_size, resample
+from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.kernels import BinomialKernel
+from dpm_lib.laws import Bernoulli
+from dpm_lib.tilts import Blend, Tilt, bit_tilt, gaussian_tilt, times
+from dpm_lib.twisting import Annealed, Constant, ExactModel, Expected, PlugIn, Twist, guess, through
+from dpm_lib.weights import WeightedSamples
+
+FARTHEST = 4.0  # standard deviations
+METHODS = ("constant", "annealed", "twisted", "particles")
+TWISTS = ("constant", "annealed", "expected", "plug-in")
+
+
+@dataclass(frozen=True)
+class TiltedSamples(ResampledSamples):
+    """Particles of ``tilt``: ``log_z`` estimates log E_p[r(x_0)]. ``ess_by_step`` (T+1,): effective sample size after
+    the step that led to x_t, before any resampling."""
+
+    ess_by_step: Tensor
+
+
+def twist_of(model: DiffusionModel, log_r: Any, name: str, powers: Tensor | None = None) -> Twist:
+    """The twist called ``name``, one of ``TWISTS``; ValueError for another."""
+    T = model.T
+    if name == "annealed":
+        steps = torch.arange(T + 1, dtype=torch.float64)
+        powers = 1 - steps / T if powers is None else torch.as_tensor(powers, dtype=torch.float64)
+        if len(powers) != T + 1:
+            raise ValueError(f"powers: {len(powers)} numbers for T + 1 = {T + 1} times")
+        return Annealed(log_r, powers)
+    if name == "constant":
+        return Constant(log_r)
+    if name == "expected":
+        return Expected(model, log_r)
+    if name == "plug-in":
+        return PlugIn(model, log_r)
+    raise ValueError(f"twist: {name!r} is not one of {', '.join(TWISTS)}")
+
+
+@torch.no_grad()
+def tilt(
+    model: DiffusionModel,
+    log_r: Any,
+    method: str = "particles",
+    n: int = 1000,
+    generator: torch.Generator | None = None,
+    *,
+    twist: str | Twist | None = None,
+    powers: Tensor | None = None,
+    threshold: float = 0.5,
+    callback: Callable[[int, Tensor, Tensor], None] | None = None,
+) -> WeightedSamples:
+    """n draws of p(x_0) r(x_0) / Z from a ``model`` of x_0 (n, d), by one of four methods.
+
+    ``log_r`` maps (n, d) to (n,), nats; a ``Tilt`` is multiplied in exactly, any other function to first order.
+    "constant", "annealed" and "twisted" run the perturbed chain, and drop its weights: all are zero, and ``log_z`` says
+    nothing. They are exact only with the exact twist: "twisted" with a ``Tilt`` and an ``ExactModel``.
+    "particles" keeps the weights and resamples when the effective size falls below ``threshold`` n (0: never): E[w] =
+    E_p[r] for every twist, {eq}`eq-post-weights`. ``twist`` (a name in ``TWISTS``, or your own) is for the last two; by
+    default "expected" for a ``Tilt``, else "plug-in". ``callback(t, x, log_weights)`` sees each t = T..0. Raises
+    ValueError where log r is NaN or +infinity, or minus infinity at all n particles.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}")
+    if n < 1:
+        raise ValueError(f"n: {n}: need at least 1 particle")
+    if generator is None:
+        raise ValueError("generator: None: randomness comes from a torch.Generator that you pass")
+    if twist is None or method in ("constant", "annealed"):
+        twist = method if method in TWISTS else "expected" if isinstance(log_r, Tilt) else "plug-in"
+    psi = twist_of(model, log_r, twist, powers) if isinstance(twist, str) else twist
+    keep = method == "particles"
+    log_w = torch.zeros(n, dtype=torch.float64)
+    x, log_psi, sizes = model.kernel.prior.expand(n).sample(generator), torch.zeros_like(log_w), []
+    for t in range(model.T, -1, -1):  # makes x_t
+        law, log_z, stand_in = perturbed(model, psi, x, t)
+        x = law.sample(generator)
+        if keep or t == 0:
+            before, log_psi = log_psi, _checked(psi(x, t), x, t)
+        if keep:
+            off = 0.0 if stand_in is None else log_psi - stand_in(x)
+            log_w = log_w + log_z + off - before
+            sizes.append(effective_size(log_w))
+            if t > 0 and sizes[-1] < threshold * n:
+                x, ends, log_w = resample(x, log_psi.unsqueeze(0), log_w, generator)
+                log_psi = ends[0]
+        if callback:
+            callback(t, x, log_w)
+    if keep:
+        return TiltedSamples(x, log_w, torch.tensor(sizes[::-1], dtype=torch.float64))
+    return WeightedSamples(x, log_w)
+
+
+def perturbed(model: DiffusionModel, psi: Twist, x_next: Tensor, t: int) -> tuple[Any, Tensor, Any]:
+    """The step to x_t: p(x_t | x_{t+1}) psi_t(x_t), normalised; for t = T, pi psi_T. Returns law, log Z, stand-in.
+
+    Where psi_t is no ``Tilt``, the tilt that stands in for it is exp of its first-order expansion at the step's mean:
+    guidance. The stand-in is None where none was needed.
+    """
+    first = t == model.T
+    if isinstance(psi, Expected) and isinstance(model, ExactModel) and not first:
+        start, log_z = times(guess(model, x_next, t + 1), psi.r)  # the exact twist: go by x_0
+        return through(start, x_next, t + 1, model.kernel), log_z, None
+    law: Any = model.kernel.prior.expand(len(x_next)) if first else model.reverse_step(x_next, t + 1)
+    exact = psi.tilt(t)
+    stand_in = first_order(psi, law, x_next, t) if exact is None else exact
+    return *times(law, stand_in), None if exact is not None else stand_in
+
+
+def first_order(psi: Twist, law: Any, x_next: Tensor, t: int) -> Tilt:
+    """exp of the straight line that touches log psi_t at the mean of ``law``, (n, d).
+
+    A line that would move the step by more than ``FARTHEST`` of its standard deviations is made less steep: so far away
+    it is no guide. For bits the line goes through log psi_t at x_{t+1} and at its d neighbours with one bit flipped.
+    """
+    if isinstance(law.parts if isinstance(law, Blend) else law, Bernoulli):
+        at, value = x_next, _checked(psi(x_next, t), x_next, t)
+        flips = (at.unsqueeze(1) - torch.eye(at.shape[-1], dtype=at.dtype)).abs()
+        slope = (psi(flips.flatten(0, 1), t).reshape(at.shape) - value.unsqueeze(-1)) * (1 - 2 * at)
+    else:
+        with torch.enable_grad():
+            at = law.mean.detach().clone().requires_grad_()
+            value = _checked(psi(at, t), at, t)
+            slope = torch.autograd.grad(value.sum(), at)[0] if value.requires_grad else torch.zeros_like(at)
+        at, value = at.detach(), value.detach()
+        slope = slope * (FARTHEST / _length(law, slope)).clamp(max=1).unsqueeze(-1)
+    lost = torch.isneginf(value)  # no line touches log r there: leave the step alone, and let the weights speak
+    value, slope = torch.where(lost, 0.0, value), torch.where(lost.unsqueeze(-1), 0.0, slope)
+    bad = ~torch.isfinite(slope)
+    if bad.any():
+        where = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(f"log_r: slope {slope[where].item()} at particle, coordinate {where}, t = {t}")
+    c = value - (slope * at).sum(-1)
+    return Tilt(c.unsqueeze(-1), slope.unsqueeze(-2), torch.zeros_like(slope).unsqueeze(-2))
+
+
+@torch.no_grad()
+def law_on_grid(model: DiffusionModel, psi: Twist, x: Tensor) -> Tensor:
+    """The density of x_0 that the perturbed chain without weights makes, on an even grid x (m,): (m,). One dimension.
+
+    No sampling: each step is a matrix. It wants cells narrower than the steps. {eq}`def-post-chain`
+    """
+    points = x.reshape(-1, 1)
+    p = (model.kernel.prior.log_prob(points) + psi(points, model.T)).softmax(0)
+    for t in range(model.T, 0, -1):
+        log_step = model.reverse_step(points, t).log_prob(points.unsqueeze(1))  # to, from
+        p = (log_step + psi(points, t - 1).unsqueeze(1)).softmax(0) @ p
+    return p / float(x[1] - x[0])
+
+
+def inpaint(
+    model: DiffusionModel, x0: Tensor, mask: Tensor, method: str = "particles", *, noise: float = 0.05, **options: Any
+) -> WeightedSamples:
+    """Draws of x_0 given what ``x0`` (d,) is where ``mask`` (d,) is true, by ``tilt``, whose options apply.
+
+    ``noise`` is what the look at them is allowed to miss by: a standard deviation, or for bits the chance of an error.
+    {eq}`eq-post-look`
+    """
+    x0, mask = _checked_look(model, x0, mask)
+    return tilt(model, seen(model, x0, noise, mask), method, **options)
+
+
+def denoise(
+    model: DiffusionModel, y: Tensor, noise: float, method: str = "particles", **options: Any
+) -> WeightedSamples:
+    """Draws of x_0 given a noisy ``y`` (d,): y = x_0 + noise N(0, I), or bits, each wrong with chance ``noise``."""
+    y, mask = _checked_look(model, y, torch.ones(model.kernel.dim, dtype=torch.bool))
+    return tilt(model, seen(model, y, noise, mask), method, **options)
+
+
+def seen(model: DiffusionModel, y: Tensor, noise: float, mask: Tensor) -> Tilt:
+    """r(x_0): the likelihood of having seen ``y`` where ``mask`` is true."""
+    make = bit_tilt if isinstance(model.kernel, BinomialKernel) else gaussian_tilt
+    return make(y, noise, mask)
+
+
+@torch.no_grad()
+def clamp(model: DiffusionModel, x0: Tensor, mask: Tensor, n: int, generator: torch.Generator) -> WeightedSamples:
+    """The replacement method: at each t the known part of x_t is overwritten by a draw of q(x_t | x_0). It is biased.
+
+    x0 (d,), mask (d,) true where known. n draws, of equal weight.
+    """
+    x0, mask = _checked_look(model, x0, mask)
+    known = x0.expand(n, -1)
+    x = model.kernel.prior.expand(n).sample(generator)
+    for t in range(model.T, 0, -1):
+        x = torch.where(mask, model.kernel.marginal(known, t).sample(generator), x)
+        x = model.reverse_step(x, t).sample(generator)
+    return WeightedSamples(torch.where(mask, known, x), torch.zeros(n, dtype=torch.float64))
+
+
+def _length(law: Any, slope: Tensor) -> Tensor:
+    """How far the slope (n, d) moves a Gaussian ``law``, or the parts of a blend, in standard deviations: (n,)."""
+    parts = law.parts if isinstance(law, Blend) else law
+    if parts.full:
+        return (parts.scale.mT @ slope.unsqueeze(-1)).squeeze(-1).norm(dim=-1)
+    along = slope.unsqueeze(-2) if isinstance(law, Blend) else slope
+    length = (parts.scale * along).norm(dim=-1)
+    return length.amax(-1) if isinstance(law, Blend) else length
+
+
+def _checked(log_psi: Tensor, x: Tensor, t: int) -> Tensor:
+    if log_psi.shape != x.shape[:1]:
+        raise ValueError(f"log_r: gives shape {tuple(log_psi.shape)} for x of shape {tuple(x.shape)}; need (n,)")
+    bad = torch.isnan(log_psi) | (log_psi == torch.inf)
+    if bad.any():
+        where = int(bad.nonzero()[0])
+        raise ValueError(f"log_r: {log_psi[where].item()} at particle {where}, t = {t}, x = {x[where].tolist()}")
+    if torch.isneginf(log_psi).all():
+        raise ValueError(f"log_r: minus infinity at all {len(x)} particles at t = {t}: r is positive at none of them")
+    return log_psi
+
+
+def _checked_look(model: DiffusionModel, x0: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    d = model.kernel.dim
+    mask = torch.as_tensor(mask)
+    if mask.shape != (d,) or mask.dtype != torch.bool:
+        raise ValueError(f"mask: need {d} booleans, shape ({d},), got shape {tuple(mask.shape)} of {mask.dtype}")
+    x0 = torch.as_tensor(x0, dtype=torch.float64)
+    if x0.shape != (d,):
+        raise ValueError(f"x0: need shape ({d},), got {tuple(x0.shape)}")
+    return torch.where(mask, model.kernel.state(torch.where(mask, x0, 0.0)), 0.0), mask

@@ -1,0 +1,224 @@
+// The law that a multiplied reverse chain makes, on a line, as a density: no sampling. Twin of posteriors.law_on_grid.
+
+import { chooser, html, openFigure, slider, svg } from "./common.js";
+
+export const REACH = 4.5, POINTS = 181, TOTAL = 8, STEPS = [10, 20, 50, 100, 200, 400];
+const TWISTS = ["constant", "annealed", "plugin"];
+const LEFT = 40, RIGHT = 12, BOTTOM = 20;
+
+// --- Numbers. A target is { means, weights, variance }; r(x) = exp(-(x - y)^2 / 2 s), s its variance. ---
+
+export const TARGETS = {
+  "a normal": { means: [0], weights: [1], variance: 1 },
+  "two clumps": { means: [-1, 1], weights: [0.5, 0.5], variance: 0.1 },
+};
+
+export const grid = () => Float64Array.from({ length: POINTS }, (_, i) => -REACH + (2 * REACH * i) / (POINTS - 1));
+
+/** For T equal steps beta = TOTAL / T: tau_t, t = 0..T. */
+export function evenLevels(T) {
+  const log = Math.log1p(-TOTAL / T);
+  return Float64Array.from({ length: T + 1 }, (_, t) => Math.expm1(-t * log));
+}
+
+/** Weights, means and variance of x_0 given x_t = x: a Gaussian for each part. */
+export function startOf(x, tau, { means, weights, variance }) {
+  const alpha = 1 / (1 + tau), noise = tau / (1 + tau), root = Math.sqrt(alpha), spread = alpha * variance + noise;
+  const share = means.map((m, k) => weights[k] * Math.exp(-((x - root * m) ** 2) / (2 * spread)));
+  const total = share.reduce((a, b) => a + b, 0) || 1e-300;
+  return { share: share.map((v) => v / total), means: means.map((m) => m + ((variance * root) / spread) * (x - root * m)), variance: (variance * noise) / spread };
+}
+
+/** log psi_t on the grid: r itself, r^(1 - t/T), or r at E[x_0 | x_t]. */
+export function logTwist(kind, x, t, tau, target, { y, s }) {
+  const log = (v, power = 1) => (-power * (v - y) ** 2) / (2 * s);
+  const T = tau.length - 1;
+  if (kind === "constant" || t === 0) return x.map((v) => log(v));
+  if (kind === "annealed") return x.map((v) => log(v, 1 - t / T));
+  return x.map((v) => {
+    const { share, means } = startOf(v, tau[t], target);
+    return log(share.reduce((sum, w, k) => sum + w * means[k], 0));
+  });
+}
+
+function normalised(p, h) {
+  const total = p.reduce((a, b) => a + b, 0) * h;
+  return p.map((v) => v / total);
+}
+
+/** The density of x_0 that the chain makes. */
+export function chainLaw(kind, T, target, r) {
+  const x = grid(), n = x.length, h = x[1] - x[0], tau = evenLevels(T);
+  const first = logTwist(kind, x, T, tau, target, r);
+  let p = normalised(x.map((v, i) => Math.exp(first[i] - (v * v) / 2)), h);
+  for (let t = T; t > 0; t--) {
+    const log = logTwist(kind, x, t - 1, tau, target, r);
+    const top = Math.max(...log);
+    const psi = log.map((v) => Math.exp(v - top));
+    const ratio = tau[t - 1] / tau[t], root = Math.sqrt(1 / (1 + tau[t - 1]));
+    const from = ratio * root * Math.sqrt(1 + tau[t]), to = root * (1 - ratio);
+    const next = new Float64Array(n), row = new Float64Array(n);
+    for (let i = 0; i < n; i++) {
+      if (p[i] < 1e-14) continue;
+      const start = startOf(x[i], tau[t], target);
+      const variance = (tau[t - 1] * (1 - ratio)) / (1 + tau[t - 1]) + to * to * start.variance;
+      row.fill(0);
+      let low = n, high = 0, total = 0;
+      for (let k = 0; k < start.means.length; k++) {
+        if (start.share[k] < 1e-13) continue;
+        const mean = from * x[i] + to * start.means[k], reach = 8 * Math.sqrt(variance);
+        const a = Math.max(0, Math.ceil((mean - reach - x[0]) / h)), b = Math.min(n - 1, Math.floor((mean + reach - x[0]) / h));
+        for (let j = a; j <= b; j++) row[j] += start.share[k] * Math.exp(-((x[j] - mean) ** 2) / (2 * variance));
+        low = Math.min(low, a);
+        high = Math.max(high, b);
+      }
+      for (let j = low; j <= high; j++) total += row[j] *= psi[j];
+      if (total > 0) for (let j = low; j <= high; j++) next[j] += (p[i] * row[j]) / total;
+    }
+    p = normalised(next, h);
+  }
+  return p;
+}
+
+/** p r^power, normalised on the grid: the exact posterior for power 1. */
+export function product(target, { y, s }, power = 1) {
+  const x = grid();
+  const p = x.map((v) => target.means.reduce((sum, m, k) => sum + target.weights[k] * Math.exp(-((v - m) ** 2) / (2 * target.variance)), 0));
+  return normalised(p.map((v, i) => v * Math.exp((-power * (x[i] - y) ** 2) / (2 * s))), x[1] - x[0]);
+}
+
+export const distance = (p, q) => 0.5 * p.reduce((sum, v, i) => sum + Math.abs(v - q[i]), 0) * ((2 * REACH) / (POINTS - 1));
+
+// --- The figure. ---
+
+function render({ model, el }) {
+  const figure = openFigure(model, el, "bias");
+  const laws = svg("svg", { class: "dpm-plot dpm-laws", role: "img", "aria-label": "Densities: the exact posterior, p r squared, and what the chain makes" });
+  const curves = svg("svg", { class: "dpm-plot dpm-distances", role: "img", "aria-label": "Total variation from the exact posterior against the number of steps" });
+  const words = html("p", { class: "dpm-detail" });
+  const x = grid();
+  let name = "a normal", kind = "constant", r = { y: 1, s: 0.5 }, place = STEPS.indexOf(100);
+  let found, exact, square, plain, queue = 0;
+
+  function restart() {
+    const target = TARGETS[name];
+    [exact, square, plain] = [product(target, r), product(target, r, 2), product(target, r, 0)];
+    found = Object.fromEntries(TWISTS.map((twist) => [twist, new Map()]));
+    figure.root.dataset.ready = 0;
+    queue ||= requestAnimationFrame(work);
+    figure.redraw();
+  }
+  function missing() {
+    const order = [[kind, STEPS[place]], ...STEPS.flatMap((T) => TWISTS.map((twist) => [twist, T]))];
+    return order.find(([twist, T]) => !found[twist].has(T));
+  }
+  function work() { // one law after another, in the frames that are free
+    queue = 0;
+    const until = performance.now() + 12;
+    let next;
+    while ((next = missing()) && performance.now() < until) {
+      const law = chainLaw(next[0], next[1], TARGETS[name], r);
+      found[next[0]].set(next[1], { law, far: distance(law, exact) });
+    }
+    figure.redraw();
+    if (missing()) queue = requestAnimationFrame(work);
+  }
+  const text = (at, y, label, anchor = "middle") => svg("text", { x: at, y, "text-anchor": anchor }, label);
+  const line = (values, across, up, kindOf) => svg("polyline", { points: values.map(([a, b]) => `${across(a).toFixed(1)},${up(b).toFixed(1)}`).join(" "), class: kindOf });
+  figure.draw = () => {
+    const here = found[kind].get(STEPS[place]);
+    {
+      const [width, height] = [laws.clientWidth || 600, laws.clientHeight || 200];
+      const across = (v) => LEFT + ((v + REACH) / (2 * REACH)) * (width - LEFT - RIGHT);
+      const top = 1.08 * Math.max(...exact, ...square, ...plain);
+      const up = (v) => height - BOTTOM - (height - BOTTOM - 8) * (v / top);
+      const show = (p, css) => line(Array.from(p, (v, i) => [x[i], v]), across, up, css);
+      laws.replaceChildren(
+        svg("line", { x1: LEFT, x2: width - RIGHT, y1: up(0), y2: up(0), class: "dpm-axis" }),
+        ...[-4, -2, 0, 2, 4].map((v) => text(across(v), height - 5, String(v).replace("-", "−"))),
+        show(plain, "dpm-curve-model"), show(square, "dpm-curve-square"), show(exact, "dpm-curve-exact"),
+        ...(here ? [show(here.law, `dpm-curve-${kind}`)] : []),
+      );
+    }
+    const [width, height] = [curves.clientWidth || 600, curves.clientHeight || 170];
+    const across = (T) => LEFT + 10 + (Math.log(T / STEPS[0]) / Math.log(STEPS.at(-1) / STEPS[0])) * (width - LEFT - RIGHT - 20);
+    const limit = distance(square, exact);
+    const far = TWISTS.map((twist) => STEPS.filter((T) => found[twist].has(T)).map((T) => [T, found[twist].get(T).far]));
+    const top = 1.15 * Math.max(0.05, limit, ...far.flat().map(([, v]) => v));
+    const up = (v) => height - BOTTOM - (height - BOTTOM - 8) * (v / top);
+    curves.replaceChildren(
+      ...[0, 0.5, 1].flatMap((part) => [
+        svg("line", { x1: LEFT, x2: width - RIGHT, y1: up(part * top), y2: up(part * top), class: "dpm-grid" }),
+        text(LEFT - 5, up(part * top) + 4, (part * top).toFixed(2), "end"),
+      ]),
+      ...STEPS.map((T) => text(across(T), height - 5, T)),
+      svg("line", { x1: LEFT, x2: width - RIGHT, y1: up(limit), y2: up(limit), class: "dpm-curve-square" }),
+      svg("line", { x1: across(STEPS[place]), x2: across(STEPS[place]), y1: 6, y2: height - BOTTOM, class: "dpm-here" }),
+      ...far.map((points, k) => line(points, across, up, `dpm-curve-${TWISTS[k]}`)),
+      ...far.flatMap((points, k) => points.map(([T, v]) => svg("circle", { cx: across(T), cy: up(v), r: 3.5, class: `dpm-dots-${TWISTS[k]}` }))),
+    );
+    const mean = (p) => (p.reduce((sum, v, i) => sum + v * x[i], 0) * (x[1] - x[0])).toFixed(3).replace("-", "−");
+    words.textContent = here
+      ? `T = ${STEPS[place]}: total variation ${here.far.toFixed(3)}; mean ${mean(here.law)}, exact ${mean(exact)}, of p r² ${mean(square)}. ` +
+        `The exact twist has total variation 0 at every T.`
+      : `T = ${STEPS[place]}: computing.`;
+    Object.assign(figure.root.dataset, { steps: STEPS[place], kind, far: here ? here.far : "", ready: missing() ? 0 : 1 });
+  };
+  const steps = slider({
+    label: "Steps T", min: 0, max: STEPS.length - 1, value: place, format: (v) => String(STEPS[v]),
+    input: (v) => {
+      place = v;
+      queue ||= requestAnimationFrame(work);
+      figure.redraw();
+    },
+  });
+  const data = chooser({
+    label: "Data", options: Object.keys(TARGETS).map((v) => [v, v]), value: name,
+    change: (v) => {
+      name = v;
+      restart();
+    },
+  });
+  const which = chooser({
+    label: "Twist", options: [["constant", "constant: r"], ["annealed", "annealed: r to the power 1 − t/T"], ["plugin", "plug-in: r at the posterior mean"]], value: kind,
+    change: (v) => {
+      kind = v;
+      queue ||= requestAnimationFrame(work);
+      figure.redraw();
+    },
+  });
+  const look = slider({
+    label: "r sits at", min: -2, max: 2, step: 0.1, value: r.y, format: (v) => v.toFixed(1).replace("-", "−"),
+    input: (v) => {
+      r = { ...r, y: v };
+      restart();
+    },
+  });
+  const wide = slider({
+    label: "its variance", min: 0.1, max: 2, step: 0.1, value: r.s, format: (v) => v.toFixed(1),
+    input: (v) => {
+      r = { ...r, s: v };
+      restart();
+    },
+  });
+  const key = (ink, label) => html("span", { class: `dpm-ink-${ink}` }, label);
+  figure.add(
+    html("div", { class: "dpm-controls" }, steps.node, data.node, which.node),
+    html("div", { class: "dpm-controls" }, look.node, wide.node),
+    laws,
+    html("p", { class: "dpm-detail dpm-keys" }, key("limit", "exact p r"), key("muted", "dashed: p r²; pale: p"), key("model", "constant"), key("drift", "annealed"), key("data", "plug-in")),
+    html("p", { class: "dpm-title" }, "Total variation from p r, by the number of steps"),
+    curves, words,
+  );
+  restart();
+  figure.onResize(laws);
+  figure.onResize(curves);
+  const { close } = figure;
+  figure.close = () => {
+    cancelAnimationFrame(queue);
+    close();
+  };
+  return figure.close;
+}
+
+export default { render };

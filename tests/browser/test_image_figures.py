@@ -1,0 +1,115 @@
+"""The figures of the chapter on images: their numbers against dpm_lib, and what a reader can do."""
+
+import numpy as np
+import pytest
+import torch
+from opening import data, open_figures, settle
+
+from dpm_lib.levels import truncated
+from dpm_lib.widgets import ImagePlayer, LevelPosterior
+from dpm_lib.widgets.images import sheet
+
+EDGES = np.arange(18.0)
+
+
+def frames(n: int = 4, side: int = 5, F: int = 6, seed: int = 0) -> dict:
+    rng = np.random.default_rng(seed)
+    return {
+        "held": rng.random((F, n, side, side)),
+        "expected": rng.random((F, n, side, side)),
+        "times": 20 * np.arange(F)[::-1],
+    }
+
+
+def player() -> ImagePlayer:
+    return ImagePlayer({"first": frames(), "second": frames(9, 3, 4, seed=1)}, label="Pictures", caption="Press play.")
+
+
+def pixel() -> LevelPosterior:
+    flat, ends = np.ones(17), np.zeros(17)
+    ends[0], ends[16] = 0.7, 0.3
+    return LevelPosterior({"nothing": flat, "black or white": ends}, label="A pixel", caption="Drag it.")
+
+
+@pytest.mark.parametrize(("y", "s"), [(8.5, 1.5), (0.2, 0.05), (16.9, 20.0), (3.0, 0.3), (12.4, 0.1)])
+def test_a_pixel_is_that_of_the_library(js, y, s):
+    weights = np.random.default_rng(1).random(17) ** 3
+    code = "(m, a) => m.posterior(a.y, a.s, Array.from(a.edges), Array.from(a.w))"
+    found = js("levels.js", code, {"y": y, "s": s, "edges": EDGES, "w": weights})
+    edges, at = torch.from_numpy(EDGES), torch.tensor([y], dtype=torch.float64)
+    log_mass, mean, variance = truncated(at, torch.full_like(at, s), edges)
+    share = torch.softmax(log_mass + torch.from_numpy(weights).log(), -1)
+    expected = (share * mean).sum()
+    deviation = (share * (variance + (mean - expected).square())).sum().sqrt()
+    np.testing.assert_allclose(found["share"], share.numpy(), atol=1e-7)
+    np.testing.assert_allclose([found["mean"], found["deviation"]], [expected, deviation], rtol=1e-6)
+
+
+def test_a_weight_of_zero_rules_a_level_out(js):
+    code = "(m, a) => m.posterior(8, 1, Array.from(a.edges), Array.from(a.w))"
+    weights = np.zeros(17)
+    weights[[0, 16]] = 0.5
+    found = js("levels.js", code, {"edges": EDGES, "w": weights})
+    assert sum(found["share"][1:16]) == 0 and found["share"][0] > 0.5
+
+
+def test_a_sheet_is_that_of_the_library(js):
+    made = player()
+    code = """(m, a) => { const at = m.places(a.sets);
+      return at.map((p, i) => ["held", "expected"].map((key) =>
+        [...m.sheetOf(a.bytes, p[key] + 2 * p.frame, a.sets[i].n, a.sets[i].side).grey])); }"""
+    found = js("images.js", code, {"sets": made.sets, "bytes": np.frombuffer(made.pictures, "u1").astype("f8")})
+    for one, shown in zip((frames(), frames(9, 3, 4, seed=1)), found, strict=True):
+        for key, grey in zip(("held", "expected"), shown, strict=True):
+            expected = sheet(np.rint(255 * one[key][2]).astype("u1"))
+            assert grey == expected.flatten().tolist()
+
+
+def test_the_player_plays_and_follows_its_slider(page, write_page):
+    open_figures(page, write_page, player())
+    assert data(page, "t") == "100"
+    page.get_by_role("slider").focus()
+    page.keyboard.press("ArrowRight")
+    settle(page)
+    assert data(page, "t") == "80"
+    page.get_by_role("combobox").select_option("second")
+    settle(page)
+    assert data(page, "set") == "second" and data(page, "t") == "40"
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("() => document.querySelector('.dpm-figure').dataset.playing === 'false'", timeout=15_000)
+    settle(page)
+    assert data(page, "t") == "0" and page.get_by_role("button", name="Play").count() == 1
+
+
+def test_the_pixel_follows_key_mouse_and_opinion(page, write_page):
+    open_figures(page, write_page, pixel())
+    before = float(data(page, "mean"))
+    handle = page.get_by_role("slider", name="noisy value")
+    handle.focus()
+    page.keyboard.press("PageUp")
+    settle(page)
+    assert float(data(page, "y")) == pytest.approx(0.55 * 17 + 1)
+    assert float(data(page, "mean")) > before
+    box = handle.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 200, box["y"] + 5)
+    page.mouse.up()
+    settle(page)
+    assert float(data(page, "y")) < 8
+    page.get_by_role("combobox").select_option("black or white")
+    settle(page)
+    assert float(data(page, "mean")) < 2 or float(data(page, "mean")) > 15
+
+
+def test_bad_data_is_named():
+    for make, message in (
+        (lambda: ImagePlayer({}), "sets must hold at least one"),
+        (lambda: ImagePlayer({"a": frames(n=5)}), "need a square number of square pictures"),
+        (lambda: ImagePlayer({"a": frames() | {"times": np.arange(6)}}), "times must fall to 0"),
+        (lambda: LevelPosterior({}), "opinions must hold at least one"),
+        (lambda: LevelPosterior({"a": [-1, 2]}), "must be probabilities"),
+        (lambda: LevelPosterior({"a": [1, 2]}, (1, 2, 3)), "spread must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()

@@ -1,0 +1,247 @@
+"""Every claim of the chapter on posteriors, by two routes: formulas of the chapter, and sums over all paths."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from problems import all_bits, bit_model, blobs, close, randn, rng, short_schedule
+
+from dpm_lib import posteriors
+from dpm_lib.distributions import Mixture
+from dpm_lib.kernels import LOG_2PI, GaussianKernel
+from dpm_lib.laws import Bernoulli, Gaussian
+from dpm_lib.schedules import from_beta
+from dpm_lib.tilts import Tilt, gaussian_tilt, times
+from dpm_lib.twisting import BlendReverse, ExactModel, Expected
+
+LINE = torch.linspace(-12, 12, 4801, dtype=torch.float64)
+H = 0.005
+
+
+def density(x, mean, variance):
+    scale = torch.as_tensor(variance, dtype=torch.float64).sqrt()
+    return torch.exp(-0.5 * ((x - mean) ** 2 / variance + LOG_2PI)) / scale
+
+
+class Paths:
+    """All paths (x_0..x_T) of a tiny model of bits, their probabilities, and r(x_0)."""
+
+    def __init__(self, last_beta: float | None = None) -> None:
+        schedule = short_schedule()
+        if last_beta is not None:
+            schedule = from_beta(torch.tensor([0.0, 0.1, 0.3, last_beta]))
+        self.model = bit_model(schedule)
+        self.T = self.model.T
+        self.bits = all_bits(2)
+        with torch.no_grad():
+            self.steps = [None] + [
+                torch.stack([self.model.reverse_step(x, t).log_prob(self.bits).exp() for x in self.bits])
+                for t in range(1, self.T + 1)
+            ]  # rows: x_t, columns: x_{t-1}
+        letters = "abcdefg"[: self.T + 1]
+        terms = ",".join(letters[t] + letters[t - 1] for t in range(1, self.T + 1))
+        prior = torch.full((4,), 0.25, dtype=torch.float64)
+        self.p = torch.einsum(f"{letters[-1]},{terms}->{letters}", prior, *self.steps[1:])
+        self.r = torch.tensor([0.2, 1.3, 0.05, 2.0], dtype=torch.float64)
+
+    def tilted(self) -> torch.Tensor:
+        joint = self.p * self.r.reshape(-1, *[1] * self.T)
+        return joint / joint.sum()
+
+    def seen_from(self, t: int) -> torch.Tensor:
+        """r_t by its definition, E[r(x_0) | x_t], from the joint law."""
+        others = tuple(s for s in range(self.T + 1) if s not in (0, t))
+        pair = self.p.sum(others)  # (x_0, x_t)
+        return (self.r @ pair) / pair.sum(0)
+
+    def pair(self, joint: torch.Tensor, t: int) -> torch.Tensor:
+        """(x_{t-1}, x_t)."""
+        return joint.sum(tuple(s for s in range(self.T + 1) if s not in (t - 1, t)))
+
+
+@pytest.mark.equation("eq-post-twist", "eq-post-conditional")
+def test_exact_steps_of_the_tilted_chain():
+    paths = Paths()
+    tilted, Z = paths.tilted(), float((paths.p.sum((1, 2, 3, 4)) * paths.r).sum())
+    before = paths.r
+    for t in range(1, paths.T + 1):
+        after = paths.seen_from(t)
+        close(after, paths.steps[t] @ before)  # the tower property
+        pair = paths.pair(tilted, t)
+        close((pair / pair.sum(0)).T, paths.steps[t] * before / after.unsqueeze(1))
+        close(pair.sum(0), paths.pair(paths.p, t).sum(0) * after / Z)
+        before = after
+
+
+@pytest.mark.equation("eq-post-weights")
+def test_what_the_shortcut_drops():
+    """Any positive twist: its normalised chain, path by path, and the weight that repairs it."""
+    paths, T = Paths(), 4
+    psi = [paths.r] + [randn(4, seed=t).exp() for t in range(1, T + 1)]
+    first = psi[T] / 4
+    made, weight = (first / first.sum()).reshape(1, 1, 1, 1, 4), first.sum().reshape(1, 1, 1, 1, 1)
+    for t in range(1, T + 1):
+        step = paths.steps[t] * psi[t - 1]
+        Z = step.sum(1)
+        shape = [4 if s in (t - 1, t) else 1 for s in range(T + 1)]
+        made = made * (step / Z.unsqueeze(1)).T.reshape(shape)
+        weight = weight * (Z / psi[t]).reshape([4 if s == t else 1 for s in range(T + 1)])
+    close(made.sum(), 1.0)
+    f = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64).reshape(4, 1, 1, 1, 1)
+    r = paths.r.reshape(4, 1, 1, 1, 1)
+    close(made * weight, paths.p * r)
+    close((made * weight * f).sum(), (paths.p * r * f).sum())
+    assert abs(float((made * f).sum() - (paths.tilted() * f).sum())) > 0.05  # and without them it is wrong
+
+
+@pytest.mark.equation("eq-post-heavy")
+def test_mean_square_of_constant_weights():
+    """beta_T = 1, so that x_T is independent of x_0."""
+    paths = Paths(last_beta=1.0)
+    T, r = paths.T, paths.r
+    paths.steps[T] = paths.steps[T].mean(0, keepdim=True).expand(4, 4)  # a step from coins that forgets them
+    w = (r / 4).sum() / r  # by x_T, then by going back
+    square = torch.zeros(4).double()
+    for x in range(4):
+        value = torch.ones(4).double()  # E[product squared | x_0..]
+        for t in range(1, T + 1):
+            step = paths.steps[t] * r
+            Z = step.sum(1)
+            value = (step / Z.unsqueeze(1)) @ value * (Z if t == T else Z / r) ** 2
+        square[x] = w[x] ** 2 * value[x]
+    mean_square = float((r / r.sum() * square).sum())
+    law = paths.steps[T][0]
+    for t in range(T - 1, 0, -1):
+        law = law @ paths.steps[t]
+    Z = float(law @ r)
+    assert mean_square >= Z**2 * float(r.mean()) * float((1 / r).mean()) - 1e-12
+    assert mean_square < 3 * Z**2 * float(r.mean()) * float((1 / r).mean())
+
+
+@pytest.mark.equation("eq-post-compound")
+@pytest.mark.parametrize("x", [-0.7, 0.3, 1.6])
+def test_a_step_loses_order_beta(x):
+    def r(v):
+        return 2 + torch.sin(1.3 * v) + 0.2 * v**2
+
+    d1, d2 = 1.3 * math.cos(1.3 * x) + 0.4 * x, -1.69 * math.sin(1.3 * x) + 0.4
+    here = float(r(torch.tensor(x, dtype=torch.float64)))
+    first = 0.5 * (d2 - x * d1) / here
+    off = []
+    for beta in (0.02, 0.01):
+        z = float((density(LINE, math.sqrt(1 - beta) * x, beta) * r(LINE)).sum()) * H
+        off.append((z / here - 1) / beta - first)
+    assert abs(off[1]) < 0.02 and off[0] / off[1] == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.equation("eq-post-square")
+def test_stationary_law_of_a_multiplied_reversible_step():
+    flow = randn(6, 6, seed=3).exp()
+    flow = (flow + flow.T) / (flow + flow.T).sum()
+    p, r = flow.sum(1), randn(6, seed=4).exp()
+    K = flow / p.unsqueeze(1)
+    multiplied = K * r / (K @ r).unsqueeze(1)
+    law = p * r * (K @ r)
+    law = law / law.sum()
+    found = np.linalg.matrix_power(multiplied.numpy(), 400)[0]
+    close(law, torch.from_numpy(found))
+    balance = law.unsqueeze(1) * multiplied
+    close(balance, balance.T)
+    lazy = 0.999 * torch.eye(6).double() + 0.001 * K  # small steps: p r^2
+    lazy_law = p * r * (lazy @ r)
+    close(lazy_law / lazy_law.sum(), p * r**2 / (p * r**2).sum(), rtol=0.02)
+
+
+@pytest.mark.equation("eq-post-product", "eq-post-normaliser")
+@pytest.mark.parametrize("mean, v, c, b, a", [(0.4, 0.7, 0.2, 1.5, 2.0), (-1.0, 0.1, 0.0, -3.0, 0.0)])
+def test_a_gaussian_times_a_gaussian(mean, v, c, b, a):
+    wanted = density(LINE, mean, v) * torch.exp(c + b * LINE - 0.5 * a * LINE**2)
+    total = float(wanted.sum()) * H
+    narrow = v / (1 + a * v)
+    log_z = c + b * mean - a * mean**2 / 2 + narrow * (b - a * mean) ** 2 / 2 - math.log(1 + a * v) / 2
+    assert log_z == pytest.approx(math.log(total), abs=1e-9)
+    close(wanted / total, density(LINE, mean + narrow * (b - a * mean), narrow), atol=1e-9)
+    tilt = Tilt(*(torch.tensor(u).double() for u in ([c], [[b]], [[a]])))
+    law, ours = times(Gaussian(torch.tensor([mean]).double(), torch.tensor([v]).double().sqrt()), tilt)
+    close(torch.stack([law.mean[0], law.scale[0] ** 2, ours]), [mean + narrow * (b - a * mean), narrow, log_z], 1e-6)
+
+
+@pytest.mark.equation("eq-post-bits")
+def test_bits_times_evidence():
+    logits, b, c = (torch.tensor(v).double() for v in ([0.4, -2.0, 1.0], [1.5, 0.3, -0.7], 0.2))
+    bits = all_bits(3)
+    weights = Bernoulli(logits).log_prob(bits).exp() * (c + bits @ b).exp()
+    close(weights.sum().log(), c + torch.log(((logits + b).exp() + 1) / (logits.exp() + 1)).sum())
+    one = weights @ bits / weights.sum()
+    close(torch.log(one / (1 - one)), logits + b)
+
+
+@pytest.mark.equation("eq-post-guidance")
+def test_guidance_is_right_to_first_order():
+    """The mean's error falls as v^2, that of log Z too once the curvature term (v/2) (log psi)'' is added."""
+    mean = 0.4
+    slope, bend = 1.3 * math.cos(1.3 * mean), -1.69 * math.sin(1.3 * mean)
+    off = []
+    for v in (0.02, 0.01):
+        wanted = density(LINE, mean, v) * torch.exp(torch.sin(1.3 * LINE))
+        total = float(wanted.sum()) * H
+        moved = float((wanted * LINE).sum()) * H / total
+        log_z = math.log(total) - (math.sin(1.3 * mean) + 0.5 * slope**2 * v)
+        off.append((moved - mean - v * slope, log_z - 0.5 * v * bend))
+    for k in (0, 1):
+        assert off[0][k] / off[1][k] == pytest.approx(4, rel=0.15) and abs(off[1][k]) < 5e-4
+
+
+@pytest.mark.equation("eq-post-mixture", "eq-post-normal")
+@pytest.mark.parametrize("x", [-1.1, 0.2, 1.7])
+def test_exact_twists(x):
+    """Against Bayes' rule on a line: E[r(x_0) | x_t] as a ratio of two integrals."""
+    a, y, sigma2 = 0.6, 0.8, 0.3
+    schedule = from_beta(torch.tensor([0.0, 1 - a]))
+
+    def by_integral(prior):
+        joint = prior * density(x, math.sqrt(a) * LINE, 1 - a)
+        return float((joint * density(y, LINE, sigma2)).sum() / joint.sum())
+
+    def library(target):
+        model = ExactModel(target, schedule)
+        psi = Expected(model, gaussian_tilt(torch.tensor([y]), math.sqrt(sigma2)))
+        return float(psi(torch.tensor([[x]], dtype=torch.float64), 1).exp())
+
+    normal = by_integral(density(LINE, 0.0, 1.0))
+    assert float(density(torch.tensor(y).double(), math.sqrt(a) * x, sigma2 + 1 - a)) == pytest.approx(normal, rel=1e-6)
+    w, m, v = [0.3, 0.7], [-1.0, 0.9], 0.2
+    s = a * v + 1 - a
+    share = [wk * float(density(torch.tensor(x).double(), math.sqrt(a) * mk, s)) for wk, mk in zip(w, m, strict=True)]
+    by_hand = sum(
+        pk
+        / sum(share)
+        * float(density(torch.tensor(y).double(), mk + v * a**0.5 / s * (x - a**0.5 * mk), v * (1 - a) / s + sigma2))
+        for pk, mk in zip(share, m, strict=True)
+    )
+    wanted = by_integral(w[0] * density(LINE, m[0], v) + w[1] * density(LINE, m[1], v))
+    assert by_hand == pytest.approx(wanted, rel=1e-6)
+    target = Mixture(torch.tensor(m).reshape(-1, 1), torch.tensor(w, dtype=torch.float64), v)
+    assert library(target) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_constant_r_is_biased_as_recorded():
+    """The numbers of the record of slips: N(0, 1), r = N(x; 1, 0.5), T = 20, 100, 500; T equal steps of 8/T."""
+    from dpm_lib.widgets.posteriors import even_model
+
+    normal = Mixture(torch.zeros(1, 1), torch.ones(1), 1.0)
+    x, r = torch.linspace(-5, 5, 201, dtype=torch.float64), gaussian_tilt(torch.ones(1), math.sqrt(0.5))
+    exact = density(x, 2 / 3, 1 / 3)
+    for T, recorded in ((20, 0.09), (100, 0.13), (500, 0.15)):
+        psi = posteriors.twist_of(even_model(normal, T), r, "constant")
+        p = posteriors.law_on_grid(even_model(normal, T), psi, x)
+        assert 0.5 * float((p - exact).abs().sum()) * 0.05 == pytest.approx(recorded, abs=0.006)
+    assert float(p @ x) * 0.05 == pytest.approx(0.7996, abs=4e-4)
+
+
+def test_true_steps_in_the_plane_are_normalised():
+    kernel = GaussianKernel(2, short_schedule())
+    law = BlendReverse(blobs())(torch.tensor([[0.2, -0.5]]).double(), 2, kernel)
+    drawn = law.expand(1000).sample(rng(0))
+    assert drawn.shape == (1000, 1, 2) and torch.isfinite(law.log_prob(drawn)).all()

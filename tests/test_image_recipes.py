@@ -1,0 +1,99 @@
+"""The image recipes: each builds, trains and is evaluated at a tiny size, on small sheets and files."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from problems import close, rng
+
+from dpm_lib import bound, checkpoints, evaluation, image_models, images, plots, training
+from dpm_lib.data import Data
+from dpm_lib.image_networks import UNet
+from dpm_lib.images import Images
+from dpm_lib.levels import LevelReverse
+from dpm_lib.paper_images import PaperReverse
+from dpm_lib.recipes import RECIPES, Recipe, build, get
+
+IMAGE_RECIPES = [name for name, r in RECIPES.items() if r.side]
+
+
+def little(name: str, **settings: str) -> Recipe:
+    """The recipe with a chain, a network and a training that take a moment."""
+    tiny = {"T": "4", "width": "4", "depth": "1", "steps": "2", "batch": "6", "knots": "0"}
+    return get(name).override({**tiny, **settings})
+
+
+def some_images(r: Recipe, n: int = 12) -> Images:
+    shape = (r.channels, r.side, r.side)
+    levels = 17 if r.data == "digits" else 256
+    values = torch.randint(levels, (n, r.channels * r.side**2), generator=rng(), dtype=torch.uint8)
+    values[:, ::2] = 0
+    return Images(r.data, train=values[:8], test=values[8:], shape=shape, levels=levels, split="the last four")
+
+
+@pytest.mark.parametrize("name", IMAGE_RECIPES)
+def test_every_image_recipe_survives_json_builds_and_has_a_bound(name, monkeypatch):
+    assert Recipe.from_dict(json.loads(json.dumps(get(name).to_dict()))) == get(name)
+    r = little(name)
+    data = some_images(r)
+    monkeypatch.setattr(image_models.images, "load", lambda *_: data)
+    model = build(r, dim=data.dim)
+    kinds = {"levels": LevelReverse, "paper": PaperReverse}
+    assert isinstance(model.reverse, kinds.get(r.covariance, object)) and r.T == model.T
+    x0 = data.batch(2, rng())
+    assert bool(torch.isfinite(model.trajectory_weights(x0, 1, rng()).log_weights).all())
+    assert bool(torch.isfinite(bound.terms(model, x0, rng()).K).all())
+    assert bool(torch.isfinite(model.score(x0, 2)).all())
+
+
+def test_digits_train_save_load_and_evaluate(tmp_path):
+    _, metrics = training.fit(little("digits"), folder=tmp_path, device="cpu", progress=False)
+    assert metrics["held_out"] == 297 and 0 < metrics["bits_per_pixel"] < 20
+    loaded, r = checkpoints.load_model(tmp_path / "model.safetensors")
+    assert r == little("digits")
+    data = images.load("digits")
+    again = evaluation.evaluate(loaded, data)
+    assert again["bits_per_pixel"] == metrics["bits_per_pixel"]
+    close(again["bound_bits"] / 64 + again["bits_per_pixel"], np.log2(data.std))
+    close(again["gain_bits_per_pixel"], again["null_bits_per_pixel"] - again["bits_per_pixel"])
+    assert evaluation.evaluate(loaded, data, n=20)["held_out"] == 20
+    with pytest.raises(ValueError, match="n: 1: need at least 2 held-out images"):
+        evaluation.evaluate(loaded, data, n=1)
+    plots.save_run_summary(tmp_path / "summary.png", loaded, data)
+    assert (tmp_path / "summary.png").stat().st_size > 1000
+
+
+def test_training_images_lowers_the_bits():
+    r = little("digits", T="10", width="8", steps="40", batch="64", lr="0.05")
+    _, metrics = training.fit(r, device="cpu", progress=False)
+    _, before = training.fit(little("digits", T="10", width="8", steps="1"), device="cpu", progress=False)
+    assert metrics["bits_per_pixel"] < before["bits_per_pixel"] - 0.3
+
+
+def test_an_untrained_paper_model_is_the_equilibrium():
+    """Its readout starts as the forward kernel, so that p is pi, and K is L_null exactly, at every image."""
+    r = little("dead-leaves-paper-small", T="30", side="8")
+    data = some_images(r)
+    model = build(r, dim=64)
+    x0 = data.held_out()
+    weights = model.trajectory_weights(x0, 3, rng())
+    close(weights.log_weights, model.kernel.prior.log_prob(x0).unsqueeze(1), rtol=1e-6)
+
+
+def test_what_does_not_fit_is_named():
+    with pytest.raises(ValueError, match=r"side: images of shape \(1, 8, 8\) have 64 entries, and the data 65"):
+        build(get("digits"), dim=65)
+    with pytest.raises(ValueError, match="covariance: 'levels' does not fit the network 'multi-scale'"):
+        build(get("digits").override({"network": "multi-scale"}), dim=64)
+    with pytest.raises(ValueError, match="covariance: 'full' is not for images"):
+        build(get("digits").override({"covariance": "full"}), dim=64)
+    with pytest.raises(ValueError, match="scales: 8 x 8 pixels cannot be halved 4 times"):
+        UNet((1, 8, 8), 2, scales=5)
+    with pytest.raises(ValueError, match="width: 6 is not a multiple of 4"):
+        UNet((1, 8, 8), 2, width=6)
+    with pytest.raises(ValueError, match="side: digits has images of 8 pixels a side, not 9"):
+        images.load("digits", 9)
+    with pytest.raises(ValueError, match="data: 'faces' is not known; there are: digits, mnist-5k"):
+        images.load("faces")
+    assert isinstance(images.load("digits"), Data)

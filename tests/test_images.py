@@ -1,0 +1,84 @@
+"""Images: integers with uniform noise, one affine map, fixed splits, and the unit in which K is told."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from problems import close, rng
+from sklearn.datasets import load_digits
+
+from dpm_lib.data import load
+from dpm_lib.images import Images
+
+
+def tiny(**changes) -> Images:
+    values = torch.arange(24).reshape(6, 4) % 3
+    settings = {"train": values[:4].to(torch.uint8), "test": values[4:].to(torch.uint8), "shape": (1, 2, 2)}
+    return Images("tiny", **{**settings, "levels": 3, "split": "the last two", **changes})
+
+
+def test_digits_are_scikit_learns_and_split_once_and_for_all():
+    data, raw = load("digits"), load_digits().data
+    assert data.train.shape == (1500, 64) and data.test.shape == (297, 64)
+    assert data.shape == (1, 8, 8) and data.dim == 64 and data.levels == 17
+    both = torch.cat([data.train, data.test]).numpy().astype(float)
+    assert sorted(map(tuple, both)) == sorted(map(tuple, raw))
+    assert (both == raw[np.random.default_rng(0).permutation(1797)]).all()
+    assert load("digits") is data  # kept in memory
+
+
+def test_dequantised_data_has_zero_mean_and_unit_variance():
+    data = load("digits")
+    x = data.batch(20_000, rng())
+    assert x.dtype == torch.float64 and x.shape == (20_000, 64)
+    by_image = x.mean(1)
+    assert abs(float(x.mean())) < 4 * float(by_image.std()) / math.sqrt(len(x))
+    squares = x.square().mean(1)
+    assert abs(float(squares.mean()) - 1) < 4 * float(squares.std()) / math.sqrt(len(x))
+
+
+def test_noise_is_uniform_within_the_level():
+    data = load("digits")
+    x = data.held_out()
+    levels = data.pixels(x).reshape(-1, 64)
+    assert bool((levels.floor() == data.test).all())
+    noise = (levels - data.test).flatten()
+    close(noise.mean(), 0.5, atol=4 / math.sqrt(12 * len(noise)))
+    assert float(noise.min()) >= 0 and float(noise.max()) < 1
+    assert torch.equal(x, data.held_out(1000)) and torch.equal(data.held_out(5), data.held_out(5))
+    assert not torch.equal(x, data.held_out(seed=1))
+
+
+def test_edges_are_where_levels_begin():
+    data = load("digits")
+    values = torch.arange(18, dtype=torch.float64) - data.mean
+    close(data.edges() * data.std, values)
+
+
+def test_bits_per_pixel_of_a_uniform_density():
+    """A model that is uniform on [0, levels) in every pixel needs log2 levels bits, in any unit of the chain."""
+    for data in (load("digits"), tiny()):
+        log_p = -data.dim * torch.log(torch.tensor(data.levels / data.std, dtype=torch.float64))
+        close(data.bits_per_pixel(log_p), math.log2(data.levels))
+
+
+def test_null_is_the_isotropic_gaussian():
+    data = load("digits")
+    x = data.batch(5000, rng(1))
+    log_p = -0.5 * (x.square().sum(1) + data.dim * math.log(2 * math.pi))
+    bits = data.bits_per_pixel(log_p)
+    assert abs(float(bits.mean()) - data.null_bits) < 4 * float(bits.std()) / math.sqrt(5000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": torch.zeros(4, 4)}, r"train: need uint8 \(n, 4\), got torch.float32 \(4, 4\)"),
+        ({"test": torch.zeros(4, 5, dtype=torch.uint8)}, r"test: need uint8 \(n, 4\), got torch.uint8 \(4, 5\)"),
+        ({"levels": 2}, r"train: 2 at index \(0, 2\) is not below 2 levels"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**changes)
