@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-def distance(x: Tensor, y: Tensor, blocks: int = 10) -> tuple[float, float]:
+def estimate(x: Tensor, y: Tensor, blocks: int = 10) -> tuple[float, float]:
     """An unbiased estimate of D from x (n, d) and y (n, d), and its standard error.
 
     The rows are cut into ``blocks``, each estimates D by its own pairs (a U-statistic), and they are independent. So
