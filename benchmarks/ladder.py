@@ -220,7 +220,7 @@ def measure(name: str, seed: int, pictures: dict[str, Tensor]) -> dict[str, Any]
 def tune() -> None:
     """Each model at each learning rate, on seed 100."""
     for name in WIDTH:
-        for lr in (1e-3, 2e-3, 5e-3, 1e-2, 2e-2):
+        for lr in (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 3e-2):
             contender = make(name, lr, 100)
             for step in range(contender.steps):
                 contender.advance(step)

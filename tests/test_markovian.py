@@ -1,7 +1,9 @@
 """Markovian VAEs: the same code on an autoregressive model, a VAE and a diffusion; exact ladders; bad input."""
 
+import importlib.util
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,7 +172,7 @@ def test_vae_terms_and_weights_estimate_the_same_bound():
         drawn = markovian.trajectory_weights(vae, y, 1, rng(3)).elbo
     close_mean(terms.elbo - drawn, 0.0)
     assert terms.kl.shape == (4, 3000) and bool((terms.kl[:2] == 0).all()) and bool((terms.kl[2:] >= 0).all())
-    assert not vae.state(y.float()).is_floating_point() or vae.state(y).dtype == torch.float64
+    assert vae.state(y.float()).dtype == torch.float64
 
 
 def test_gradients_reach_every_network_of_a_vae():
@@ -207,3 +209,14 @@ def test_energy_distance_is_unbiased_and_sees_a_shift():
     )
     value, error = energy_distance.estimate(blobs().sample(2000, rng(1)), blobs().sample(2000, rng(2)) + 0.3)
     assert value > 8 * error
+
+
+def test_every_contender_of_the_benchmark_takes_a_step_and_draws():
+    spec = importlib.util.spec_from_file_location("ladder", Path(__file__).parents[1] / "benchmarks/ladder.py")
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    for name, rate in script.RATES.items():
+        contender = script.make(name, rate, 0)
+        contender.advance(0)
+        assert contender.sample(3, rng()).shape == (3, 2)
