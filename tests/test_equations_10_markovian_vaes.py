@@ -86,6 +86,20 @@ def test_mean_weight_is_the_probability():
 
 
 @pytest.mark.equation("eq-vae-weight")
+def test_mean_weight_of_sampled_ways_is_the_probability_by_quadrature():
+    vae, y = GaussianVAE(1, 1, 2, 8, 1, rng(3), kept=0.6).requires_grad_(False), torch.tensor([[0.3]]).double()
+    vae.encoder.linear[-1].bias[1] = 0.5  # a wide encoder: the weights' variance is small
+    z = torch.linspace(-8, 8, 801, dtype=torch.float64).unsqueeze(1)
+    step = float(z[1] - z[0])
+    down = vae.generate(z, 2).log_prob(z.unsqueeze(1)).exp()  # [z_1, z_2]
+    first = down @ vae.prior.expand(801).log_prob(z).exp() * step
+    exact = float(first @ vae.generate(z, 1).log_prob(y).exp() * step)
+    weights = markovian.trajectory_weights(vae, y, 40_000, rng(4)).log_weights.exp().squeeze(0)
+    assert float(weights.std()) < 5 * exact
+    close_mean(weights, exact)
+
+
+@pytest.mark.equation("eq-vae-weight")
 def test_a_deterministic_encoder_may_miss_paths_and_then_the_mean_is_too_low():
     narrow = crooked((4, 3))
     sure = np.eye(3)[[0, 1, 2, 2]]

@@ -164,6 +164,7 @@ def test_one_rung_makes_all_models_write_the_whole_string_at_once():
 # The VAE, the judge and the energy distance
 
 
+@pytest.mark.equation("eq-vae-elbo-kl")
 def test_vae_terms_and_weights_estimate_the_same_bound():
     vae = GaussianVAE(2, 2, 3, 8, 1, rng(0))
     y = blobs().sample(3000, rng(1))
