@@ -53,7 +53,7 @@ class FiniteChains:
             table = getattr(self, name)
             if table.shape != shape:
                 raise ValueError(f"{name}: shape {table.shape}, and {shape} is needed")
-            _check_laws(name, table[1:] if len(shape) == 3 else table)
+            check_laws(name, table[1:] if len(shape) == 3 else table)
         if not (self.forward[1:] > 0).all():
             t, i, j = np.argwhere(self.forward[1:] <= 0)[0]
             raise ValueError(f"forward: is 0 at [{t + 1}, {i}, {j}]: q cannot reach every path that p may take")
@@ -108,13 +108,13 @@ class FiniteChains:
     @cached_property
     def log_q(self) -> Array:
         """log q(x_0, ..., x_T) of every path, (S, ..., S)."""
-        return np.asarray(self.on_paths(_log(self.data), 0) + self.log_forward)
+        return np.asarray(self.on_paths(safe_log(self.data), 0) + self.log_forward)
 
     @cached_property
     def log_p(self) -> Array:
         """log p(x_0, ..., x_T) of every path, (S, ..., S)."""
-        steps = (self.on_paths(_log(self.reverse[t].T), t - 1, t) for t in range(1, self.T + 1))
-        return np.asarray(sum(steps, self.on_paths(_log(self.prior), self.T)))
+        steps = (self.on_paths(safe_log(self.reverse[t].T), t - 1, t) for t in range(1, self.T + 1))
+        return np.asarray(sum(steps, self.on_paths(safe_log(self.prior), self.T)))
 
     @cached_property
     def log_forward(self) -> Array:
@@ -219,12 +219,14 @@ def product_of_bits(laws: Array) -> Array:
     return np.asarray(np.prod(np.where(x[None] == 1, ones[:, None], 1 - ones[:, None]), axis=2))
 
 
-def _log(table: Array) -> Array:
+def safe_log(table: Array) -> Array:
+    """log, minus infinity at 0, without a warning."""
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(table))
 
 
-def _check_laws(name: str, table: Array) -> None:
+def check_laws(name: str, table: Array) -> None:
+    """Raises ValueError naming the table, the entry and its value where a row over the last axis is not a law."""
     if not (table >= 0).all():  # NaN too
         where = tuple(int(i) for i in np.argwhere(~(table >= 0))[0])
         raise ValueError(f"{name}: {table[where]} at index {where} is not a probability")

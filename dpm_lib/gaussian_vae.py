@@ -44,7 +44,7 @@ class GaussianVAE(nn.Module):
         for net in nets:  # a last layer of zeros would be a saddle: encoder and generator would both say nothing
             net.wake(generator)
             with torch.no_grad():
-                net._linear[-1].bias[len(net._linear[-1].bias) // 2 :] = -1.0  # standard deviations start near 1/e
+                net.linear[-1].bias[len(net.linear[-1].bias) // 2 :] = -1.0  # standard deviations start near 1/e
         self.encoder, self.generators = nets[0], nn.ModuleList(nets[1:])
         start = torch.full((rungs - 1,), kept, dtype=torch.float64)
         self.odds = nn.Parameter(torch.logit(start))

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dpm_lib.enumeration import MOST_PATHS, Array, FiniteChains, _check_laws, _log
+from dpm_lib.enumeration import MOST_PATHS, Array, FiniteChains, check_laws, safe_log
 from dpm_lib.markovian import MarkovianVAE
 
 
@@ -47,7 +47,7 @@ class FiniteLadder:
         for name, table, shape in tables:
             if table.shape != shape:
                 raise ValueError(f"{name}: shape {table.shape}, and {shape} is needed")
-            _check_laws(name, table)
+            check_laws(name, table)
 
     @property
     def N(self) -> int:
@@ -65,7 +65,7 @@ class FiniteLadder:
     @property
     def entropy(self) -> float:
         """H(y)."""
-        return -_expected(self.data, _log(self.data))
+        return -_expected(self.data, safe_log(self.data))
 
     @cached_property
     def model_law(self) -> Array:
@@ -78,15 +78,15 @@ class FiniteLadder:
     @property
     def log_likelihood(self) -> float:
         """E log P_gen(y)."""
-        return _expected(self.data, _log(self.model_law))
+        return _expected(self.data, safe_log(self.model_law))
 
     @cached_property
     def paths(self) -> tuple[Array, Array]:
         """log P_enc(z_1..z_N | y) and log P_gen(y, z_1..z_N) of every path, both (S_0, ..., S_N)."""
-        log_enc = sum(self._on(_log(table), i) for i, table in enumerate(self.encoder))
-        log_gen = sum(self._on(_log(table.T), i) for i, table in enumerate(self.generator))
+        log_enc = sum(self._on(safe_log(table), i) for i, table in enumerate(self.encoder))
+        log_gen = sum(self._on(safe_log(table.T), i) for i, table in enumerate(self.generator))
         shape = (*self.data.shape, *(table.shape[1] for table in self.encoder))
-        return np.broadcast_to(log_enc, shape), np.broadcast_to(log_gen + _log(self.prior), shape)
+        return np.broadcast_to(log_enc, shape), np.broadcast_to(log_gen + safe_log(self.prior), shape)
 
     def _on(self, table: Array, i: int) -> Array:
         """A function of z_i and z_{i+1} as an array that broadcasts over all paths."""
@@ -96,14 +96,14 @@ class FiniteLadder:
     def elbo(self) -> float:
         """E_enc log w, one mean over all paths: eq-vae-elbo."""
         log_enc, log_gen = self.paths
-        enc = np.exp(self._on(_log(self.data)[:, None], 0) + log_enc)
+        enc = np.exp(self._on(safe_log(self.data)[:, None], 0) + log_enc)
         with np.errstate(invalid="ignore"):  # paths of probability 0 are left out
             return _expected(enc, log_gen - log_enc)
 
     def terms(self) -> dict[str, float]:
         """The N + 1 parts of the ELBO, averaged over y, without a path: eq-vae-elbo-kl. They sum to ``elbo``."""
         joint = self.data[:, None] * self.leaps[1]
-        out = {"reconstruction": _expected(joint, _log(self.generator[0].T))}
+        out = {"reconstruction": _expected(joint, safe_log(self.generator[0].T))}
         for rung in range(2, self.N + 1):
             joint = self.leaps[rung - 1][:, :, None] * self.encoder[rung - 1]  # [y, z_{l-1}, z_l]
             law = self.data[:, None, None] * joint
@@ -177,7 +177,7 @@ def _expected(law: Array, values: Array) -> float:
 def _kl(joint: Array, one: Array, other: Array) -> float:
     """E log one / other under ``joint``; all three broadcast."""
     with np.errstate(invalid="ignore"):
-        return _expected(joint, _log(one) - _log(other))
+        return _expected(joint, safe_log(one) - safe_log(other))
 
 
 def _normalised(joint: Array, axis: int) -> Array:

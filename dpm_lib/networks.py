@@ -42,14 +42,14 @@ class MLP(nn.Module):
         """Draw the starting weights from ``generator``; the last layer starts at zero."""
         with torch.no_grad():
             self.projection.normal_(std=scale, generator=generator)
-            for layer in self._linear:
+            for layer in self.linear:
                 layer.weight.normal_(std=1 / math.sqrt(layer.in_features), generator=generator)
                 layer.bias.zero_()
-            self._linear[-1].weight.zero_()
+            self.linear[-1].weight.zero_()
 
     def wake(self, generator: torch.Generator | None) -> None:
         """Draw the last layer too: where nothing tells outputs apart at the start, zeros would be a saddle."""
-        last = self._linear[-1]
+        last = self.linear[-1]
         with torch.no_grad():
             last.weight.normal_(std=1 / math.sqrt(last.in_features), generator=generator)
 
@@ -62,12 +62,12 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, t: Tensor, log_tau: Tensor) -> Tensor:
         """(n, outputs); the integer time ``t`` is not used."""
         hidden = self.features(x, log_tau)
-        for layer in self._linear[:-1]:
+        for layer in self.linear[:-1]:
             hidden = nn.functional.silu(layer(hidden))
-        return self._linear[-1](hidden)
+        return self.linear[-1](hidden)
 
     @property
-    def _linear(self) -> list[nn.Linear]:
+    def linear(self) -> list[nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
 

@@ -14,10 +14,10 @@ from problems import blobs, close, close_mean, exact_model, randn, random_schedu
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from dpm_lib import bound, energy, ladders, markovian
+from dpm_lib import bound, energy_distance, ladders, markovian
+from dpm_lib.autoregressive import Autoregressive
 from dpm_lib.gaussian_vae import GaussianVAE
 from dpm_lib.laws import Gaussian
-from dpm_lib.strings import Autoregressive
 
 SIZES = (4, 3, 5, 2)
 
@@ -83,6 +83,20 @@ def test_mean_weight_is_the_probability():
     for y in range(SIZES[0]):
         weights = sum(NAIVE.up[x] * (NAIVE.p[x] / NAIVE.up[x]) for x in NAIVE.paths if x[0] == y)
         assert weights == pytest.approx(LADDER.model_law[y], abs=1e-14) == p[(y,)]
+
+
+@pytest.mark.equation("eq-vae-weight")
+def test_mean_weight_of_sampled_ways_is_the_probability_by_quadrature():
+    vae, y = GaussianVAE(1, 1, 2, 8, 1, rng(3), kept=0.6).requires_grad_(False), torch.tensor([[0.3]]).double()
+    vae.encoder.linear[-1].bias[1] = 0.5  # a wide encoder: the weights' variance is small
+    z = torch.linspace(-8, 8, 801, dtype=torch.float64).unsqueeze(1)
+    step = float(z[1] - z[0])
+    down = vae.generate(z, 2).log_prob(z.unsqueeze(1)).exp()  # [z_1, z_2]
+    first = down @ vae.prior.expand(801).log_prob(z).exp() * step
+    exact = float(first @ vae.generate(z, 1).log_prob(y).exp() * step)
+    weights = markovian.trajectory_weights(vae, y, 40_000, rng(4)).log_weights.exp().squeeze(0)
+    assert float(weights.std()) < 5 * exact
+    close_mean(weights, exact)
 
 
 @pytest.mark.equation("eq-vae-weight")
@@ -245,5 +259,5 @@ def test_energy_distance_on_the_line_is_an_integral_of_cdfs():
         Gaussian(torch.full((40_000, 1), m).double(), torch.full((1,), s).double())
         for m, s in ((0.0, 1.0), (shift, scale))
     )
-    value, error = energy.distance(x.sample(rng(0)), y.sample(rng(1)), blocks=40)
+    value, error = energy_distance.estimate(x.sample(rng(0)), y.sample(rng(1)), blocks=40)
     assert abs(value - exact) < 4 * error

@@ -1,16 +1,18 @@
 """Markovian VAEs: the same code on an autoregressive model, a VAE and a diffusion; exact ladders; bad input."""
 
+import importlib.util
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from problems import all_bits, bit_model, blobs, close, close_mean, exact_model, random_schedule, rng, short_schedule
 
-from dpm_lib import bound, energy, enumeration, four_bits, gan, ladders, ledger, markovian
+from dpm_lib import bound, energy_distance, enumeration, gan, ladder_examples, ladders, ledger, markovian
+from dpm_lib.autoregressive import Autoregressive, Symbols
 from dpm_lib.gaussian_vae import GaussianVAE
-from dpm_lib.strings import Autoregressive, Symbols
 
 
 def model(length: int = 3, kinds: int = 3, seed: int = 0) -> Autoregressive:
@@ -84,12 +86,12 @@ def test_symbols_kl_and_points():
         (lambda: model().log_prob(torch.zeros(3)), "need integers"),
         (lambda: markovian.trajectory_weights(model(), strings(), 0, rng()), "n: 0: need at least 1"),
         (lambda: ladders.from_vae(model(), prefixes(model())[:3], np.ones(27) / 27), "3 sets for 3 rungs"),
-        (lambda: four_bits.ladder("gan", 2), "'gan', 2, 0.0"),
-        (lambda: four_bits.ladder("vae", 5), "'vae', 5, 0.0"),
+        (lambda: ladder_examples.four_bits("gan", 2), "'gan', 2, 0.0"),
+        (lambda: ladder_examples.four_bits("vae", 5), "'vae', 5, 0.0"),
         (lambda: GaussianVAE(2, 2, 0, 8, 1, rng()), "rungs: 0"),
-        (lambda: energy.distance(torch.zeros(5, 2), torch.zeros(6, 2)), "need the same shape"),
-        (lambda: energy.distance(torch.zeros(5, 2), torch.zeros(5, 2)), "blocks: 10 for 5 rows"),
-        (lambda: energy.distance(torch.zeros(40, 2), torch.full((40, 2), math.nan)), "y: not finite at row 0"),
+        (lambda: energy_distance.estimate(torch.zeros(5, 2), torch.zeros(6, 2)), "need the same shape"),
+        (lambda: energy_distance.estimate(torch.zeros(5, 2), torch.zeros(5, 2)), "blocks: 10 for 5 rows"),
+        (lambda: energy_distance.estimate(torch.zeros(40, 2), torch.full((40, 2), math.nan)), "y: not finite at row 0"),
     ],
 )
 def test_bad_input_is_named(make, message):
@@ -101,7 +103,7 @@ def test_bad_input_is_named(make, message):
 
 
 def test_a_ladder_names_a_bad_table():
-    good = four_bits.ladder("vae", 2)
+    good = ladder_examples.four_bits("vae", 2)
     with pytest.raises(ValueError, match=r"generator\[1\]: row \(0,\) sums to"):
         ladders.FiniteLadder(good.data, good.prior, good.encoder, [good.generator[0], 2 * good.generator[1]])
     with pytest.raises(ValueError, match=r"encoder\[1\]: shape \(4, 4\), and \(16, 4\)"):
@@ -141,10 +143,10 @@ def test_diffusion_of_bits_by_enumeration():
     close_mean(markovian.trajectory_weights(markovian.Diffusion(diffusion), y, 1, rng(4)).elbo, ladder.elbo)
 
 
-@pytest.mark.parametrize("kind", four_bits.KINDS)
+@pytest.mark.parametrize("kind", ladder_examples.KINDS)
 @pytest.mark.parametrize("rungs", [1, 2, 4])
 def test_every_ladder_is_a_bound_with_the_same_limit(kind, rungs):
-    ladder = four_bits.ladder(kind, rungs, 0.3)
+    ladder = ladder_examples.four_bits(kind, rungs, 0.3)
     assert ladder.N == rungs
     assert ladder.elbo <= ladder.log_likelihood + 1e-12 < -ladder.entropy
     best = ladder.reversed()
@@ -154,14 +156,15 @@ def test_every_ladder_is_a_bound_with_the_same_limit(kind, rungs):
 
 
 def test_one_rung_makes_all_models_write_the_whole_string_at_once():
-    one, other = four_bits.ladder("autoregressive", 1, 0.2), four_bits.ladder("diffusion", 1, 0.2)
+    one, other = ladder_examples.four_bits("autoregressive", 1, 0.2), ladder_examples.four_bits("diffusion", 1, 0.2)
     assert one.elbo == pytest.approx(other.elbo, abs=1e-12)
-    assert four_bits.ladder("autoregressive", 4).elbo == pytest.approx(-one.entropy, abs=1e-12)
+    assert ladder_examples.four_bits("autoregressive", 4).elbo == pytest.approx(-one.entropy, abs=1e-12)
 
 
 # The VAE, the judge and the energy distance
 
 
+@pytest.mark.equation("eq-vae-elbo-kl")
 def test_vae_terms_and_weights_estimate_the_same_bound():
     vae = GaussianVAE(2, 2, 3, 8, 1, rng(0))
     y = blobs().sample(3000, rng(1))
@@ -170,7 +173,7 @@ def test_vae_terms_and_weights_estimate_the_same_bound():
         drawn = markovian.trajectory_weights(vae, y, 1, rng(3)).elbo
     close_mean(terms.elbo - drawn, 0.0)
     assert terms.kl.shape == (4, 3000) and bool((terms.kl[:2] == 0).all()) and bool((terms.kl[2:] >= 0).all())
-    assert not vae.state(y.float()).is_floating_point() or vae.state(y).dtype == torch.float64
+    assert vae.state(y.float()).dtype == torch.float64
 
 
 def test_gradients_reach_every_network_of_a_vae():
@@ -198,9 +201,23 @@ def test_gan_networks_draw_and_judge():
 def test_energy_distance_is_unbiased_and_sees_a_shift():
     close_mean(
         torch.tensor(
-            [energy.distance(blobs().sample(200, rng(s)), blobs().sample(200, rng(1000 + s)))[0] for s in range(100)]
+            [
+                energy_distance.estimate(blobs().sample(200, rng(s)), blobs().sample(200, rng(1000 + s)))[0]
+                for s in range(100)
+            ]
         ),
         0.0,
     )
-    value, error = energy.distance(blobs().sample(2000, rng(1)), blobs().sample(2000, rng(2)) + 0.3)
+    value, error = energy_distance.estimate(blobs().sample(2000, rng(1)), blobs().sample(2000, rng(2)) + 0.3)
     assert value > 8 * error
+
+
+def test_every_contender_of_the_benchmark_takes_a_step_and_draws():
+    spec = importlib.util.spec_from_file_location("ladder", Path(__file__).parents[1] / "benchmarks/ladder.py")
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    for name, rate in script.RATES.items():
+        contender = script.make(name, rate, 0)
+        contender.advance(0)
+        assert contender.sample(3, rng()).shape == (3, 2)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import traitlets
 
-from dpm_lib import four_bits
+from dpm_lib import ladder_examples
 from dpm_lib.widgets.base import (
     INK,
     PALETTE,
@@ -29,8 +29,8 @@ CSS = STYLE + "".join((SCRIPTS / name).read_text(encoding="utf-8") for name in (
 class Rungs(Figure):
     """A string on its way from data to noise, and what each rung costs: computed in the page, on four bits.
 
-    ``kind``, ``rungs``, ``error`` and ``coupling`` are those of ``four_bits.ladder``, which raises ValueError for
-    bad ones.
+    ``kind``, ``rungs``, ``error`` and ``coupling`` are those of ``ladder_examples.four_bits``, which raises ValueError
+    for bad ones.
     """
 
     _esm = bundle("rungs.js")
@@ -47,12 +47,12 @@ class Rungs(Figure):
         label: str = "A ladder over four bits",
         caption: str = "",
     ) -> None:
-        four_bits.ladder(kind, rungs, error, coupling)
+        ladder_examples.four_bits(kind, rungs, error, coupling)
         settings = {"kind": kind, "rungs": rungs, "error": error, "coupling": coupling, "field": 0.3}
         super().__init__(label=label, caption=caption, settings=settings)
 
     def poster(self) -> bytes:
-        ladder = four_bits.ladder(**self.settings)
+        ladder = ladder_examples.four_bits(**self.settings)
         losses = np.array(list(ladder.losses().values())) / math.log(2)
         costs = -np.array(list(ladder.terms().values())) / math.log(2)
         names = [*(f"rung {rung}" for rung in range(1, ladder.N + 1)), "prior"]

@@ -35,7 +35,7 @@ function render({ model, el }) {
       const n = kept(l, settings.rungs);
       return { symbols: [...(n ? word(code, n) : ""), ...Array(BITS - n).fill("")], changed: [] };
     }
-    return { symbols: [...word(code, BITS)], changed: l ? [...word(code ^ y, BITS)].map(Number) : [] };
+    return { symbols: [...word(code, BITS)], changed: l ? [...word(code ^ path[l - 1], BITS)].map(Number) : [] };
   }
   const place = (width) => (l) => ((l + 0.5) * width) / (settings.rungs + 1.7);
 

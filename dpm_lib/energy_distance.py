@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 
-def distance(x: Tensor, y: Tensor, blocks: int = 10) -> tuple[float, float]:
+def estimate(x: Tensor, y: Tensor, blocks: int = 10) -> tuple[float, float]:
     """An unbiased estimate of D from x (n, d) and y (n, d), and its standard error.
 
     The rows are cut into ``blocks``, each estimates D by its own pairs (a U-statistic), and they are independent. So
-    for p = q the estimate is negative about half the time. ValueError where the shapes differ, a value is not finite,
+    for p = q the estimate is often negative. ValueError where the shapes differ, a value is not finite,
     or the blocks would hold fewer than two rows.
     """
     if x.ndim != 2 or x.shape != y.shape:

@@ -1,4 +1,4 @@
-"""Three ladders over the same data, four coupled bits: an autoregressive model, a VAE and a diffusion.
+"""Examples of ladders, all over the same data, four coupled bits: an autoregressive model, a VAE and a diffusion.
 
 Each generator writes what a rung forgot by the exact law of every bit given the rung above, bits apart; then each bit
 written is replaced by a fair throw with probability ``error``. The priors are right. So with one rung the
@@ -20,7 +20,7 @@ SHARPNESS = 1.5  # of the VAE's encoder, nats for each bit that differs
 MOST_RUNGS = 4
 
 
-def ladder(kind: str, rungs: int, error: float = 0.0, coupling: float = 0.8, field: float = 0.3) -> FiniteLadder:
+def four_bits(kind: str, rungs: int, error: float = 0.0, coupling: float = 0.8, field: float = 0.3) -> FiniteLadder:
     """The ladder of this ``kind`` with 1 to 4 rungs; ValueError for another kind, number, or an error outside [0, 1].
 
     **autoregressive**: rung l keeps the first ceil(4 (N - l) / N) bits. **vae**: rung 1 says which of four codewords y
