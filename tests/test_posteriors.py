@@ -182,7 +182,7 @@ def test_bad_masks_and_looks_are_refused():
         posteriors.denoise(BITS, torch.tensor([0.0, 0.5, 1.0, 1.0]), 0.1, **options)
     with pytest.raises(TypeError, match="needs a Tilt"):
         Expected(PLANE, lambda x: x[:, 0])
-    with pytest.raises(ValueError, match="softness: -1.0"):
+    with pytest.raises(ValueError, match=r"softness: -1\.0"):
         Expected(PLANE, SPOT, -1.0)
     with pytest.raises(ValueError, match="powers"):
         Annealed(SPOT, torch.tensor([1.0, -1.0]))
