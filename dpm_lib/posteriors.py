@@ -21,7 +21,7 @@ from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.kernels import BinomialKernel
 from dpm_lib.laws import Bernoulli
 from dpm_lib.tilts import Blend, Tilt, bit_tilt, gaussian_tilt, times
-from dpm_lib.twisting import Annealed, Constant, ExactModel, Expected, PlugIn, Twist, guess, through
+from dpm_lib.twisting import Annealed, Constant, Expected, PlugIn, Twist, guess, through
 from dpm_lib.weights import WeightedSamples
 
 FARTHEST = 4.0  # standard deviations
@@ -116,7 +116,7 @@ def perturbed(model: DiffusionModel, psi: Twist, x_next: Tensor, t: int) -> tupl
     guidance. The stand-in is None where none was needed.
     """
     first = t == model.T
-    if isinstance(psi, Expected) and isinstance(model, ExactModel) and not first:
+    if isinstance(psi, Expected) and psi.exact and not first:
         start, log_z = times(guess(model, x_next, t + 1), psi.r)  # the exact twist: go by x_0
         return through(start, x_next, t + 1, model.kernel), log_z, None
     law: Any = model.kernel.prior.expand(len(x_next)) if first else model.reverse_step(x_next, t + 1)
@@ -172,7 +172,7 @@ def inpaint(
     """Draws of x_0 given what ``x0`` (d,) is where ``mask`` (d,) is true, by ``tilt``, whose options apply.
 
     ``noise`` is what the look at them is allowed to miss by: a standard deviation, or for bits the chance of an error.
-    {eq}`eq-post-look`
+    {eq}`def-post-look`
     """
     x0, mask = _checked_look(model, x0, mask)
     return tilt(model, seen(model, x0, noise, mask), method, **options)

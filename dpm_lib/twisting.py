@@ -8,6 +8,7 @@ model's own guess of x_0, exact if the guess is the true law. ``PlugIn``: r at t
 2022).
 """
 
+import math
 from typing import Any, Protocol
 
 import torch
@@ -69,17 +70,27 @@ class Annealed:
 class Expected:
     """psi_t(x) = E[r(x_0) | x_t = x] under the model's guess of x_0. {eq}`eq-post-twist`
 
-    Exact for ``ExactModel``. For a learned Gaussian kernel the guess is a Gaussian with its mean and covariance.
-    ``r`` must be a ``Tilt``.
+    Exact for ``ExactModel``. For a learned Gaussian kernel the guess is a Gaussian with its mean and covariance. One
+    that is diagonal counts dependent coordinates as so many witnesses: ``softness`` c > 0 takes the power
+    1 / (1 + c tau_t), 1 at t = 0 and small where much noise is left. ``r`` must be a ``Tilt``.
     """
 
-    def __init__(self, model: DiffusionModel, r: Tilt) -> None:
+    def __init__(self, model: DiffusionModel, r: Tilt, softness: float = 0.0) -> None:
         if not isinstance(r, Tilt):
             raise TypeError("log_r: this twist needs a Tilt, whose expectation is known in closed form")
-        self.model, self.r = model, r
+        if not 0 <= softness < math.inf:
+            raise ValueError(f"softness: {softness} is not in [0, infinity)")
+        self.model, self.r, self.softness = model, r, softness
+
+    @property
+    def exact(self) -> bool:
+        """True if this is r_t itself."""
+        return isinstance(self.model, ExactModel) and self.softness == 0
 
     def __call__(self, x: Tensor, t: int) -> Tensor:
-        return self.r(x) if t == 0 else times(guess(self.model, x, t), self.r)[1]
+        if t == 0:
+            return self.r(x)
+        return times(guess(self.model, x, t), self.r)[1] / (1 + self.softness * float(self.model.schedule.tau[t]))
 
     def tilt(self, t: int) -> Tilt | None:
         return self.r if t == 0 else None

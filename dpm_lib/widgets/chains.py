@@ -8,7 +8,7 @@ import traitlets
 from dpm_lib import markov
 from dpm_lib.widgets.base import PALETTE, SCRIPTS, STYLE, Figure, bundle, picture, png, quiet
 
-_STYLE = STYLE + (SCRIPTS / "chains.css").read_text(encoding="utf-8")
+CHAINS_STYLE = STYLE + (SCRIPTS / "chains.css").read_text(encoding="utf-8")
 INKS = [PALETTE["data"], PALETTE["model"], PALETTE["drift"], PALETTE["limit"], "#5f6670"]
 
 PRESETS: dict[str, list[list[float]]] = {
@@ -37,7 +37,7 @@ class ChainEditor(Figure):
     """
 
     _esm = bundle("chain.js")
-    _css = _STYLE
+    _css = CHAINS_STYLE
     presets: traitlets.List = traitlets.List(help="pairs of a name and a matrix: a page's JSON keeps their order").tag(
         sync=True
     )
@@ -92,7 +92,7 @@ class DoubleWellWalk(Figure):
     """
 
     _esm = bundle("wells.js")
-    _css = _STYLE
+    _css = CHAINS_STYLE
     n = traitlets.Int().tag(sync=True)
     barrier = traitlets.Float().tag(sync=True)
     octaves = traitlets.Int().tag(sync=True)

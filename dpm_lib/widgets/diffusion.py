@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from dpm_lib import fokker_planck, sde
 from dpm_lib.widgets.base import INK, PALETTE, SCRIPTS, Figure, bundle, picture, png, quiet
-from dpm_lib.widgets.chains import _STYLE as CHAINS_STYLE
+from dpm_lib.widgets.chains import CHAINS_STYLE
 
 STYLE = CHAINS_STYLE + (SCRIPTS / "diffusion.css").read_text(encoding="utf-8")
 TWO_WELLS = (4.0, 0.2, 1.2, 1.8, 1.3, 0.6, 4.0)  # as in bend.js

@@ -13,7 +13,7 @@ from dpm_lib.distributions import Mixture, SwissRoll
 from dpm_lib.tilts import Tilt, blend_of, gaussian_tilt, times
 from dpm_lib.twisting import ExactModel
 from dpm_lib.widgets.base import PALETTE, SCRIPTS, Figure, bundle, checked, picture, png, quiet
-from dpm_lib.widgets.chains import _STYLE as CHAINS_STYLE
+from dpm_lib.widgets.chains import CHAINS_STYLE
 
 STYLE = CHAINS_STYLE + (SCRIPTS / "posteriors.css").read_text(encoding="utf-8")
 

@@ -77,7 +77,7 @@ def test_total_variation_and_its_floor(js):
       const exact = m.posterior(roll, m.termsOf(a.r)), mass = m.cellMasses(exact);
       let s = 7; const uniform = () => (s = (s * 16807) % 2147483647) / 2147483647;
       const n = 500, weights = new Float64Array(n).fill(1 / n), points = new Float64Array(2 * n), found = [];
-      for (let run = 0; run < 30; run++) {{
+      for (let run = 0; run < 20; run++) {{
         for (let i = 0; i < n; i++) m.draw(exact, uniform, points, i);
         found.push(m.cellDistance(mass, points, weights));
       }}
@@ -110,8 +110,17 @@ def test_resampling_keeps_shares_and_the_mean_weight(js):
     np.testing.assert_allclose(logs, math.log(2))
 
 
-@pytest.mark.parametrize("name, target", [("a normal", ([0.0], 1.0)), ("two clumps", ([-1.0, 1.0], 0.1))])
-@pytest.mark.parametrize("kind, twist", [("constant", "constant"), ("annealed", "annealed"), ("plugin", "plug-in")])
+CLUMPS = ("two clumps", ([-1.0, 1.0], 0.1))
+
+
+@pytest.mark.parametrize(
+    "name, target, kind, twist",
+    [
+        ("a normal", ([0.0], 1.0), "constant", "constant"),
+        (*CLUMPS, "annealed", "annealed"),
+        (*CLUMPS, "plugin", "plug-in"),
+    ],
+)
 def test_laws_on_a_line_are_those_of_the_library(js, name, target, kind, twist):
     centres, variance = target
     code = """(m, a) => { const r = { y: 1, s: 0.5 }, target = m.TARGETS[a.name];
@@ -223,15 +232,6 @@ def test_dragging_the_strip(page, write_page):
     page.get_by_role("combobox", name="Method").select_option("clamped")
     settle(page)
     assert data(page, "method") == "clamped"
-
-
-@pytest.mark.parametrize("width, dark", [(375, True), (1280, False)])
-def test_the_strip_fits_and_is_named(watch, write_page, width, dark):
-    watched = watch(width=width, color_scheme="dark" if dark else "light")
-    open_figures(watched.page, write_page, DigitStrip(record(draws=12), caption="Drag."))
-    assert watched.page.evaluate("() => document.documentElement.scrollWidth") <= width
-    assert data(watched.page, "dark") == str(dark).lower()
-    watched.check()
 
 
 def test_records_that_do_not_fit_are_refused():

@@ -364,7 +364,7 @@ function render({ model, el }) {
       root.dataset[method] = far;
     });
     detail.textContent = `Total variation on ${CELLS} × ${CELLS} cells. ${n} independent draws of the exact posterior, on the left, have ${own.toFixed(2)}; ` +
-      `on average they have ${noiseFloor(mass, n).toFixed(2)}: nothing can be seen below that.`;
+      `on average they have ${noiseFloor(mass, n).toFixed(2)}: a method that has as little cannot be told from them.`;
     Object.assign(root.dataset, { t: chains[0].t, dabs: dabs.length, brush: brush.map((v) => v.toFixed(2)).join(","), own, floor: noiseFloor(mass, n) });
   };
 

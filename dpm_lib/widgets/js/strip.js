@@ -1,6 +1,6 @@
 // Digits with a strip of columns missing: drag the strip, and see what each method puts there. The draws are precomputed.
 
-import { chooser, clamp, html, numbers, openFigure } from "./common.js";
+import { chooser, clamp, draggable, html, numbers, openFigure } from "./common.js";
 
 const SIDE = 8, LEVELS = 16;
 
@@ -75,22 +75,11 @@ function render({ model, el }) {
     place = clamp(Math.round(next), 0, last);
     figure.redraw();
   }
-  let held = null;
-  pad.addEventListener("pointerdown", (event) => {
-    pad.setPointerCapture(event.pointerId);
-    pad.focus({ preventScroll: true });
-    event.preventDefault();
-    held = { x: event.clientX, place };
-  });
-  pad.addEventListener("pointermove", (event) => {
-    if (held) put(held.place + ((event.clientX - held.x) * SIDE) / pad.getBoundingClientRect().width);
-  });
-  for (const name of ["pointerup", "pointercancel"]) pad.addEventListener(name, () => (held = null));
-  pad.addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -last, End: last }[event.key];
-    if (!by) return;
-    event.preventDefault();
-    put(place + by);
+  draggable(pad, {
+    keys: { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -last, End: last },
+    step: (by) => put(place + by),
+    take: (event) => ({ x: event.clientX, place }),
+    drag: (event, held) => put(held.place + ((event.clientX - held.x) * SIDE) / pad.getBoundingClientRect().width),
   });
   const which = chooser({
     label: "Digit", options: truth.map((_, k) => [k, `no. ${k + 1}`]), value: 0,
