@@ -8,6 +8,7 @@ The last reverse step is not learned: p(x_0 | x_1) = T_pi(x_0 | x_1; beta_1), th
 import torch
 from torch import Tensor, nn
 
+from dpm_lib import markovian
 from dpm_lib.kernels import Kernel
 from dpm_lib.laws import Law
 from dpm_lib.reverse import Reverse
@@ -68,16 +69,7 @@ class DiffusionModel(nn.Module):
         log w = log pi(x_T) + sum_t [log p(x_{t-1} | x_t) - log q(x_t | x_{t-1})], in nats. So ``log_z`` (batch,)
         estimates log p(x_0), and ``elbo`` (batch,) estimates the bound K. The particles are the x_T, (batch, n, d).
         """
-        if n < 1:
-            raise ValueError(f"n: {n}: need at least 1 trajectory")
-        x = self.kernel.state(x0).unsqueeze(-2).expand(*x0.shape[:-1], n, self.kernel.dim)
-        log_weights = torch.zeros(x.shape[:-1], dtype=x.dtype, device=x.device)
-        for t in range(1, self.T + 1):
-            forward = self.kernel.step(x, t)
-            x_next = forward.sample(generator)
-            log_weights = log_weights + self.reverse_step(x_next, t).log_prob(x) - forward.log_prob(x_next)
-            x = x_next
-        return WeightedSamples(x, log_weights + self.kernel.prior.log_prob(x))
+        return markovian.trajectory_weights(markovian.Diffusion(self), x0, n, generator)
 
     @torch.no_grad()
     def score(self, x: Tensor, t: int) -> Tensor:

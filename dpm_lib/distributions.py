@@ -21,6 +21,7 @@ from torch import Tensor
 from dpm_lib.kernels import LOG_2PI
 
 CHUNK = 128  # points handled together
+FEW = 32  # so few components are all looked at: finding the near ones would take longer
 
 
 class Mixture:
@@ -76,6 +77,14 @@ class Mixture:
             out[index] = torch.logsumexp(log_terms, -1)
         return out - 0.5 * self.dim * (LOG_2PI + math.log(width))
 
+    def cdf(self, z: Tensor, t: float = 0.0) -> Tensor:
+        """P(y + sqrt(t) noise <= z) at z (n, 1), on the line: (n,). ValueError in more dimensions."""
+        if self.dim != 1:
+            raise ValueError(f"cdf: needs a distribution on the line, and this one has {self.dim} dimensions")
+        z, width = self._points(z), self._width(t)
+        centers, weights = self.components(t)
+        return torch.special.ndtr((z - centers.T) / math.sqrt(width)) @ weights
+
     def posterior_mean(self, z: Tensor, t: float) -> Tensor:
         """E[y | z], (n, d), for z = y + sqrt(t) noise."""
         return self._posterior(z, t)[0]
@@ -125,6 +134,11 @@ class Mixture:
         """
         centers, weights = self.components(t)
         width = self._width(t)
+        if len(centers) <= FEW:
+            for index in torch.arange(len(z)).split(64 * CHUNK):
+                square = (z[index].unsqueeze(1) - centers).square().sum(-1)
+                yield index, weights.log() - square / (2 * width), centers
+            return
         distance, nearest = (torch.as_tensor(a) for a in cKDTree(centers).query(z))
         margin = 2 * width * (40 - weights[nearest].log())
         for index in torch.argsort(nearest).split(CHUNK):
@@ -153,6 +167,18 @@ class Mixture:
         shrink = self.variance / self._width(t)  # given its component, y is a Gaussian between the centre and z
         within = shrink * t * torch.eye(self.dim, dtype=torch.float64)
         return (1 - shrink) * mean + shrink * self._points(z), (1 - shrink) ** 2 * covariance + within
+
+
+def finite_set(points: Tensor, weights: Tensor | None = None) -> Mixture:
+    """Discrete data: one of the ``points`` (m, d), with probabilities ``weights`` (m,), equal ones by default.
+
+    It has no density at t = 0, where the methods raise ValueError; with noise it is a mixture like any other.
+    """
+    points = torch.as_tensor(points, dtype=torch.float64)
+    if points.ndim != 2 or 0 in points.shape:
+        raise ValueError(f"points: need shape (m, d), got {tuple(points.shape)}")
+    even = torch.full(points.shape[:1], 1 / len(points), dtype=torch.float64)
+    return Mixture(points, even if weights is None else weights, 0.0)
 
 
 class SwissRoll(Mixture):

@@ -47,6 +47,12 @@ class MLP(nn.Module):
                 layer.bias.zero_()
             self._linear[-1].weight.zero_()
 
+    def wake(self, generator: torch.Generator | None) -> None:
+        """Draw the last layer too: where nothing tells outputs apart at the start, zeros would be a saddle."""
+        last = self._linear[-1]
+        with torch.no_grad():
+            last.weight.normal_(std=1 / math.sqrt(last.in_features), generator=generator)
+
     def features(self, x: Tensor, log_tau: Tensor) -> Tensor:
         """The input features, (n, d + 2 frequencies + 2 time frequencies)."""
         angle = x @ self.projection

@@ -10,6 +10,7 @@ with ``beta[0] = 0``, ``alpha_bar[0] = 1``, ``tau[0] = 0``, so that ``beta[t]`` 
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -172,6 +173,55 @@ def cosine(T: int, beta_1: float = 1e-4, tau_T: float = 400.0) -> Schedule:
     _check_steps(T, beta_1, tau_T)
     angle = torch.linspace(math.asin(math.sqrt(beta_1)), math.atan(math.sqrt(tau_T)), T, dtype=torch.float64)
     return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), torch.tan(angle).square()]))
+
+
+# The two pictures of one chain. x_k of a schedule, and z(tau_k) = y + noise of variance tau_k, differ by a scale alone.
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Points multiplied by exp(``log_scale``) (...,), and what becomes of densities and scores: eq-tw-carried.
+
+    Points and scores are (..., d), log densities (...), nats. For whole trajectories (T+1, n, d) give the scale as
+    (T+1, 1). Data, and what is guessed of them, such as E[x_0 | x_k], stay as they are.
+    """
+
+    log_scale: Tensor
+
+    def point(self, x: Tensor) -> Tensor:
+        """The same points after the change, (..., d)."""
+        return x * self.log_scale.exp().unsqueeze(-1)
+
+    def log_prob(self, log_p: Tensor, dim: int) -> Tensor:
+        """The log density after the change, (...), at the points carried along."""
+        return log_p - dim * self.log_scale
+
+    def score(self, score: Tensor) -> Tensor:
+        """The gradient of the log density after the change, (..., d), at the points carried along."""
+        return score * (-self.log_scale).exp().unsqueeze(-1)
+
+    @property
+    def inverse(self) -> "Scaling":
+        """The way back."""
+        return Scaling(-self.log_scale)
+
+
+def to_variance_exploding(tau: Tensor | float) -> Scaling:
+    """From x_k to z(tau_k) = x_k / sqrt(alpha_bar_k) = sqrt(1 + tau_k) x_k, for tau (...,). def-tw-change.
+
+    A schedule's own tau is ``schedule.tau``. ValueError for a tau that is negative or not finite, with its index.
+    """
+    tau = torch.as_tensor(tau, dtype=torch.float64)
+    wrong = ~((tau >= 0) & torch.isfinite(tau))
+    if wrong.any():
+        where = tuple(wrong.nonzero()[0].tolist())
+        raise ValueError(f"tau: {tau[where].item()} at index {where}: must be finite and not negative")
+    return Scaling(0.5 * torch.log1p(tau))
+
+
+def to_variance_preserving(tau: Tensor | float) -> Scaling:
+    """Back: from z(tau) to x = z / sqrt(1 + tau). The schedule that visits given tau is ``from_tau(tau)``."""
+    return to_variance_exploding(tau).inverse
 
 
 def _check_steps(T: int, beta_1: float, tau_T: float | None = None) -> None:

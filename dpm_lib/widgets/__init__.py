@@ -7,11 +7,14 @@ from dpm_lib.widgets.bound import ClosingGap, EntropyBand, Ledger
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
 from dpm_lib.widgets.images import ImagePlayer, LevelPosterior
+from dpm_lib.widgets.information import InformationArea, InformationScales
 from dpm_lib.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
 from dpm_lib.widgets.player import TrajectoryPlayer
 from dpm_lib.widgets.posteriors import BiasOnALine, DigitStrip, PaintedPosterior
 from dpm_lib.widgets.sampler import LiveSampler
 from dpm_lib.widgets.schedule import ScheduleBars
+from dpm_lib.widgets.tweedie import GuessField, TwoPictures, WaysBack
+from dpm_lib.widgets.vae import Contest, Rungs
 
 __all__ = [
     "AnnealedParticles",
@@ -19,12 +22,16 @@ __all__ = [
     "BiasOnALine",
     "ChainEditor",
     "ClosingGap",
+    "Contest",
     "DigitStrip",
     "DoubleWellWalk",
     "EntropyBand",
     "Figure",
+    "GuessField",
     "HeartbeatPlayer",
     "ImagePlayer",
+    "InformationArea",
+    "InformationScales",
     "JumpWalkers",
     "LearningCourse",
     "Ledger",
@@ -33,10 +40,13 @@ __all__ = [
     "OwnBits",
     "PaintedPosterior",
     "RatePlayground",
+    "Rungs",
     "ScheduleBars",
     "StepBack",
     "StepsOfOneNoise",
     "TrajectoryPlayer",
+    "TwoPictures",
     "WalkLimit",
+    "WaysBack",
     "WorkHistograms",
 ]

@@ -144,7 +144,7 @@ def test_distance_to_the_normal_law(js, n):
 
 def test_normal_distribution_function(js):
     z = [-9.0, -3.0, -1.2, 0.0, 0.4, 2.999, 3.001, 6.0]
-    np.testing.assert_allclose(js("limit.js", "(m, z) => z.map(m.normalCdf)", z), norm.cdf(z), rtol=1e-9)
+    np.testing.assert_allclose(js("normal.js", "(m, z) => z.map(m.normalCdf)", z), norm.cdf(z), rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["multiplicative", "additive"])

@@ -3,23 +3,35 @@
 import pytest
 from opening import data, open_figures
 
+from dpm_lib import schedules
 from dpm_lib.widgets import (
     BentPotential,
     BiasOnALine,
     ChainEditor,
     DoubleWellWalk,
+    GuessField,
+    InformationArea,
+    InformationScales,
     JumpWalkers,
     PaintedPosterior,
     RatePlayground,
+    Rungs,
     StepBack,
     StepsOfOneNoise,
+    TwoPictures,
     WalkLimit,
+    WaysBack,
 )
 from dpm_lib.widgets.kolmogorov import RATES
+from dpm_lib.widgets.tweedie import three_clumps
 
 
 def jump_walkers(**options):
     return JumpWalkers(RATES["one way round"], **options)
+
+
+def two_pictures(**options):
+    return TwoPictures({"even": schedules.geometric(12)}, three_clumps(), **options)
 
 
 MAKERS = [
@@ -31,6 +43,12 @@ MAKERS = [
     RatePlayground,
     jump_walkers,
     StepBack,
+    WaysBack,
+    GuessField,
+    two_pictures,
+    Rungs,
+    InformationArea,
+    InformationScales,
     PaintedPosterior,
     BiasOnALine,
 ]

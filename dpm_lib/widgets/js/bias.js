@@ -104,6 +104,7 @@ function render({ model, el }) {
     const target = TARGETS[name];
     [exact, square, plain] = [product(target, r), product(target, r, 2), product(target, r, 0)];
     found = Object.fromEntries(TWISTS.map((twist) => [twist, new Map()]));
+    figure.root.dataset.ready = 0;
     queue ||= requestAnimationFrame(work);
     figure.redraw();
   }

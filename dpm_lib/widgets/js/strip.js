@@ -31,7 +31,7 @@ function render({ model, el }) {
   const all = numbers(model.get("draws"), Uint8Array);
   const bytes = Object.fromEntries(methods.map((name, k) => [name, all.subarray(k * size, (k + 1) * size)]));
   const last = shape[1] - 1;
-  let digit = 0, place = 0, method = methods.at(-1);
+  let digit = 0, place = 0, method = methods[1] ?? methods[0];
 
   const pad = figure.canvas();
   pad.removeAttribute("aria-hidden");
@@ -53,7 +53,7 @@ function render({ model, el }) {
     context.strokeStyle = context.fillStyle = figure.colours.model;
     const left = place * side, wide = (SIDE / 2) * side;
     if (cover) {
-      context.globalAlpha = 0.82;
+      context.globalAlpha = 0.97;
       context.fillRect(left, 0, wide, canvas.height);
       context.globalAlpha = 1;
     } else {

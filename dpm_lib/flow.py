@@ -1,0 +1,64 @@
+"""The probability flow: data and noise joined without chance, and the likelihood that comes with it.
+
+The densities P_t of z(t) = y + W_t are also those of points that follow dz/dt = -(1/2) grad log P_t(z). Along such a
+path log P changes at the rate d log P_t(z(t)) / dt = (1/2) div grad log P_t (eq-tw-instantaneous). Followed up to a
+time T at which P_T is known, this gives log P_t at the start. Points are (n, d) float64, logarithms nats.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from dpm_lib import exploding, sde
+
+Score = Callable[[Tensor, float], Tensor]
+LogProb = Callable[[Tensor], Tensor]
+
+
+def exact_divergence(score: Score) -> Score:
+    """div score (n,) at z (n, d), by automatic differentiation: d passes backwards. The score is written in torch."""
+    return lambda z, t: sde.divergence(lambda x, _: score(x, t), z, t).sum(-1)
+
+
+def tweedie_divergence(target: exploding.Target) -> Score:
+    """div score (n,) at z (n, d), from the second moment: (tr Cov[y | z] / t - d) / t. Equation eq-tw-trace."""
+    return lambda z, t: exploding.tweedie(target, z, t)[1].diagonal(dim1=-2, dim2=-1).sum(-1)
+
+
+@torch.no_grad()
+def transport(score: Score, z: Tensor, times: Tensor, divergence: Score | None = None) -> tuple[Tensor, Tensor]:
+    """Points z (n, d) at times[0] > 0, carried by the flow to times[-1]: (n, d), and the change of log P (n,).
+
+    Heun's method in log t, of second order, with the steps ``times`` (rising or falling). Without a ``divergence`` it
+    is taken by automatic differentiation. ValueError for bad times, or points that leave the finite numbers.
+    """
+    divergence = exact_divergence(score) if divergence is None else divergence
+    z, change = sde._checked_states(z), torch.zeros(len(z), dtype=torch.float64)
+    times = sde._checked_times(times)
+    if not times.min() > 0:
+        raise ValueError(f"times: reach {float(times.min()):g}: need t > 0, where every score is finite")
+    for t, after in pairwise(times.tolist()):
+        h = math.log(after / t)
+        slope, rate = -0.5 * t * score(z, t), 0.5 * t * divergence(z, t)
+        ahead = z + h * slope
+        change = change + 0.5 * h * (rate + 0.5 * after * divergence(ahead, after))
+        z = sde._finite("z", z + 0.5 * h * (slope - 0.5 * after * score(ahead, after)), after)
+    return z, change
+
+
+def log_likelihood(
+    score: Score, z: Tensor, times: Tensor, log_prior: LogProb, divergence: Score | None = None
+) -> Tensor:
+    """log P at z (n, d) and times[0], (n,): that of the end of the flow, ``log_prior`` at times[-1], less the change.
+
+    Equation eq-tw-likelihood. ValueError unless the times rise.
+    """
+    if not times[-1] > times[0]:
+        raise ValueError(
+            f"times: fall from {float(times[0]):g} to {float(times[-1]):g}: a likelihood is followed upwards"
+        )
+    end, change = transport(score, z, times, divergence)
+    return log_prior(end) - change

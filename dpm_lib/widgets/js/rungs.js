@@ -1,0 +1,158 @@
+// The ladder: a string climbs from data to noise, and each rung costs what it forgets, plus what its way back gets wrong.
+
+import { button, chooser, html, openFigure, slider, svg, uniforms } from "./common.js";
+import { account, BITS, climb, CODES, kept, ladder } from "./four.js";
+
+const NAMES = { autoregressive: "autoregressive model", vae: "VAE with a code of two bits", diffusion: "diffusion" };
+const inBits = (nats) => nats / Math.LN2;
+const fixed = (nats, digits = 3) => (Math.abs(inBits(nats)) < 0.5 * 10 ** -digits ? 0 : inBits(nats)).toFixed(digits).replace("-", "−");
+const word = (x, bits) => x.toString(2).padStart(bits, "0").slice(-bits);
+
+function render({ model, el }) {
+  const figure = openFigure(model, el, "rungs");
+  const settings = structuredClone(model.get("settings"));
+  const uniform = uniforms(3);
+  let y = 0b0011;
+  let now, path, sums;
+
+  const strings = svg("svg", { class: "dpm-plot dpm-climb", role: "img" });
+  const bars = svg("svg", { class: "dpm-plot dpm-costs", role: "img" });
+  const gap = svg("svg", { class: "dpm-plot dpm-gap", role: "img" });
+  const detail = html("p", { class: "dpm-detail dpm-now", role: "status" });
+  const text = (x, py, words, anchor = "middle", kind = null) => svg("text", { x, y: py, "text-anchor": anchor, class: kind }, words);
+  const z = (l) => (l ? `z${"₁₂₃₄"[l - 1]}` : "y");
+
+  function compute() {
+    now = ladder(settings);
+    sums = account(now);
+    path = climb(now, y, uniform);
+    figure.redraw();
+  }
+  function cells(l) {
+    const code = path[l];
+    if (settings.kind === "vae" && l) return { symbols: [...word(code, 2)], changed: l > 1 ? [...word(code ^ path[l - 1], 2)].map(Number) : [], note: `≈ ${word(CODES[code], BITS)}` };
+    if (settings.kind === "autoregressive") {
+      const n = kept(l, settings.rungs);
+      return { symbols: [...(n ? word(code, n) : ""), ...Array(BITS - n).fill("")], changed: [] };
+    }
+    return { symbols: [...word(code, BITS)], changed: l ? [...word(code ^ y, BITS)].map(Number) : [] };
+  }
+  const place = (width) => (l) => ((l + 0.5) * width) / (settings.rungs + 1.7);
+
+  function drawStrings() {
+    const width = strings.clientWidth || 600;
+    const x = place(width);
+    const step = width / (settings.rungs + 1.7);
+    const side = Math.min(22, (step - 14) / BITS);
+    const nodes = [];
+    path.forEach((_, l) => {
+      const { symbols, changed, note } = cells(l);
+      const left = x(l) - (symbols.length * side) / 2;
+      nodes.push(text(x(l), 14, z(l), "middle", "dpm-name"));
+      symbols.forEach((symbol, i) => nodes.push(
+        svg("rect", { x: left + i * side + 1, y: 24, width: side - 2, height: 24, class: `dpm-cell${symbol === "" ? " dpm-blank" : symbol === "1" ? " dpm-on-cell" : ""}${changed[i] ? " dpm-flipped" : ""}` }),
+        text(left + (i + 0.5) * side, 41, symbol, "middle", symbol === "1" ? "dpm-on" : null)));
+      nodes.push(text(x(l), 66, note ?? `${fixed(sums.information[l], 2)} bits`, "middle", null));
+      if (note) nodes.push(text(x(l), 82, `${fixed(sums.information[l], 2)} bits`));
+      if (l) nodes.push(text((x(l) + x(l - 1)) / 2, 41, step - BITS * side > 12 ? "→" : "", "middle"));
+    });
+    strings.replaceChildren(...nodes);
+    const said = path.map((_, l) => `${z(l)} ${cells(l).symbols.map((s) => s || "blank").join(" ")}, ${fixed(sums.information[l], 2)} bits left`);
+    strings.setAttribute("aria-label", `A run of the encoder: ${said.join("; ")}`);
+  }
+  function drawBars() {
+    const [width, height] = [bars.clientWidth || 600, bars.clientHeight || 150];
+    const x = place(width);
+    const floor = height - 36;
+    const top = Math.max(2.8 * Math.LN2, ...sums.cost) * 1.04;
+    const tall = (v) => (Math.max(0, v) / top) * (floor - 22);
+    const step = width / (settings.rungs + 1.7);
+    const wide = Math.min(54, 0.62 * step);
+    const nodes = [svg("line", { x1: 0, x2: width, y1: floor, y2: floor, class: "dpm-axis" })];
+    sums.cost.forEach((cost, i) => {
+      const centre = x(i) + 0.5 * step;
+      const [a, b] = [tall(sums.forgot[i]), tall(sums.loss[i])];
+      const last = i === settings.rungs;
+      nodes.push(
+        svg("rect", { x: centre - wide / 2, y: floor - a, width: wide, height: a, class: "dpm-segment dpm-ink-data" }),
+        svg("rect", { x: centre - wide / 2, y: floor - a - b, width: wide, height: b, class: "dpm-segment dpm-ink-model" }),
+        text(centre, floor - a - b - 5, fixed(cost, 2)),
+        text(centre, height - 20, last ? "prior" : i ? `KL ${z(i)}←${z(i + 1)}` : `${z(0)}←${z(1)}`),
+        text(centre, height - 5, `+${fixed(sums.loss[i], 3)}`, "middle", "dpm-lost"));
+    });
+    bars.replaceChildren(...nodes);
+    const said = sums.cost.map((c, i) => `${i === settings.rungs ? "prior" : `rung ${i + 1}`} ${fixed(c)} of which ${fixed(sums.loss[i])} lost`);
+    bars.setAttribute("aria-label", `The cost of each rung, bits: ${said.join("; ")}`);
+  }
+  function drawGap() {
+    const width = gap.clientWidth || 600;
+    const low = Math.min(sums.elbo, sums.limit - 1.1 * Math.LN2);
+    const x = (v) => 6 + ((v - low) / (sums.limit - low)) * (width - 12);
+    const [k, l, h] = [x(sums.elbo), x(sums.likelihood), x(sums.limit)];
+    const nodes = [
+      svg("line", { x1: 6, x2: width - 6, y1: 33, y2: 33, class: "dpm-grid" }),
+      svg("rect", { x: k, y: 24, width: Math.max(0, l - k), height: 18, class: "dpm-segment dpm-ink-drift" }),
+      svg("rect", { x: l, y: 24, width: Math.max(0, h - l), height: 18, class: "dpm-segment dpm-ink-limit" }),
+      ...[k, l, h].map((px) => svg("line", { x1: px, x2: px, y1: 18, y2: 48, class: "dpm-mark" })),
+      text(h, 13, "−H(y)", "end"),
+    ];
+    if (h - l > 52) nodes.push(text(l, 13, "L", "middle"));
+    if (l - k > 34) nodes.push(text(k, 13, "ELBO", k < 24 ? "start" : "middle"));
+    else nodes.push(text(k, 62, "ELBO", k < 24 ? "start" : k > width - 24 ? "end" : "middle"));
+    gap.replaceChildren(...nodes);
+    gap.setAttribute("aria-label", `ELBO ${fixed(sums.elbo)}, L ${fixed(sums.likelihood)}, minus H of y ${fixed(sums.limit)} bits`);
+  }
+  figure.draw = () => {
+    drawStrings();
+    drawBars();
+    drawGap();
+    detail.textContent =
+      `${NAMES[settings.kind]}, N = ${settings.rungs}: ELBO ${fixed(sums.elbo)}, L ${fixed(sums.likelihood)}, −H(y) ${fixed(sums.limit)} bits. ` +
+      `The gap of ${fixed(sums.limit - sums.elbo)} is slack of the bound ${fixed(sums.likelihood - sums.elbo)} + error of the model ${fixed(sums.limit - sums.likelihood)}.`;
+    const { dataset } = figure.root;
+    for (const name of ["elbo", "likelihood", "limit"]) dataset[name] = inBits(sums[name]);
+    dataset.path = path.join(" ");
+    dataset.kind = settings.kind;
+  };
+
+  const kind = chooser({
+    label: "Model", options: Object.entries(NAMES), value: settings.kind,
+    change: (v) => {
+      settings.kind = v;
+      compute();
+    },
+  });
+  const ranges = [["rungs", "Rungs N", 1, 4, 1, String], ["error", "Error of the generator", 0, 1, 0.05, (v) => v.toFixed(2)], ["coupling", "Coupling of the bits", -1, 1.5, 0.05, (v) => v.toFixed(2)]];
+  const sliders = ranges.map(([name, label, min, max, step, format]) => slider({
+    label, min, max, step, value: settings[name], format,
+    input: (v) => {
+      settings[name] = v;
+      compute();
+    },
+  }).node);
+  const data = chooser({
+    label: "String y", options: Array.from({ length: 2 ** BITS }, (_, i) => [i, word(i, BITS)]), value: y,
+    change: (v) => {
+      y = Number(v);
+      path = climb(now, y, uniform);
+      figure.redraw();
+    },
+  });
+  const again = button("Forget again", () => {
+    path = climb(now, y, uniform);
+    figure.redraw();
+  });
+  const keys = html("p", { class: "dpm-detail dpm-keys" }, html("span", { class: "dpm-ink-data" }, "forgotten by this rung"), html("span", { class: "dpm-ink-model" }, "lost on the way back"));
+  figure.add(
+    html("div", { class: "dpm-controls" }, kind.node, data.node, again), html("div", { class: "dpm-sliders" }, ...sliders),
+    html("p", { class: "dpm-title" }, "What each rung knows of y"), strings,
+    html("p", { class: "dpm-title" }, "What each rung costs, bits"), keys, bars,
+    html("p", { class: "dpm-title" }, "The gap"),
+    html("p", { class: "dpm-detail dpm-keys" }, html("span", { class: "dpm-ink-drift" }, "slack of the bound"), html("span", { class: "dpm-ink-limit" }, "error of the model")), gap, detail,
+  );
+  for (const node of [strings, bars, gap]) figure.onResize(node);
+  compute();
+  return figure.close;
+}
+
+export default { render };

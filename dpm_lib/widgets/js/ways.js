@@ -1,0 +1,211 @@
+// From noise back to data by the exact score of a mixture on the line, with more noise or less, in many steps or few.
+
+import { button, chooser, clamp, fillNormals, html, isCalm, openFigure, slider, svg, uniforms } from "./common.js";
+import { normalCdf } from "./normal.js";
+import { lineCdf, lineDensity, lineDraw, lineScore } from "./mixture.js";
+
+// --- Numbers; the twins are dpm_lib.exploding and dpm_lib.sde. ---
+
+/** steps + 1 times from first down to last, each the same factor below the one before. */
+export const fallingTimes = (first, last, steps) =>
+  Float64Array.from({ length: steps + 1 }, (_, k) => first * (last / first) ** (k / steps));
+
+/** The factor of the score in the drift: the right one, or the one that a lecture prints. */
+export const pull = (noise, printed) => (printed ? (1 + noise) / 2 : (1 + noise * noise) / 2);
+
+/** One Euler-Maruyama step of all points from time t to `after` < t: a new array. */
+export function stepBack(z, t, after, noise, printed, normals, data) {
+  const drift = pull(noise, printed) * (t - after), kick = noise * Math.sqrt(t - after);
+  return Float64Array.from(z, (v, i) => v + drift * lineScore(v, t, data) + kick * normals[i]);
+}
+
+/** The points at all `times`, from n draws of the true law at the first. */
+export function walkBack(times, n, noise, printed, data, uniform) {
+  const normals = fillNormals(new Float64Array(n), uniform);
+  let z = Float64Array.from(normals, (v) => lineDraw(times[0], data, uniform(), v));
+  const path = [z];
+  for (let k = 1; k < times.length; k++) {
+    z = stepBack(z, times[k - 1], times[k], noise, printed, fillNormals(normals, uniform), data);
+    path.push(z);
+  }
+  return path;
+}
+
+/** The largest difference between the points' distribution function and the true one at t (Kolmogorov, Smirnov). */
+export function distance(z, t, data) {
+  const sorted = Float64Array.from(z).sort(), n = z.length;
+  let gap = 0;
+  for (let i = 0; i < n; i++) {
+    const F = lineCdf(sorted[i], t, data);
+    gap = Math.max(gap, F - i / n, (i + 1) / n - F);
+  }
+  return gap;
+}
+
+// --- The figure. ---
+
+const N = 4000, THREADS = 60, FIRST = 4, LAST = 0.01, REACH = 4.6, BARS = 92;
+const DATA = {
+  clumps: { words: "three clumps", centers: [-1.5, 0.3, 1.2], weights: [0.3, 0.5, 0.2], variance: 0.04 },
+  points: { words: "two points", centers: [-1, 1], weights: [0.5, 0.5], variance: 0 },
+  clump: { words: "one clump", centers: [0], weights: [1], variance: 0.04 },
+};
+
+function render({ model, el }) {
+  const figure = openFigure(model, el, "ways");
+  let noise = model.get("noise"), power = model.get("power"), printed = model.get("printed");
+  let name = "clumps", seed = 1, k = 0, owed = 0;
+  let times, path, gaps;
+
+  const space = figure.canvas("Space from left to right, time downwards: the paths of sixty points from noise to data, over the true density");
+  const hill = svg("svg", { class: "dpm-plot dpm-hill-of-points", role: "img", "aria-label": "Histogram of the points at the time shown, and the true density" });
+  const detail = html("p", { class: "dpm-detail dpm-now" });
+  const text = (a, b, words, anchor = "middle") => svg("text", { x: a, y: b, "text-anchor": anchor }, words);
+  const minus = (v) => String(v).replace("-", "−");
+
+  function compute() {
+    times = fallingTimes(FIRST, LAST, 2 ** power);
+    path = walkBack(times, N, noise, printed, DATA[name], uniforms(seed));
+    gaps = new Array(times.length);
+    k = Math.min(k, 2 ** power);
+    clock.range.max = 2 ** power;
+    clock.set(k);
+    figure.redraw();
+  }
+  const gapAt = (i) => (gaps[i] ??= distance(path[i], times[i], DATA[name]));
+
+  const across = (v, width) => (width * (v + REACH)) / (2 * REACH);
+  function drawSpace() {
+    const context = space.getContext("2d"), pixel = devicePixelRatio;
+    const { width, height } = space;
+    const steps = times.length - 1;
+    const rows = 48, columns = 96;
+    context.globalAlpha = 1;
+    context.fillStyle = figure.colours.panel;
+    context.fillRect(0, 0, width, height);
+    context.fillStyle = figure.colours.limit;
+    for (let r = 0; r < rows; r++) { // the true density, each row by its own largest value
+      const t = FIRST * (LAST / FIRST) ** ((r + 0.5) / rows);
+      const values = Array.from({ length: columns }, (_, c) => lineDensity(-REACH + (2 * REACH * (c + 0.5)) / columns, t, DATA[name]));
+      const top = Math.max(...values);
+      values.forEach((v, c) => {
+        context.globalAlpha = (0.34 * v) / top;
+        const x = Math.round((c * width) / columns), y = Math.round((r * height) / rows);
+        context.fillRect(x, y, Math.round(((c + 1) * width) / columns) - x, Math.round(((r + 1) * height) / rows) - y);
+      });
+    }
+    context.strokeStyle = figure.colours.model;
+    context.lineWidth = pixel;
+    for (let i = 0; i < THREADS; i++) {
+      context.globalAlpha = 0.5;
+      context.beginPath();
+      for (let j = 0; j <= k; j++) context.lineTo(across(path[j][i], width), (height * j) / steps);
+      context.stroke();
+    }
+    context.globalAlpha = 0.9;
+    context.fillStyle = figure.colours.model;
+    for (let i = 0; i < THREADS; i++) {
+      context.fillRect(across(path[k][i], width) - 1.6 * pixel, clamp((height * k) / steps, 2 * pixel, height - 2 * pixel) - 1.6 * pixel, 3.2 * pixel, 3.2 * pixel);
+    }
+    context.globalAlpha = 1;
+    context.fillStyle = figure.colours.ink;
+    context.font = `${12 * pixel}px system-ui, sans-serif`;
+    context.fillText(`t = ${FIRST}`, 6 * pixel, 15 * pixel);
+    context.fillText(`t = ${LAST}`, 6 * pixel, height - 6 * pixel);
+  }
+  function drawHill() {
+    const width = hill.clientWidth || 600, height = hill.clientHeight || 160, base = height - 18;
+    const wide = (2 * REACH) / BARS;
+    const bars = new Float64Array(BARS);
+    for (const v of path[k]) {
+      const bar = Math.floor((v + REACH) / wide);
+      if (bar >= 0 && bar < BARS) bars[bar] += 1 / (N * wide);
+    }
+    const truth = Array.from({ length: 277 }, (_, i) => -REACH + (2 * REACH * i) / 276).map((v) => [v, lineDensity(v, times[k], DATA[name])]);
+    const top = 1.15 * Math.max(...truth.map(([, p]) => p));
+    const y = (p) => base - (base - 4) * Math.min(1, p / top);
+    hill.replaceChildren(
+      ...Array.from(bars, (p, i) => svg("rect", { x: across(-REACH + i * wide, width) + 0.3, width: width / BARS - 0.6, y: y(p), height: base - y(p), class: "dpm-walkers" })),
+      svg("polyline", { points: truth.map(([v, p]) => `${across(v, width).toFixed(1)},${y(p).toFixed(1)}`).join(" "), class: "dpm-law dpm-ink-limit" }),
+      svg("line", { x1: 0, x2: width, y1: base, y2: base, class: "dpm-axis" }),
+      ...[-4, -2, 0, 2, 4].map((v) => text(across(v, width), height - 4, minus(v))));
+  }
+  figure.draw = () => {
+    if (space.width) drawSpace();
+    drawHill();
+    const gap = gapAt(k), floor = 1.36 / Math.sqrt(N), far = path[k].reduce((sum, v) => sum + (Math.abs(v) > REACH), 0);
+    detail.textContent = `λ = ${noise.toFixed(1)}, drift factor ${pull(noise, printed).toFixed(2)}, ${2 ** power} steps. Step ${k}, t = ${times[k].toPrecision(2)}: ` +
+      `points and truth are ${gap.toFixed(3)} apart (chance alone keeps ${N} points below ${floor.toFixed(3)} 19 times out of 20).` +
+      (far > N / 100 ? ` ${Math.round((100 * far) / N)}% of the points are outside the picture.` : "");
+    Object.assign(figure.root.dataset, { t: k, gap, noise, steps: 2 ** power, printed, floor, seed });
+  };
+
+  const clock = slider({
+    label: "Time", min: 0, max: 2 ** power, value: 0, format: (value) => (times ? `t = ${times[clamp(value, 0, times.length - 1)].toPrecision(2)}` : ""),
+    input: (value) => {
+      play.set(false);
+      k = value;
+      figure.redraw();
+    },
+  });
+  clock.node.classList.add("dpm-time");
+  const play = figure.playButton((seconds) => {
+    const steps = times.length - 1;
+    if (k === steps) k = 0;
+    owed += (seconds * steps) / (isCalm() ? 8 : 4);
+    const go = Math.floor(owed);
+    if (!go) return;
+    owed -= go;
+    k = Math.min(steps, k + go);
+    clock.set(k);
+    if (k === steps) play.set(false);
+    figure.redraw();
+  });
+  const strength = slider({
+    label: "Noise λ", min: 0, max: 4, step: 0.1, value: noise, format: (value) => value.toFixed(1),
+    input: (value) => {
+      noise = value;
+      compute();
+    },
+  });
+  const count = slider({
+    label: "Steps", min: 2, max: 8, value: power, format: (value) => String(2 ** value),
+    input: (value) => {
+      k = Math.round(k * 2 ** (value - power));
+      power = value;
+      compute();
+    },
+  });
+  const drift = chooser({
+    label: "Drift", options: [["right", "(1 + λ²)/2, right"], ["printed", "(1 + λ)/2, printed"]], value: printed ? "printed" : "right",
+    change: (value) => {
+      printed = value === "printed";
+      compute();
+    },
+  });
+  const choice = chooser({
+    label: "Data", options: Object.entries(DATA).map(([key, { words }]) => [key, words]), value: name,
+    change: (value) => {
+      name = value;
+      compute();
+    },
+  });
+  const again = button("New noise", () => {
+    seed += 1;
+    compute();
+  });
+  const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
+  figure.add(
+    html("div", { class: "dpm-space" }, space), hill,
+    html("p", { class: "dpm-detail dpm-keys" }, key("model", "points that step back"), key("limit", "the true density")),
+    html("div", { class: "dpm-controls" }, play.button, clock.node, again),
+    html("div", { class: "dpm-controls" }, strength.node, count.node, drift.node, choice.node),
+    detail,
+  );
+  k = 2 ** power;
+  compute();
+  figure.onResize(hill);
+  return figure.close;
+}
+
+export default { render };

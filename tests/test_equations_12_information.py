@@ -1,0 +1,339 @@
+"""Every claim of the chapter on information, by two routes; laws on the line by plain sums over a fine grid."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from problems import blobs, close, close_mean, exact_model, random_schedule, rng, two_points
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from dpm_lib import information
+from dpm_lib.distributions import Mixture, finite_set
+from dpm_lib.information import blurred_entropy, mmse
+
+Z = np.linspace(-30, 30, 30_001)
+DZ = Z[1] - Z[0]
+
+
+class Line:
+    """sum_k w_k N(c_k, variance) on the line, blurred by t: density, score, guess and its error, by hand."""
+
+    def __init__(self, centers, weights, variance):
+        self.c, self.w, self.variance = np.array(centers), np.array(weights), variance
+
+    def parts(self, t, z=Z):
+        width = self.variance + t
+        return self.w * np.exp(-((z[:, None] - self.c) ** 2) / (2 * width)) / math.sqrt(2 * math.pi * width)
+
+    def p(self, t):
+        return self.parts(t).sum(1)
+
+    def guess(self, t, z=Z):
+        parts, width = self.parts(t, z), self.variance + t
+        means = (t * self.c + self.variance * z[:, None]) / width
+        return (parts * means).sum(1) / np.maximum(parts.sum(1), 1e-300)
+
+    def entropy(self, t):
+        p = self.p(t)
+        return -float((p * np.log(np.maximum(p, 1e-300))).sum() * DZ)
+
+    def error(self, t):
+        """E y^2 - E guess^2: another form of the mmse than the library's."""
+        square = self.w @ self.c**2 + self.variance
+        return float(square - (self.p(t) * self.guess(t) ** 2).sum() * DZ)
+
+    def information(self, t):
+        return self.entropy(t) - 0.5 * math.log(2 * math.pi * math.e * t)
+
+    @property
+    def mixture(self):
+        centers = torch.as_tensor(self.c, dtype=torch.float64).unsqueeze(1)
+        return Mixture(centers, torch.as_tensor(self.w), self.variance)
+
+
+CLUMPS = Line([-1.0, 0.2, 2.0], [0.5, 0.3, 0.2], 0.04)
+COIN = Line([0.0, 1.0], [0.9, 0.1], 0.0)
+
+
+def slope(f, t, h=1e-4):
+    """df/dt, of fourth order."""
+    return (8 * (f(t + h) - f(t - h)) - (f(t + 2 * h) - f(t - 2 * h))) / (12 * h)
+
+
+@pytest.mark.equation("eq-info-entropies")
+def test_information_is_a_difference_of_entropies():
+    """Against the definition, E log p(z | y) / p(z), for two unequal points."""
+    t = 0.3
+    p = COIN.p(t)
+    total = 0.0
+    for c, w in zip(COIN.c, COIN.w, strict=True):
+        given = norm.pdf(Z, c, math.sqrt(t))
+        total += w * float((given * (norm.logpdf(Z, c, math.sqrt(t)) - np.log(np.maximum(p, 1e-300)))).sum() * DZ)
+    close(total, blurred_entropy(COIN.mixture, t) - 0.5 * math.log(2 * math.pi * math.e * t), atol=1e-10)
+
+
+@pytest.mark.equation("eq-info-excess")
+def test_every_other_guess_is_worse_by_its_distance():
+    t, total = 0.4, 0.0
+    g = 0.3 * np.sin(Z) + 0.5 * Z
+    for c, w in zip(COIN.c, COIN.w, strict=True):
+        total += w * float((norm.pdf(Z, c, math.sqrt(t)) * (c - g) ** 2).sum() * DZ)
+    apart = float((COIN.p(t) * (COIN.guess(t) - g) ** 2).sum() * DZ)
+    close(total, mmse(COIN.mixture, t) + apart, atol=1e-9)
+
+
+@pytest.mark.equation("eq-info-heat")
+def test_densities_obey_the_heat_equation():
+    t = 0.2
+    inside = slice(12_500, 17_500)
+    change = slope(CLUMPS.p, t)[inside]
+    p = CLUMPS.p(t)
+    bend = ((np.roll(p, 1) - 2 * p + np.roll(p, -1)) / DZ**2)[inside]
+    np.testing.assert_allclose(change, 0.5 * bend, atol=1e-5)
+
+
+@pytest.mark.equation("eq-info-debruijn", "eq-info-fisher", "eq-info-derivative")
+@pytest.mark.parametrize("law", [CLUMPS, COIN])
+@pytest.mark.parametrize("t", [0.1, 0.7])
+def test_entropy_fisher_information_and_error(law, t):
+    """The slope of the entropy by differences, J from the gradient of log p by differences, the error by the grid."""
+    p = law.p(t)
+    score = np.gradient(np.log(np.maximum(p, 1e-300)), DZ)
+    J = float((p * score**2).sum() * DZ)
+    close(slope(law.entropy, t), 0.5 * J, rtol=1e-5)
+    close(t, t**2 * J + mmse(law.mixture, t), rtol=1e-5)
+    close(slope(law.information, t), -mmse(law.mixture, t) / (2 * t**2), rtol=1e-6)
+    by_gamma = slope(lambda g: law.information(1 / g), 1 / t)
+    close(by_gamma, 0.5 * law.error(t), rtol=1e-6)
+
+
+@pytest.mark.equation("eq-info-immse")
+@pytest.mark.parametrize("law", [CLUMPS, COIN])
+@pytest.mark.parametrize("t0", [0.05, 2.0])
+def test_information_is_the_integral_of_the_error(law, t0):
+    """An adaptive rule over gamma with the grid's error, and the library, against entropies."""
+    close(quad(lambda g: 0.5 * law.error(1 / g), 1 / 10, 1 / t0, epsrel=1e-7)[0],
+          law.information(t0) - law.information(10), atol=1e-6)  # fmt: skip
+    close(information.mutual_information(law.mixture, t0), law.information(t0), atol=1e-9)
+
+
+@pytest.mark.equation("eq-info-linear")
+def test_gaussians_are_told_most_about():
+    cov = information.covariance(blobs())
+    for t in (0.3, 3.0):
+        assert 0 < information.mutual_information(blobs(), t) < information.tail(cov, t)
+    normal = Mixture(torch.zeros(1, 1), torch.ones(1), 0.7)
+    close(information.tail(information.covariance(normal), 0.3), 0.5 * math.log(1 + 0.7 / 0.3))
+    close(blurred_entropy(normal, 0.3) - 0.5 * math.log(2 * math.pi * math.e * 0.3), 0.5 * math.log(1 + 0.7 / 0.3))
+
+
+@pytest.mark.equation("eq-info-tail")
+def test_what_the_tail_misses_falls_like_the_third_power():
+    """For a skew law it is kappa_3^2 / (12 T^3); for a symmetric one it is of higher order."""
+    third = 0.9 * (-0.1) ** 3 + 0.1 * 0.9**3
+    for T in (10.0, 20.0):
+        missed = information.tail(information.covariance(COIN.mixture), T) - COIN.information(T)
+        assert missed * T**3 == pytest.approx(third**2 / 12, rel=0.1)
+    two = two_points()
+    cov = information.covariance(two)
+    misses = [information.tail(cov, T) - information.mutual_information(two, T) for T in (100.0, 200.0)]
+    assert misses[0] / misses[1] == pytest.approx(16, rel=0.05)
+
+
+def fano(law: Line, t: float) -> float:
+    """The bound on H(y | z(t)) by the nearest point."""
+    m = len(law.c)
+    wrong = (m - 1) * norm.cdf(-np.diff(np.sort(law.c)).min() / (2 * math.sqrt(t)))
+    assert wrong <= (m - 1) / m
+    return -wrong * math.log(wrong) - (1 - wrong) * math.log1p(-wrong) + wrong * math.log(m - 1)
+
+
+@pytest.mark.equation("eq-info-fano")
+@pytest.mark.parametrize("law", [COIN, Line([-1.0, 0.1, 1.0], [0.4, 0.3, 0.3], 0.0)])
+def test_what_is_left_of_a_finite_set(law):
+    for t in (0.02, 0.05, 0.1):
+        parts = law.parts(t)
+        share = parts / np.maximum(parts.sum(1, keepdims=True), 1e-300)
+        left = -float((parts * np.log(np.maximum(share, 1e-300))).sum() * DZ)
+        assert 0 <= left <= fano(law, t)
+        close(left, -float(law.w @ np.log(law.w)) - law.information(t), atol=1e-8)
+    assert fano(law, 0.005) < 1e-4
+
+
+@pytest.mark.equation("eq-info-discrete")
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
+def test_the_whole_integral_does_not_ask_where_the_points_are(shift):
+    target = finite_set(torch.tensor([[-1.0], [0.2], [shift]]), torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64))
+    exact = -sum(w * math.log(w) for w in (0.5, 0.2, 0.3))
+    close(information.mutual_information(target, nodes=96), exact, atol=1e-10)
+
+
+@pytest.mark.equation("eq-info-race")
+def test_the_race_against_draws_in_five_dimensions():
+    for t in (0.7, 3.0):
+        s = 2 / math.sqrt(t)
+        g = torch.randn(200_000, 5, generator=rng(1), dtype=torch.float64)
+        first = torch.softmax(s * g + s**2 * torch.eye(5, dtype=torch.float64)[0], 1)[:, 0]
+        close_mean(4 * (1 - first), information.Equidistant(5, math.sqrt(8)).mmse(t))
+
+
+@pytest.mark.equation("eq-info-rest")
+def test_what_is_left_of_a_density():
+    """h(y | z) from the posterior, a mixture for each z, integrated by brute force; then its expansion."""
+    t, y = 0.02, np.linspace(-3, 4, 3501)
+    prior = CLUMPS.parts(0, y).sum(1)
+    left = 0.0
+    for z in Z[12_500:17_501:10]:
+        law = prior * np.exp(-((z - y) ** 2) / (2 * t))
+        total = law.sum() * (y[1] - y[0])
+        law = law / max(total, 1e-300)
+        weight = total / math.sqrt(2 * math.pi * t) * 10 * DZ
+        left -= weight * float((law * np.log(np.maximum(law, 1e-300))).sum() * (y[1] - y[0]))
+    gaussian = 0.5 * math.log(2 * math.pi * math.e * t)
+    close(left, gaussian - (CLUMPS.entropy(t) - CLUMPS.entropy(0)), atol=1e-6)
+    p = CLUMPS.p(0)
+    J = float((p * np.gradient(np.log(np.maximum(p, 1e-300)), DZ) ** 2).sum() * DZ)
+    off = [CLUMPS.entropy(t) - CLUMPS.entropy(0) - 0.5 * J * t for t in (1e-3, 5e-4)]
+    assert 3.5 < off[0] / off[1] < 4.2
+
+
+@pytest.mark.equation("eq-info-area")
+def test_entropy_is_the_gaussian_less_the_area_between():
+    """For any v, not only the variance of the data."""
+    for v in (0.5, 2.0):
+        area = quad(
+            lambda u, v=v: (v / (1 + v * math.exp(u)) - mmse(CLUMPS.mixture, math.exp(-u))) * math.exp(u) / 2,
+            -12, 12, epsabs=1e-6, limit=200,
+        )[0]  # u = -log t  # fmt: skip
+        close(0.5 * math.log(2 * math.pi * math.e * v) - area, CLUMPS.entropy(0), atol=2e-3)
+    close(information.entropy(CLUMPS.mixture), CLUMPS.entropy(0), atol=1e-8)
+
+
+@pytest.mark.equation("eq-info-levels")
+def test_layers_are_slopes_of_the_information_on_a_choice():
+    """c: the left or the right pair of +-2 +-0.5, by entropies of the law of z and of z given c."""
+    whole = Line([-2.5, -1.5, 1.5, 2.5], [0.25] * 4, 0.0)
+    pair = Line([-0.5, 0.5], [0.5] * 2, 0.0)
+    for t in (0.3, 2.0):
+        about_c = -t * slope(lambda s: whole.entropy(s) - pair.entropy(s), t)
+        close(about_c, (mmse(whole.mixture, t) - mmse(pair.mixture, t)) / (2 * t), rtol=1e-5, atol=1e-9)
+        assert about_c >= 0
+
+
+@pytest.mark.equation("eq-info-step")
+def test_cost_of_a_step_with_the_posteriors_covariance():
+    schedule = random_schedule(5, seed=3)
+    model = exact_model(blobs(), schedule, "posterior")
+    x0 = blobs().sample(50, rng(2))
+    tau = schedule.tau.tolist()
+    for t in range(2, 6):
+        xt = model.kernel.marginal(x0, t).sample(rng(t))
+        kl = model.kernel.posterior(x0, xt, t).kl(model.reverse(xt, t, model.kernel))
+        guess = blobs().posterior_mean(xt * math.sqrt(1 + tau[t]), tau[t])
+        close(kl, 0.5 * (1 / tau[t - 1] - 1 / tau[t]) * (x0 - guess).square().sum(1), rtol=1e-8)
+
+
+@pytest.mark.equation("eq-info-sandwich", "eq-info-logdet")
+def test_information_of_a_step_lies_between():
+    for s, t in ((0.05, 0.06), (0.1, 0.5), (1.0, 4.0)):
+        gain, gamma = CLUMPS.information(s) - CLUMPS.information(t), 1 / s - 1 / t
+        z = Z[:, None]
+        parts = CLUMPS.parts(t)
+        means = (t * CLUMPS.c + 0.04 * z) / (0.04 + t)
+        second = (parts * (means**2 + 0.04 * t / (0.04 + t))).sum(1) / np.maximum(parts.sum(1), 1e-300)
+        C = np.maximum(second - CLUMPS.guess(t) ** 2, 0)
+        logdet = float((CLUMPS.p(t) * 0.5 * np.log1p(gamma * C)).sum() * DZ)
+        assert 0.5 * gamma * mmse(CLUMPS.mixture, s) < gain < logdet < 0.5 * gamma * mmse(CLUMPS.mixture, t)
+    v, s, t = 0.7, 0.2, 0.9  # Gaussian data: the logarithm is exact
+    exact = 0.5 * math.log((1 + v / s) / (1 + v / t))
+    close(exact, 0.5 * math.log1p((1 / s - 1 / t) * v * t / (v + t)))
+
+
+@pytest.mark.equation("eq-info-sandwich")
+def test_the_chains_weights_become_those_of_the_integral():
+    t = 0.3
+    for dt in (1e-2, 1e-3, 1e-4):
+        weight = 0.5 * (1 / (t - dt) - 1 / t)
+        assert abs(weight / (dt / (2 * t**2)) - 1) == pytest.approx(dt / t, rel=0.05)
+    error = {}
+    for steps in (50, 100):
+        gamma = np.linspace(1 / 10, 1 / 0.05, steps + 1)
+        upper = float(0.5 * np.diff(gamma) @ [CLUMPS.error(1 / g) for g in gamma[:-1]])
+        error[steps] = upper - (CLUMPS.information(0.05) - CLUMPS.information(10))
+    assert error[50] / error[100] == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.equation("eq-info-learned", "eq-info-gap")
+def test_a_spoilt_denoiser_bounds_the_entropy_by_so_much():
+    """All integrals by quadrature: the bound, and its three parts, for a guess that is shrunk and moved."""
+    t0, t1, law = 0.01, 5.0, CLUMPS
+    square = float(law.w @ law.c**2 + law.variance)
+
+    def guess(t):
+        return 0.9 * law.guess(t) + 0.1
+
+    def mse(t):
+        return law.error(t) + float((law.p(t) * (guess(t) - law.guess(t)) ** 2).sum() * DZ)
+
+    head = 0.5 * math.log(2 * math.pi * math.e * (square + t0))
+    found = head + information.integral(lambda t: mse(t) - square * t / (square + t), t0, t1, 32)
+    excess = information.integral(lambda t: mse(t) - law.error(t), t0, t1, 32)
+    end = 0.5 * math.log1p(square / t1) - law.information(t1)
+    blur = law.entropy(t0) - law.entropy(0)
+    assert min(excess, end, blur) > 0 and found > law.entropy(0)
+    close(found - law.entropy(0), excess + end + blur, atol=1e-7)
+
+    def denoiser(z, t):
+        return 0.9 * law.mixture.posterior_mean(z, t) + 0.1
+
+    y = law.mixture.sample(20_000, rng(3))
+    close_mean(information.entropy_bound(denoiser, y, t0, t1, rng(4), square).values, found)
+
+
+@pytest.mark.equation("eq-info-dropped")
+def test_the_first_term_is_the_information_at_the_end():
+    """H = I(y; z_N) + the steps + H(y | z_1), each by its own sum; and the sizes of what was dropped."""
+    times, m = [0.05, 0.3, 1.0], COIN
+    exact = -float(m.w @ np.log(m.w))
+    total = m.information(times[-1])
+    for s, t in pairwise(times):
+        total += conditional(m, s, t)
+    parts = m.parts(times[0])
+    share = parts / np.maximum(parts.sum(1, keepdims=True), 1e-300)
+    total -= float((parts * np.log(np.maximum(share, 1e-300))).sum() * DZ)
+    close(total, exact, atol=1e-5)
+    for t, dropped in ((1, 0.347), (10, 0.048), (100, 0.005)):
+        normal = Mixture(torch.zeros(1, 1), torch.ones(1), 1.0)
+        assert information.mutual_information(normal, t) == pytest.approx(dropped, abs=5e-4)
+
+
+def conditional(law: Line, s: float, t: float) -> float:
+    """I(y; z(s) | z(t)) from the definition: mean divergence of the step back given y from that without y."""
+    coarse = np.linspace(-6, 7, 651)
+    step = coarse[1] - coarse[0]
+    both = norm.pdf(coarse[:, None] - coarse, 0, math.sqrt(t - s))  # z(t) given z(s)
+    given = np.stack([w * norm.pdf(coarse, c, math.sqrt(s)) for c, w in zip(law.c, law.w, strict=True)])
+    triple = given[:, :, None] * both.T[None]  # y, z(s), z(t)
+    pair, without = triple.sum(1, keepdims=True) * step, triple.sum(0, keepdims=True)
+    marginal = without.sum(1, keepdims=True) * step
+    logs = [np.log(np.maximum(v, 1e-300)) for v in (triple, marginal, pair, without)]
+    ratio = logs[0] + logs[1] - logs[2] - logs[3]
+    return float((triple * np.where(triple > 1e-200, ratio, 0)).sum() * step**2)
+
+
+@pytest.mark.equation("eq-info-pointwise")
+def test_given_a_point_the_integral_is_its_surprise():
+    line = np.linspace(-9, 9, 721)
+    weight = np.exp(-0.5 * line**2)
+    weight /= weight.sum()
+    for c, w in zip(COIN.c, COIN.w, strict=True):
+
+        def error(t, c=c):
+            z = c + math.sqrt(t) * line
+            return float(weight @ (c - COIN.guess(t, z)) ** 2)
+
+        beyond = error(1e5) / 2e5
+        close(information.integral(error, 1 / 360, 1e5, 96) + beyond, -math.log(w), atol=1e-6)

@@ -1,0 +1,116 @@
+"""The probability flow, its likelihood, and the exact law of Euler chains."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from problems import blobs, close, gaussian, randn
+
+from dpm_lib import euler, exploding, flow
+from dpm_lib.distributions import Mixture
+from dpm_lib.sde import SDE
+
+LINE = Mixture(
+    torch.tensor([[-1.5], [0.3], [1.2]], dtype=torch.float64),
+    torch.tensor([0.3, 0.5, 0.2], dtype=torch.float64),
+    0.04,
+)
+
+
+def rising(first, last, steps):
+    return exploding.falling_times(last, first, steps).flip(0)
+
+
+def test_flow_of_normal_data_is_a_stretch():
+    """N(m, v): z - m grows as sqrt(v + t), and the density falls as much."""
+    mean, v = torch.tensor([0.5, -0.2], dtype=torch.float64), 0.3
+    target, z = gaussian(mean, v), randn(5, 2)
+    end, change = flow.transport(target.score, z, rising(0.1, 4.0, 100))
+    stretch = math.sqrt((v + 4) / (v + 0.1))
+    close(end, mean + stretch * (z - mean), rtol=1e-3)
+    close(change, -2 * math.log(stretch), rtol=1e-3)
+
+
+def test_both_divergences_agree():
+    z = randn(7, 2, seed=1)
+    for t in (0.05, 1.0):
+        exact = flow.exact_divergence(blobs().score)(z, t)
+        close(flow.tweedie_divergence(blobs())(z, t), exact)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_likelihood_converges_at_second_order(known):
+    z = randn(20, 2, seed=2)
+    divergence = flow.tweedie_divergence(blobs()) if known else None
+    errors = []
+    for steps in (20, 40, 80):
+        times = rising(0.02, 9.0, steps)
+        found = flow.log_likelihood(blobs().score, z, times, lambda x: blobs().log_prob(x, 9.0), divergence)
+        errors.append(float((found - blobs().log_prob(z, 0.02)).abs().max()))
+    assert errors[2] < 0.01
+    assert 3 < errors[1] / errors[2] < 6
+
+
+def test_down_and_up_again():
+    z = randn(6, 2, seed=5)
+    times, known = rising(0.05, 4.0, 150), flow.tweedie_divergence(blobs())
+    up, gained = flow.transport(blobs().score, z, times, known)
+    back, lost = flow.transport(blobs().score, up, times.flip(0), known)
+    close(back, z, atol=5e-3)
+    close(gained, -lost, atol=5e-3)
+
+
+def test_likelihood_wants_rising_times():
+    with pytest.raises(ValueError, match=r"times: fall from 1 to 0.5: a likelihood is followed upwards"):
+        flow.log_likelihood(blobs().score, randn(2, 2), torch.tensor([1.0, 0.5]), lambda z: z[:, 0])
+    with pytest.raises(ValueError, match=r"times: reach 0: need t > 0"):
+        flow.transport(blobs().score, randn(2, 2), torch.tensor([0.0, 0.5]))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0, 2.0])
+def test_law_of_the_chain_for_normal_data(noise):
+    """All steps are affine: the variance of the chain by hand, and its law from the table."""
+    v, kappa = 0.3, 0.5 * (1 + noise**2)
+    target = gaussian(torch.tensor([0.7], dtype=torch.float64), v)
+    times = exploding.falling_times(4.0, 0.05, 12)
+    variance = v + 4.0
+    for t, after in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
+        dt = t - after
+        variance = (1 - kappa * dt / (v + t)) ** 2 * variance + noise**2 * dt
+    law = euler.chain_law(exploding.brownian().reverse(target.score, noise=noise), target, times)
+    wanted = gaussian(torch.tensor([0.7], dtype=torch.float64), variance)
+    assert law.kolmogorov(wanted) < 1e-6 and law.wasserstein(wanted) < 1e-6
+    assert law.wasserstein(target, 0.05) > 1e-3
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_law_of_the_chain_is_that_of_its_particles(noise):
+    process = exploding.brownian().reverse(LINE.score, noise=noise)
+    times, n = exploding.falling_times(9.0, 0.05, 10), 20_000
+    generator = torch.Generator().manual_seed(0)
+    start = LINE.sample(n, generator) + 3 * torch.randn(n, 1, generator=generator, dtype=torch.float64)
+    x = process.simulate(start, times, generator)[-1, :, 0].sort().values
+    law = euler.chain_law(process, LINE, times)
+    cdf = torch.from_numpy(np.interp(x, law.z, law.cdf))
+    steps = torch.arange(n + 1) / n
+    gap = max((cdf - steps[1:]).abs().max(), (cdf - steps[:-1]).abs().max())
+    assert gap < 1.95 / math.sqrt(n)  # one in a thousand
+
+
+def test_distances_between_known_laws():
+    """Two normal laws, a shift apart: Wasserstein is the shift."""
+    z = torch.linspace(-10, 10, 8001, dtype=torch.float64)
+    law = euler.Law(z, gaussian(torch.tensor([0.0]), 1.0).cdf(z.unsqueeze(1)))
+    moved = gaussian(torch.tensor([0.25], dtype=torch.float64), 1.0)
+    assert law.wasserstein(moved) == pytest.approx(0.25, abs=1e-6)
+    assert law.kolmogorov(moved) == pytest.approx(math.erf(0.125 / math.sqrt(2)), abs=1e-6)
+
+
+def test_what_the_table_refuses():
+    times = exploding.falling_times(9.0, 0.01, 4)
+    steep = SDE(lambda z, t: 3 * z, lambda z, t: 0.0)
+    with pytest.raises(ValueError, match=r"times: the step from 9 to .* is so long that the map folds"):
+        euler.chain_law(steep, LINE, times)
+    with pytest.raises(ValueError, match=r"times: steps so short need a table of .* places"):
+        euler.chain_law(SDE(lambda z, t: 0.0, lambda z, t: 1e-4), LINE, times)

@@ -1,0 +1,153 @@
+"""mmse by quadrature, information by its integral, entropy from denoisers: against closed forms and other routes."""
+
+import math
+
+import pytest
+import torch
+from problems import blobs, close, gaussian, rng, roll, two_points
+from scipy.integrate import quad
+
+from dpm_lib import information
+from dpm_lib.data import heartbeat
+from dpm_lib.distributions import Mixture, finite_set
+from dpm_lib.information import Equidistant, blurred_entropy, mmse, mutual_information
+
+
+def clumps() -> Mixture:
+    """Three unequal clumps on the line."""
+    return Mixture(torch.tensor([[-1.0], [0.2], [2.0]]), torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64), 0.04)
+
+
+def lopsided() -> Mixture:
+    """Two points of unequal weight: third moments do not vanish."""
+    return finite_set(torch.tensor([[0.0], [1.0]]), torch.tensor([0.9, 0.1], dtype=torch.float64))
+
+
+def fine_entropy(target: Mixture, t: float = 0.0) -> float:
+    """-E log density on the line, by a plain sum over a fine grid."""
+    z = torch.linspace(-8, 8, 80_001, dtype=torch.float64).unsqueeze(1)
+    log_prob = target.log_prob(z, t)
+    return -float((log_prob.exp() * log_prob).sum()) * 16 / 80_000
+
+
+@pytest.mark.parametrize("t", [0.02, 0.3, 1.0, 40.0])
+def test_mmse_of_two_points_is_the_hyperbolic_integral(t):
+    """y = +-1: E[y | z] = tanh(z / t), so mmse = E[1 / cosh^2], by an adaptive rule."""
+    exact = quad(
+        lambda g: math.exp(-0.5 * g * g) / math.sqrt(2 * math.pi) / math.cosh((1 + math.sqrt(t) * g) / t) ** 2,
+        -1 / math.sqrt(t) - 9,
+        12,
+        points=[-1 / math.sqrt(t)],
+        epsabs=1e-14,
+        limit=200,
+    )[0]
+    close(mmse(two_points(), t), exact, atol=1e-12)
+    close(Equidistant(2, 2.0).mmse(t), exact, atol=1e-12)
+
+
+def test_mmse_of_a_gaussian_in_any_dimension():
+    for d in (1, 2, 3):
+        target = gaussian(torch.arange(d, dtype=torch.float64), 0.7)
+        close(mmse(target, 0.2), d * 0.7 * 0.2 / 0.9, rtol=1e-12)
+        close(blurred_entropy(target, 0.2), 0.5 * d * math.log(2 * math.pi * math.e * 0.9), rtol=1e-7)
+
+
+@pytest.mark.parametrize("make", [blobs, lambda: Equidistant(5, math.sqrt(8)), clumps])
+def test_mmse_agrees_with_sampling(make):
+    for t in (0.3, 0.8):
+        estimate, error = information.sampled_mmse(make(), t, 20_000, rng(3))
+        assert abs(mmse(make(), t) - estimate) < 4 * error
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_race_is_the_grid(count):
+    """The exact sum for equidistant points against the trapezoidal rule on their simplex in the plane."""
+    angle = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
+    ring = torch.stack([angle.cos(), angle.sin()], 1)
+    flat = finite_set(ring)
+    apart = float((ring[0] - ring[1]).norm())
+    for t in (0.1, 1.0, 10.0):
+        close(Equidistant(count, apart).mmse(t), mmse(flat, t), atol=1e-10)
+
+
+def test_the_heartbeat_is_five_equidistant_points():
+    gaps = torch.pdist(heartbeat().rows)
+    close(gaps, math.sqrt(8))
+    assert information.entropy(Equidistant(5, math.sqrt(8)), 64) == pytest.approx(math.log(5), abs=1e-10)
+
+
+def test_information_of_known_targets():
+    """The integral, to 1e-10, against closed forms and against entropies of z(t)."""
+    normal = gaussian(torch.tensor([0.3]), 2.0)
+    close(mutual_information(normal, 0.01), 0.5 * math.log(201), rtol=1e-11)
+    close(information.entropy(two_points(), 64), math.log(2), rtol=1e-11)
+    close(information.entropy(lopsided(), 64), -0.9 * math.log(0.9) - 0.1 * math.log(0.1), rtol=1e-11)
+    noise = 0.5 * math.log(2 * math.pi * math.e * 0.01)
+    close(mutual_information(clumps(), 0.01), blurred_entropy(clumps(), 0.01) - noise, atol=1e-10)
+    close(blurred_entropy(clumps(), 0.01), fine_entropy(clumps(), 0.01), atol=1e-10)
+    close(mutual_information(normal, 1e7), 0.5 * math.log1p(2e-7), rtol=1e-9)
+
+
+def test_entropy_of_densities_from_their_mmse():
+    close(
+        information.entropy(gaussian(torch.tensor([0.0, 1.0]), 0.3)), math.log(2 * math.pi * math.e * 0.3), atol=1e-11
+    )
+    close(information.entropy(clumps()), fine_entropy(clumps()), atol=1e-10)
+
+
+def test_without_the_tail_the_integral_is_short():
+    whole, cov = math.log(2), information.covariance(two_points())
+    part = information.integral(lambda t: mmse(two_points(), t), 4 / 360, 1e3)
+    assert whole - part == pytest.approx(information.tail(cov, 1e3), rel=1e-6)
+    assert whole - part > 4e-4
+
+
+def test_bound_of_the_exact_denoiser_and_of_worse_ones():
+    """The exact denoiser gives h(y) up to the Fisher term at t0; a spoilt one, more, by the integral of its excess."""
+    target = blobs()
+    y, t0, t1 = target.sample(4000, rng(1)), 1e-4, 1e3
+    exact = information.entropy_bound(target.posterior_mean, y, t0, t1, rng(2), target.mean_square)
+    truth = blurred_entropy(target, 1e-9)
+    assert abs(exact.mean - truth) < 4 * exact.stderr + 1e-3
+
+    def spoilt(z, t):
+        return 0.9 * target.posterior_mean(z, t)
+
+    worse = information.entropy_bound(spoilt, y, t0, t1, rng(2), target.mean_square)
+    more = information.excess(spoilt, target, t0, t1, 4000, rng(4))
+    assert more.values.min() >= 0 and worse.mean > exact.mean
+    both = math.hypot((worse.values - exact.values).std() / math.sqrt(4000), more.stderr)
+    assert abs(worse.mean - exact.mean - more.mean) < 4 * both
+
+
+def test_density_is_nats_per_unit_of_log_t():
+    target = gaussian(torch.zeros(2, dtype=torch.float64), 1.0)
+    bound = information.entropy_bound(target.posterior_mean, target.sample(50, rng(0)), 0.1, 10.0, rng(1))
+    close(bound.density, 1 / (1 + bound.t))
+    close(bound.mean, math.log(2 * math.pi * math.e * 1.1))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mmse(two_points(), 0.0), r"t: 0.0 is not in \(0, infinity\)"),
+        (lambda: mmse(roll(0.25), 0.1), "components in 2 dimensions: the grid is too large; use sampled_mmse"),
+        (lambda: Equidistant(1, 1.0), "count: 1"),
+        (lambda: Equidistant(3, 0.0), "distance: 0.0"),
+        (lambda: information.sampled_mmse(two_points(), 1.0, 1, rng()), "n: 1"),
+        (lambda: information.log_nodes(1.0, 0.5), "low, high: 1.0, 0.5"),
+        (lambda: information.log_nodes(1.0, 2.0, 0), "nodes: 0"),
+        (lambda: information.tail(torch.eye(1), -1.0), "t: -1.0"),
+        (lambda: mutual_information(blobs()), "t0: 0: seen without noise"),
+        (
+            lambda: mutual_information(finite_set(torch.ones(2, 1))),
+            "at least 2 points of positive weight, all different",
+        ),
+        (lambda: information.entropy_bound(lambda z, t: z, torch.ones(1, 2), 0.1, 1.0, rng()), "y: need at least 2"),
+        (lambda: information.entropy_bound(lambda z, t: z, torch.ones(3, 2), 0.1, 1.0, rng(), 0.0), "mean_square: 0.0"),
+        (lambda: information.excess(lambda z, t: z, blobs(), 0.1, 1.0, 1, rng()), "n: 1"),
+    ],
+)
+def test_bad_arguments_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,206 @@
+"""Markovian VAEs: the same code on an autoregressive model, a VAE and a diffusion; exact ladders; bad input."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from problems import all_bits, bit_model, blobs, close, close_mean, exact_model, random_schedule, rng, short_schedule
+
+from dpm_lib import bound, energy, enumeration, four_bits, gan, ladders, ledger, markovian
+from dpm_lib.gaussian_vae import GaussianVAE
+from dpm_lib.strings import Autoregressive, Symbols
+
+
+def model(length: int = 3, kinds: int = 3, seed: int = 0) -> Autoregressive:
+    """Random tables, some of whose entries are zero."""
+    generator = np.random.default_rng(seed)
+    tables = [generator.dirichlet(np.ones(kinds), kinds**i) for i in range(length)]
+    tables[-1][0] = np.eye(kinds)[1]
+    return Autoregressive([torch.from_numpy(table) for table in tables])
+
+
+def strings(length: int = 3, kinds: int = 3) -> torch.Tensor:
+    return torch.cartesian_prod(*length * [torch.arange(kinds)])
+
+
+def prefixes(auto: Autoregressive) -> list[torch.Tensor]:
+    """The states of every rung: strings, then shorter and shorter prefixes."""
+    every = strings(auto.length, auto.kinds)
+    return [auto.prefix(every, auto.length - rung).unique(dim=0) for rung in range(auto.length + 1)]
+
+
+# The autoregressive model
+
+
+def test_log_prob_is_a_law_and_a_product():
+    auto = model()
+    every = strings()
+    assert float(auto.log_prob(every).exp().sum()) == pytest.approx(1)
+    y = torch.tensor([2, 0, 1])
+    tables = auto.tables
+    assert float(auto.log_prob(y)) == pytest.approx(math.log(tables[0][0, 2] * tables[1][2, 0] * tables[2][6, 1]))
+
+
+def test_samples_have_the_law_of_the_chain_rule():
+    auto = model()
+    drawn = markovian.sample(auto, 20_000, rng(1))
+    assert [z.shape for z in drawn] == 4 * [(20_000, 3)] and (drawn[3] == 3).all()
+    for above, below in pairwise(drawn[::-1]):
+        assert ((above == below) | (above == 3)).all()
+    code = (drawn[0] * torch.tensor([9, 3, 1])).sum(1)
+    p = auto.log_prob(strings()).exp()
+    share = torch.bincount(code, minlength=27) / 20_000
+    assert ((share - p).abs() <= 4.5 * (p * (1 - p) / 20_000).sqrt() + 5e-5).all()
+
+
+def test_fitted_tables_are_frequencies_of_what_is_remembered():
+    y = torch.tensor([[0, 1, 1], [1, 1, 0], [0, 1, 1], [1, 0, 0]])
+    full = Autoregressive.fit(y, 2, memory=2, pseudo=1e-9)
+    close(full.log_prob(y).exp(), [0.5, 0.25, 0.5, 0.25], rtol=1e-6)
+    one = Autoregressive.fit(y, 2, memory=1, pseudo=1e-9)
+    close(one.log_prob(y).exp(), [0.5 * 2 / 3, 0.25 * 1 / 3, 0.5 * 2 / 3, 0.25], rtol=1e-6)
+    none = Autoregressive.fit(y, 2, memory=0, pseudo=1e-9)
+    close(none.log_prob(y).exp(), [0.5 * 0.75 * 0.5, 0.5 * 0.75 * 0.5, 0.5 * 0.75 * 0.5, 0.5 * 0.25 * 0.5], rtol=1e-6)
+
+
+def test_symbols_kl_and_points():
+    p = Symbols(torch.tensor([[0.5, 0.5, 0.0]]).double().log())
+    q = Symbols(torch.tensor([[0.25, 0.25, 0.5]]).double().log())
+    assert float(p.kl(q)) == pytest.approx(math.log(2)) and float(q.kl(p)) == math.inf
+    point = Symbols.point(torch.tensor([2]), 3)
+    assert int(point.sample(rng())) == 2 and float(point.kl(q)) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Autoregressive([]), "tables: need at least one"),
+        (lambda: Autoregressive([torch.ones(1, 2) / 2, torch.ones(3, 2) / 2]), r"tables\[1\]: shape \(3, 2\)"),
+        (lambda: Autoregressive([torch.ones(1, 2)]), r"tables\[0\]: row 0 is not a law"),
+        (lambda: Autoregressive.fit(torch.zeros(2, 2).long(), 2, -1), "need memory >= 0"),
+        (lambda: model().log_prob(torch.tensor([0, 1, 3])), r"y: 3 at index \(2,\) is no symbol of 0..2"),
+        (lambda: model().log_prob(torch.zeros(3)), "need integers"),
+        (lambda: markovian.trajectory_weights(model(), strings(), 0, rng()), "n: 0: need at least 1"),
+        (lambda: ladders.from_vae(model(), prefixes(model())[:3], np.ones(27) / 27), "3 sets for 3 rungs"),
+        (lambda: four_bits.ladder("gan", 2), "'gan', 2, 0.0"),
+        (lambda: four_bits.ladder("vae", 5), "'vae', 5, 0.0"),
+        (lambda: GaussianVAE(2, 2, 0, 8, 1, rng()), "rungs: 0"),
+        (lambda: energy.distance(torch.zeros(5, 2), torch.zeros(6, 2)), "need the same shape"),
+        (lambda: energy.distance(torch.zeros(5, 2), torch.zeros(5, 2)), "blocks: 10 for 5 rows"),
+        (lambda: energy.distance(torch.zeros(40, 2), torch.full((40, 2), math.nan)), "y: not finite at row 0"),
+    ],
+)
+def test_bad_input_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# Exact ladders
+
+
+def test_a_ladder_names_a_bad_table():
+    good = four_bits.ladder("vae", 2)
+    with pytest.raises(ValueError, match=r"generator\[1\]: row \(0,\) sums to"):
+        ladders.FiniteLadder(good.data, good.prior, good.encoder, [good.generator[0], 2 * good.generator[1]])
+    with pytest.raises(ValueError, match=r"encoder\[1\]: shape \(4, 4\), and \(16, 4\)"):
+        ladders.FiniteLadder(good.data, good.prior, [np.eye(16), good.encoder[1]], [np.eye(16), good.generator[1]])
+    with pytest.raises(ValueError, match="more than 1048576 paths"):
+        table = np.eye(16)
+        ladders.FiniteLadder(good.data, good.data, 5 * [table], 5 * [table])
+
+
+def test_chains_of_the_bound_chapter_are_ladders():
+    chains = enumeration.coupled_bits(0.8, [0.1, 0.4, 0.7], 0.2)
+    ladder = ladders.from_chains(chains)
+    lines = ledger.lines(chains)
+    assert ladder.elbo == pytest.approx(sum(lines[3].values()), abs=1e-12)
+    assert ladder.log_likelihood == pytest.approx(lines[1]["log p"], abs=1e-12)
+    assert ladder.terms()["KL 2"] == pytest.approx(lines[9]["KL 2"], abs=1e-12)
+
+
+def test_autoregressive_model_by_enumeration():
+    auto = model()
+    data = np.random.default_rng(3).dirichlet(np.ones(27))
+    data[0] = 0
+    data[2] = 0  # the model gives these no probability
+    data /= data.sum()
+    ladder = ladders.from_vae(auto, prefixes(auto), data)
+    exact = float((torch.from_numpy(data) * auto.log_prob(strings()).clamp(min=-1e9)).sum())
+    assert ladder.elbo == pytest.approx(exact, abs=1e-12)
+    assert ladder.log_likelihood == pytest.approx(exact, abs=1e-12)
+
+
+def test_diffusion_of_bits_by_enumeration():
+    diffusion = bit_model(short_schedule())
+    data = np.array([0.4, 0.1, 0.2, 0.3])
+    ladder = ladders.from_vae(markovian.Diffusion(diffusion), 5 * [all_bits(2)], data)
+    y = all_bits(2)[torch.multinomial(torch.from_numpy(data), 4000, replacement=True, generator=rng(2))]
+    close_mean(bound.terms(diffusion, y, rng(3)).K, ladder.elbo)
+    close_mean(markovian.trajectory_weights(markovian.Diffusion(diffusion), y, 1, rng(4)).elbo, ladder.elbo)
+
+
+@pytest.mark.parametrize("kind", four_bits.KINDS)
+@pytest.mark.parametrize("rungs", [1, 2, 4])
+def test_every_ladder_is_a_bound_with_the_same_limit(kind, rungs):
+    ladder = four_bits.ladder(kind, rungs, 0.3)
+    assert ladder.N == rungs
+    assert ladder.elbo <= ladder.log_likelihood + 1e-12 < -ladder.entropy
+    best = ladder.reversed()
+    assert best.elbo == pytest.approx(-best.entropy, abs=1e-12) == best.log_likelihood
+    falls = ladder.information
+    assert falls[0] == pytest.approx(ladder.entropy) and all(a >= b - 1e-12 for a, b in pairwise(falls))
+
+
+def test_one_rung_makes_all_models_write_the_whole_string_at_once():
+    one, other = four_bits.ladder("autoregressive", 1, 0.2), four_bits.ladder("diffusion", 1, 0.2)
+    assert one.elbo == pytest.approx(other.elbo, abs=1e-12)
+    assert four_bits.ladder("autoregressive", 4).elbo == pytest.approx(-one.entropy, abs=1e-12)
+
+
+# The VAE, the judge and the energy distance
+
+
+def test_vae_terms_and_weights_estimate_the_same_bound():
+    vae = GaussianVAE(2, 2, 3, 8, 1, rng(0))
+    y = blobs().sample(3000, rng(1))
+    with torch.no_grad():
+        terms = markovian.terms(vae, y, rng(2))
+        drawn = markovian.trajectory_weights(vae, y, 1, rng(3)).elbo
+    close_mean(terms.elbo - drawn, 0.0)
+    assert terms.kl.shape == (4, 3000) and bool((terms.kl[:2] == 0).all()) and bool((terms.kl[2:] >= 0).all())
+    assert not vae.state(y.float()).is_floating_point() or vae.state(y).dtype == torch.float64
+
+
+def test_gradients_reach_every_network_of_a_vae():
+    vae = GaussianVAE(2, 2, 2, 8, 1, rng(0))
+    markovian.terms(vae, blobs().sample(50, rng(1)), rng(2)).elbo.mean().backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in vae.parameters())
+
+
+def test_gaussian_diffusion_terms_agree_with_the_bound_module():
+    diffusion = exact_model(blobs(), random_schedule(6))
+    y = blobs().sample(2000, rng(1))
+    mine = markovian.terms(markovian.Diffusion(diffusion), y, rng(2))
+    theirs = bound.terms(diffusion, y, rng(3))
+    close_mean(mine.elbo - theirs.K, 0.0)
+    close_mean(mine.kl.T - theirs.kl.T, 0.0)
+
+
+def test_gan_networks_draw_and_judge():
+    draws, judges = gan.networks(2, 2, 8, 1, rng(0))
+    x = gan.draw(draws, 50, rng(1)).detach()
+    assert x.shape == (50, 2) and float(x.std(0).min()) > 0.01  # not all the same point
+    assert gan.judge(judges, x).shape == (50,)
+
+
+def test_energy_distance_is_unbiased_and_sees_a_shift():
+    close_mean(
+        torch.tensor(
+            [energy.distance(blobs().sample(200, rng(s)), blobs().sample(200, rng(1000 + s)))[0] for s in range(100)]
+        ),
+        0.0,
+    )
+    value, error = energy.distance(blobs().sample(2000, rng(1)), blobs().sample(2000, rng(2)) + 0.3)
+    assert value > 8 * error
