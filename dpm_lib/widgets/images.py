@@ -68,9 +68,11 @@ class ImagePlayer(Figure):
 
 @torch.no_grad()
 def record(model: Any, data: Any, n: int = 16, frames: int = 41, seed: int = 0) -> dict[str, Any]:
-    """Pictures of n reverse chains at about ``frames`` evenly spaced times, for ``ImagePlayer``."""
+    """Pictures of n reverse chains for ``ImagePlayer``: at about ``frames`` times, even from T down to a noise of a
+    fifth of a level, which nobody sees, and at 0."""
     generator = torch.Generator().manual_seed(seed)
-    keep = {int(t) for t in np.linspace(0, model.T, frames).round()}
+    unseen = int((model.schedule.tau.sqrt() * data.std < 0.2).sum()) - 1
+    keep = {0} | {int(t) for t in np.linspace(min(unseen, model.T), model.T, frames - 1).round()}
     x = model.kernel.prior.expand(n).sample(generator)
     held, expected, times = [], [], []
     for t in range(model.T, -1, -1):
