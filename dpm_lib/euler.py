@@ -12,15 +12,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from dpm_lib.checks import checked_times
 from dpm_lib.distributions import Mixture
-from dpm_lib.sde import SDE, _checked_times
+from dpm_lib.sde import SDE
 
 MOST = 6000  # places in the table of a density
 TAIL = 1e-17
 
 
 @dataclass(frozen=True)
-class Law:
+class LineLaw:
     """A law on the line: its distribution function ``cdf`` (m,) at rising places ``z`` (m,), nearly 0 to nearly 1."""
 
     z: Tensor
@@ -36,21 +37,27 @@ class Law:
         return float((self.cdf - target.cdf(self.z.unsqueeze(1), t)).abs().max())
 
 
-def chain_law(process: SDE, target: Mixture, times: Tensor, places: int = 2001) -> Law:
+def chain_law(process: SDE, target: Mixture, times: Tensor, places: int = 2001) -> LineLaw:
     """The law at times[-1] of Euler-Maruyama for ``process``, started from the exact law of ``target`` at times[0].
 
     On the line, with a diffusion that depends on t alone and is either never 0 or always 0. ``places``: how many in the
     tables at the start and at the end. ValueError for a target in more dimensions, for steps so long that a map without
-    noise folds, or so short that a table would need more than 6000 places.
+    noise folds, or so short that a table would need more than 6000 places; for a diffusion that depends on the place,
+    and for a ``backward`` SDE over rising times.
     """
-    times = _checked_times(times)
+    times = checked_times(times)
+    if process.backward and times[1] > times[0]:
+        raise ValueError(f"times: rise from {times[0]:g} to {times[1]:g}, but a reversed SDE runs backward")
     reach = float(target.centers.abs().max()) + 9 * math.sqrt(target.variance + float(times[0]))
     z = torch.linspace(-reach, reach, places, dtype=torch.float64)
     cdf = target.cdf(z.unsqueeze(1), float(times[0]))
     mass = target.log_prob(z.unsqueeze(1), float(times[0])).exp() * (z[1] - z[0])
     for t, after in pairwise(times):
         mean = process.step(z.unsqueeze(1), t, after - t, torch.zeros(len(z), 1, dtype=z.dtype))[:, 0]
-        width = float(process.sigma(z[:1].unsqueeze(1), t)) * math.sqrt(float((after - t).abs()))
+        sigma = process.sigma(z.unsqueeze(1), t)
+        if sigma.min() < sigma.max():
+            raise ValueError(f"process: its diffusion goes from {sigma.min():g} to {sigma.max():g} at time {t:g}")
+        width = float(sigma.max()) * math.sqrt(float((after - t).abs()))
         if width > 0 and after == times[-1]:
             z = _table(mean, mass, width, places)
             cdf = torch.special.ndtr((z.unsqueeze(1) - mean) / width) @ mass
@@ -60,7 +67,7 @@ def chain_law(process: SDE, target: Mixture, times: Tensor, places: int = 2001) 
             z = mean
         else:
             raise ValueError(f"times: the step from {float(t):g} to {float(after):g} is so long that the map folds")
-    return Law(z, cdf)
+    return LineLaw(z, cdf)
 
 
 def _table(mean: Tensor, mass: Tensor, width: float, places: int | None = None) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dpm_lib import exploding, sde
+from dpm_lib.checks import checked_states, checked_times, finite
 
 Score = Callable[[Tensor, float], Tensor]
 LogProb = Callable[[Tensor], Tensor]
@@ -36,8 +37,8 @@ def transport(score: Score, z: Tensor, times: Tensor, divergence: Score | None =
     is taken by automatic differentiation. ValueError for bad times, or points that leave the finite numbers.
     """
     divergence = exact_divergence(score) if divergence is None else divergence
-    z, change = sde._checked_states(z), torch.zeros(len(z), dtype=torch.float64)
-    times = sde._checked_times(times)
+    z, change = checked_states(z, "z"), torch.zeros(len(z), dtype=torch.float64)
+    times = checked_times(times)
     if not times.min() > 0:
         raise ValueError(f"times: reach {float(times.min()):g}: need t > 0, where every score is finite")
     for t, after in pairwise(times.tolist()):
@@ -45,7 +46,7 @@ def transport(score: Score, z: Tensor, times: Tensor, divergence: Score | None =
         slope, rate = -0.5 * t * score(z, t), 0.5 * t * divergence(z, t)
         ahead = z + h * slope
         change = change + 0.5 * h * (rate + 0.5 * after * divergence(ahead, after))
-        z = sde._finite("z", z + 0.5 * h * (slope - 0.5 * after * score(ahead, after)), after)
+        z = finite("z", z + 0.5 * h * (slope - 0.5 * after * score(ahead, after)), after)
     return z, change
 
 
@@ -56,9 +57,8 @@ def log_likelihood(
 
     Equation eq-tw-likelihood. ValueError unless the times rise.
     """
-    if not times[-1] > times[0]:
-        raise ValueError(
-            f"times: fall from {float(times[0]):g} to {float(times[-1]):g}: a likelihood is followed upwards"
-        )
+    times = checked_times(times)
+    if times[-1] < times[0]:
+        raise ValueError(f"times: fall from {times[0]:g} to {times[-1]:g}: a likelihood is followed upwards")
     end, change = transport(score, z, times, divergence)
     return log_prior(end) - change

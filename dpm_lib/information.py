@@ -7,6 +7,8 @@ For data y and z(t) = y + sqrt(t) noise, Guo, Shamai and Verdu (2005) found
 All integrals over t are sums over Gauss-Legendre nodes in log t, where structure of any scale is about equally wide,
 plus what is left beyond the last node, which is known to more digits than float64 has. A denoiser is a function
 (z (n, d), t) -> (n, d) that guesses y: the ``posterior_mean`` of a distribution, or of ``exploding.Denoiser``.
+
+What concerns a single t, such as the mmse, is in ``dpm_lib.estimation``; all of it can be had from here, too.
 """
 
 import math
@@ -19,10 +21,10 @@ from scipy.special import roots_legendre
 from torch import Tensor
 
 from dpm_lib.distributions import Mixture
-from dpm_lib.estimation import Equidistant, blurred_entropy, covariance, mmse, noisy, sampled_mmse
+from dpm_lib.estimation import Equidistant, blurred_entropy, covariance, line_rule, mmse, noisy, sampled_mmse
 
 __all__ = ["Equidistant", "LearnedEntropy", "blurred_entropy", "covariance", "entropy", "entropy_bound", "excess"]
-__all__ += ["integral", "log_nodes", "mmse", "mutual_information", "noisy", "sampled_mmse", "tail"]
+__all__ += ["integral", "line_rule", "log_nodes", "mmse", "mutual_information", "noisy", "sampled_mmse", "tail"]
 
 FAR = 1e5  # in units of the data's largest variance: from here on, only its covariance matters, to 1e-15
 FAINT = 360.0  # closest distance squared over this: noise so weak that points are never mistaken, to 1e-19
@@ -125,8 +127,9 @@ def entropy_bound(
     h(y) <= d/2 log(2 pi e (v + t0)) + int_{t0}^{t1} [mse(t) - mse_linear(t)] / (2 t^2) dt          (eq-info-learned)
 
     Beyond t1 the linear denoiser v z / (v + t) serves, v = E|y|^2 / d; below t0, h(y | z(t0)) is bounded by a Gaussian
-    of variance t0. ``mean_square`` is the exact E|y|^2 (default: d), and the bound holds in expectation, up to
-    quadrature. The two errors share their noise, so that much of it cancels. ``density`` is mse / 2t.
+    of variance t0. ``mean_square`` is E|y|^2 (default: d); a larger one is safe, a smaller one is not. The bound holds
+    in expectation, up to quadrature. The two errors share their noise, so that much of it cancels. ``density`` is
+    mse / 2t, if ``mean_square`` is exact.
     """
     if y.ndim != 2 or len(y) < 2 or not torch.isfinite(y).all():
         raise ValueError(f"y: need at least 2 finite rows (n, d), got shape {tuple(y.shape)}")

@@ -16,6 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from dpm_lib.checks import checked_states, checked_times, finite
 from dpm_lib.kernels import Gaussian
 from dpm_lib.montecarlo import normal
 
@@ -43,7 +44,7 @@ class SDE:
         value = torch.as_tensor(self.drift(x, _time(t)), dtype=x.dtype, device=x.device)
         if not _fits(value, x.shape):
             raise ValueError(f"drift: gives shape {tuple(value.shape)} for x of shape {tuple(x.shape)}")
-        return _finite("drift", value, t).expand_as(x)
+        return finite("drift", value, t).expand_as(x)
 
     def sigma(self, x: Tensor, t: Tensor | float) -> Tensor:
         """The diffusion at x (n, d): (), (n, 1), (n, d) or (n, d, d). ValueError for anything else, NaN, or a negative
@@ -52,7 +53,7 @@ class SDE:
         shape = (*x.shape, x.shape[1]) if value.ndim == 3 else x.shape
         if not _fits(value, shape):
             raise ValueError(f"diffusion: gives shape {tuple(value.shape)} for x of shape {tuple(x.shape)}; see SDE")
-        _finite("diffusion", value, t)
+        finite("diffusion", value, t)
         if value.ndim < 3 and (value < 0).any():
             where = tuple((value < 0).nonzero()[0].tolist())
             raise ValueError(f"diffusion: negative, {value[where].item()} at index {where}, time {float(t):g}")
@@ -86,7 +87,7 @@ class SDE:
         method). Strong order 1/2, or 1 for noise that does not depend on x; weak order 1. ValueError for bad input, for
         a ``backward`` SDE over rising times, or for paths that leave the finite numbers.
         """
-        x, times = _checked_states(x0), _checked_times(times, x0)
+        x, times = checked_states(x0), checked_times(times, x0)
         if self.backward and times[1] > times[0]:
             raise ValueError(f"times: rise from {times[0]:g} to {times[1]:g}, but a reversed SDE runs backward")
         self._check_noise(x, times, generator, increments, substeps)
@@ -101,7 +102,7 @@ class SDE:
                     dw = dt.abs().sqrt() * normal(tuple(x.shape), generator)
                 else:
                     dw = self._no_noise(x, t)
-                x = _finite("x", self.step(x, t, dt, dw), t + dt)
+                x = finite("x", self.step(x, t, dt, dw), t + dt)
             path.append(x)
         return torch.stack(path)
 
@@ -137,7 +138,7 @@ class SDE:
             raise ValueError(f"noise: {noise}: must be finite and not negative")
 
         def drift(x: Tensor, t: Tensor) -> Tensor:
-            D, s = self.covariance(x, t), _finite("score", score(x, t), t)
+            D, s = self.covariance(x, t), finite("score", score(x, t), t)
             along = (D @ s.unsqueeze(-1)).squeeze(-1) if D.ndim == 3 else D * s
             return self.mu(x, t) - 0.5 * (1 + noise**2) * (divergence(self.covariance, x, t) + along)
 
@@ -227,7 +228,7 @@ def random_walk(walkers: int, steps: int, generator: torch.Generator) -> Tensor:
 
 def wiener_increments(times: Tensor, n: int, d: int, generator: torch.Generator) -> Tensor:
     """W(t_{k+1}) - W(t_k) for n paths in d dimensions: (len(times) - 1, n, d), independent, variance |dt|."""
-    dt = _checked_times(times).diff().abs().to(generator.device)
+    dt = checked_times(times).diff().abs().to(generator.device)
     return dt.sqrt()[:, None, None] * normal((len(dt), n, d), generator)
 
 
@@ -255,29 +256,3 @@ def _fits(value: Tensor, shape: tuple[int, ...]) -> bool:
     return value.ndim == 0 or (
         value.ndim == len(shape) and all(a in (1, b) for a, b in zip(value.shape, shape, strict=True))
     )
-
-
-def _finite(name: str, value: Tensor, t: Tensor | float) -> Tensor:
-    finite = torch.isfinite(value)
-    if not finite.all():
-        where = tuple((~finite).nonzero()[0].tolist())
-        raise ValueError(f"{name}: {value[where].item()} at index {where}, time {float(t):g}")
-    return value
-
-
-def _checked_states(x0: Tensor) -> Tensor:
-    if x0.ndim != 2 or 0 in x0.shape:
-        raise ValueError(f"x0: needs shape (n, d), one row per particle, got {tuple(x0.shape)}")
-    return _finite("x0", x0.to(torch.float64), math.nan)
-
-
-def _checked_times(times: Tensor, like: Tensor | None = None) -> Tensor:
-    checked = torch.as_tensor(times, dtype=torch.float64, device=None if like is None else like.device)
-    if checked.ndim != 1 or len(checked) < 2:
-        raise ValueError(f"times: need at least two, in one row, got shape {tuple(checked.shape)}")
-    steps = checked.diff()
-    wrong = ~((steps * steps[0] > 0) & torch.isfinite(steps))
-    if wrong.any():
-        k = int(wrong.nonzero()[0])
-        raise ValueError(f"times: must all rise or all fall, got {checked[k].item()}, {checked[k + 1].item()} at {k}")
-    return checked

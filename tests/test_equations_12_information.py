@@ -291,6 +291,8 @@ def test_a_spoilt_denoiser_bounds_the_entropy_by_so_much():
 
     y = law.mixture.sample(20_000, rng(3))
     close_mean(information.entropy_bound(denoiser, y, t0, t1, rng(4), square).values, found)
+    linear = information.entropy_bound(lambda z, t: square * z / (square + t), y, t0, t1, rng(4), square)
+    close(linear.values, head)  # nothing is left of the integral
 
 
 @pytest.mark.equation("eq-info-dropped")

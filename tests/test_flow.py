@@ -101,7 +101,7 @@ def test_law_of_the_chain_is_that_of_its_particles(noise):
 def test_distances_between_known_laws():
     """Two normal laws, a shift apart: Wasserstein is the shift."""
     z = torch.linspace(-10, 10, 8001, dtype=torch.float64)
-    law = euler.Law(z, gaussian(torch.tensor([0.0]), 1.0).cdf(z.unsqueeze(1)))
+    law = euler.LineLaw(z, gaussian(torch.tensor([0.0]), 1.0).cdf(z.unsqueeze(1)))
     moved = gaussian(torch.tensor([0.25], dtype=torch.float64), 1.0)
     assert law.wasserstein(moved) == pytest.approx(0.25, abs=1e-6)
     assert law.kolmogorov(moved) == pytest.approx(math.erf(0.125 / math.sqrt(2)), abs=1e-6)
@@ -114,3 +114,9 @@ def test_what_the_table_refuses():
         euler.chain_law(steep, LINE, times)
     with pytest.raises(ValueError, match=r"times: steps so short need a table of .* places"):
         euler.chain_law(SDE(lambda z, t: 0.0, lambda z, t: 1e-4), LINE, times)
+    with pytest.raises(ValueError, match=r"times: rise from 1 to 2, but a reversed SDE runs backward"):
+        euler.chain_law(exploding.brownian().reverse(LINE.score), LINE, torch.tensor([1.0, 2.0]))
+    with pytest.raises(ValueError, match=r"process: its diffusion goes from 1 to .* at time 9"):
+        euler.chain_law(SDE(lambda z, t: 0.0, lambda z, t: 1 + z.square()), LINE, times)
+    with pytest.raises(ValueError, match="needs a distribution on the line"):
+        euler.chain_law(exploding.brownian(), blobs(), times)

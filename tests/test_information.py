@@ -120,6 +120,17 @@ def test_bound_of_the_exact_denoiser_and_of_worse_ones():
     assert abs(worse.mean - exact.mean - more.mean) < 4 * both
 
 
+def test_more_than_the_mean_square_still_bounds():
+    """Beyond t1 the linear guess of a wider law is worse than it says: the bound only grows."""
+    target, t0, t1 = blobs(), 1e-2, 3.0
+    y = target.sample(4000, rng(1))
+    bounds = [
+        information.entropy_bound(target.posterior_mean, y, t0, t1, rng(2), more * target.mean_square).mean
+        for more in (1.0, 1.5, 4.0)
+    ]
+    assert bounds[0] < bounds[1] < bounds[2]
+
+
 def test_density_is_nats_per_unit_of_log_t():
     target = gaussian(torch.zeros(2, dtype=torch.float64), 1.0)
     bound = information.entropy_bound(target.posterior_mean, target.sample(50, rng(0)), 0.1, 10.0, rng(1))

@@ -82,6 +82,15 @@ def test_each_choice_is_worth_one_bit(js):
     np.testing.assert_allclose(js("immse.js", code), math.log(2), atol=2e-2)
 
 
+def test_of_two_equal_spacings_the_coarser_choice_is_told_by_half(js):
+    """Two of the places fall on one, so that I(c; y) is log 2 - 1/2 log 2."""
+    code = "(m, a) => { const r = m.lineRule(0.15), f = [];"
+    code += " for (let k = -240; k <= 160; k++) f.push(m.levelDensities([4, 4, 0.6], 1e-9, 10 ** (k / 40), r));"
+    code += " return [0, 1, 2].map((j) => f.reduce((s, row) => s + row[j], 0) * Math.LN10 / 40); }"
+    exact = [0.5 * math.log(2), math.log(2), math.log(2)]
+    np.testing.assert_allclose(js("immse.js", code), exact, atol=2e-2)
+
+
 # --- What a reader can do ---
 
 

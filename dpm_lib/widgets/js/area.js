@@ -1,6 +1,6 @@
 // The I-MMSE curve: what is left to guess at every noise level, and the area beyond t0 as information in nats.
 
-import { chooser, clamp, html, openFigure, slider, svg } from "./common.js";
+import { chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
 import { table } from "./immse.js";
 
 const LOW = -3, HIGH = 4, SHOWN = 3, PER_DECADE = 20;
@@ -55,22 +55,14 @@ function render({ model, el }) {
         data.weights[k] = Math.round(100 * clamp(weight, 0.02, 1)) / 100;
         own();
       };
-      dot.addEventListener("keydown", (event) => {
-        const by = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.05], ArrowDown: [0, -0.05], PageUp: [1, 0], PageDown: [-1, 0] }[event.key];
-        if (!by) return;
-        event.preventDefault();
-        put(data.centers[k] + by[0], data.weights[k] + by[1]);
-      });
-      dot.addEventListener("pointerdown", (event) => {
-        dot.setPointerCapture(event.pointerId);
-        dot.focus({ preventScroll: true });
-        event.preventDefault();
-      });
-      dot.addEventListener("pointermove", (event) => {
-        if (!dot.hasPointerCapture(event.pointerId)) return;
-        const box = points.getBoundingClientRect();
-        put(((event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT)) * 2 * SPAN - SPAN,
-          (box.height - BOTTOM - (event.clientY - box.top)) / (box.height - BOTTOM - TOP));
+      draggable(dot, {
+        keys: { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.05], ArrowDown: [0, -0.05], PageUp: [1, 0], PageDown: [-1, 0] },
+        step: (by) => put(data.centers[k] + by[0], data.weights[k] + by[1]),
+        drag: (event) => {
+          const box = points.getBoundingClientRect();
+          put(((event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT)) * 2 * SPAN - SPAN,
+            (box.height - BOTTOM - (event.clientY - box.top)) / (box.height - BOTTOM - TOP));
+        },
       });
       handles.push({ stem, dot });
     });

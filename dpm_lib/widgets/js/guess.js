@@ -1,6 +1,6 @@
 // Data points to drag, and what a noisy point says of them: E[y | t, z], its uncertainty, the score, and the flow.
 
-import { button, checkbox, chooser, clamp, html, openFigure, slider, svg } from "./common.js";
+import { button, checkbox, chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
 import { normalCdf } from "./normal.js";
 import { moments } from "./mixture.js";
 
@@ -33,6 +33,7 @@ export function ellipse([[a, b], [, c]]) {
 // --- The figure. ---
 
 const REACH = 2.5, LOW = -2.3, HIGH = 1.2; // log10 t
+const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1], PageUp: [0, 5], PageDown: [0, -5], Home: [-5, 0], End: [5, 0] };
 const PRESETS = {
   five: { words: "five points", points: [[-1.5, 1.1], [1.3, 1.4], [1.6, -0.9], [-0.3, -1.6], [-1.1, -0.4]] },
   two: { words: "two points", points: [[-1, 0], [1, 0]] },
@@ -62,23 +63,14 @@ function render({ model, el }) {
       set([clamp(Math.round(100 * x) / 100, -REACH, REACH), clamp(Math.round(100 * y) / 100, -REACH, REACH)]);
       figure.redraw();
     };
-    node.addEventListener("keydown", (event) => {
-      const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1], PageUp: [0, 5], PageDown: [0, -5], Home: [-5, 0], End: [5, 0] }[event.key];
-      if (!by) return;
-      event.preventDefault();
-      const step = event.shiftKey ? 0.01 : 0.1;
-      move(get()[0] + step * by[0], get()[1] + step * by[1]);
+    draggable(node, {
+      keys: KEYS,
+      step: (by, event) => move(...get().map((v, i) => v + (event.shiftKey ? 0.01 : 0.1) * by[i])),
+      drag: (event) => {
+        const box = board.getBoundingClientRect();
+        move((2 * REACH * (event.clientX - box.left)) / box.width - REACH, REACH - (2 * REACH * (event.clientY - box.top)) / box.height);
+      },
     });
-    const drag = (event) => {
-      const box = board.getBoundingClientRect();
-      move((2 * REACH * (event.clientX - box.left)) / box.width - REACH, REACH - (2 * REACH * (event.clientY - box.top)) / box.height);
-    };
-    node.addEventListener("pointerdown", (event) => {
-      node.setPointerCapture(event.pointerId);
-      node.focus({ preventScroll: true });
-      event.preventDefault();
-    });
-    node.addEventListener("pointermove", (event) => node.hasPointerCapture(event.pointerId) && drag(event));
     return { node, get };
   }
   function makeHandles() {

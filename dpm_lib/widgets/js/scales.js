@@ -1,6 +1,6 @@
 // Where each nat lives: eight points in pairs of pairs of pairs, and the information on each choice along log t.
 
-import { clamp, html, openFigure, slider, svg } from "./common.js";
+import { clamp, draggable, html, openFigure, slider, svg } from "./common.js";
 import { dataEntropy, estimate, levelDensities, lineRule, noiseEntropy } from "./immse.js";
 
 const LOW = -4, HIGH = 4, PER_DECADE = 20;
@@ -43,22 +43,14 @@ function render({ model, el }) {
       densities = null;
       figure.redraw();
     };
-    node.addEventListener("keydown", (event) => {
-      const by = { ArrowRight: 0.04, ArrowUp: 0.04, ArrowLeft: -0.04, ArrowDown: -0.04, PageUp: 0.3, PageDown: -0.3 }[event.key];
-      if (!by) return;
-      event.preventDefault();
-      set(Math.log10(spacings[k]) + by);
-    });
-    node.addEventListener("pointerdown", (event) => {
-      node.setPointerCapture(event.pointerId);
-      node.focus({ preventScroll: true });
-      event.preventDefault();
-    });
-    node.addEventListener("pointermove", (event) => {
-      if (!node.hasPointerCapture(event.pointerId)) return;
-      const box = hills.getBoundingClientRect();
-      const log = LOW + ((event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT)) * (HIGH - LOW);
-      set(0.5 * log + Math.log10(2));
+    draggable(node, {
+      keys: { ArrowRight: 0.04, ArrowUp: 0.04, ArrowLeft: -0.04, ArrowDown: -0.04, PageUp: 0.3, PageDown: -0.3 },
+      step: (by) => set(Math.log10(spacings[k]) + by),
+      drag: (event) => {
+        const box = hills.getBoundingClientRect();
+        const log = LOW + ((event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT)) * (HIGH - LOW);
+        set(0.5 * log + Math.log10(2));
+      },
     });
     return node;
   });

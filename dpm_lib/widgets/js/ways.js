@@ -135,7 +135,7 @@ function render({ model, el }) {
     drawHill();
     const gap = gapAt(k), floor = 1.36 / Math.sqrt(N), far = path[k].reduce((sum, v) => sum + (Math.abs(v) > REACH), 0);
     detail.textContent = `λ = ${noise.toFixed(1)}, drift factor ${pull(noise, printed).toFixed(2)}, ${2 ** power} steps. Step ${k}, t = ${times[k].toPrecision(2)}: ` +
-      `points and truth are ${gap.toFixed(3)} apart (chance alone keeps ${N} points below ${floor.toFixed(3)} 19 times out of 20).` +
+      `points and truth are ${gap.toFixed(3)} apart (chance alone keeps ${N} points below ${floor.toFixed(3)}, 19 times out of 20).` +
       (far > N / 100 ? ` ${Math.round((100 * far) / N)}% of the points are outside the picture.` : "");
     Object.assign(figure.root.dataset, { t: k, gap, noise, steps: 2 ** power, printed, floor, seed });
   };
