@@ -10,9 +10,21 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from dpm_lib import checkpoints, image_baselines, recipes, results, training
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dpm_lib import bound, checkpoints, image_baselines, recipes, results, schedules, training
+from dpm_lib.bound import LN2
+from dpm_lib.data import load
+from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.evaluation import stderr
+from dpm_lib.image_recipes import IMAGE_RECIPES
+from dpm_lib.images import Images
+from dpm_lib.kernels import GaussianKernel
+from dpm_lib.run import Run
 
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "digits": ("digits", {}),
@@ -36,7 +48,7 @@ def measure(name: str) -> None:
         if not resume:
             metrics["cpu_seconds_with_evaluation"] = round(time.process_time() - start, 1)
         course = checkpoints.load_lines(folder / "metrics.jsonl")
-        metrics["baselines"] = image_baselines.baselines(recipes.load_data(recipe))  # type: ignore[arg-type]
+        metrics["baselines"] = image_baselines.baselines(recipes.load_data(recipe), metrics["held_out"])  # type: ignore[arg-type]
         record = {**metrics, "settings": recipe.to_dict(), "course": course, "provenance": results.provenance(command)}
         checkpoints.save_json(results.folder() / f"{name}.json", record)
         if name in WEIGHTS:
@@ -44,12 +56,68 @@ def measure(name: str) -> None:
             checkpoints.write_atomically(results.folder() / f"{name}.safetensors", content)
 
 
+def measure_steps() -> None:
+    """The digits' network, trained with T = 200, in chains of other lengths; and where its 200 steps spend bits."""
+    model, recipe = checkpoints.load_model(results.path("digits.safetensors"))
+    data = load("digits")
+    assert isinstance(data, Images)
+    rows, spent = [], []
+    for T in (12, 25, 50, 100, 200, 400):
+        schedule = schedules.geometric(T, recipe.beta_1, recipe.tau_T)
+        kernel = GaussianKernel(data.dim, schedule)
+        terms = bound.terms(DiffusionModel(kernel, model.reverse), data.held_out(), torch.Generator().manual_seed(0))
+        bits = data.bits_per_pixel(terms.K)
+        rows.append({"T": T, "bits_per_pixel": float(bits.mean()), "stderr": stderr(bits)})
+        if T == recipe.T:
+            spent = [float(f"{v:.5g}") for v in (terms.kl.mean(1) / data.dim / LN2).tolist()]
+            ends = data.bits_per_pixel(terms.K + terms.kl.sum(0))
+    command = "python benchmarks/images.py digits-steps"
+    record = {"rows": rows, "kl_bits_per_pixel": spent, "ends_bits_per_pixel": float(ends.mean())}
+    checkpoints.save_json(results.folder() / "digits-steps.json", record | {"provenance": results.provenance(command)})
+
+
+def measure_costs() -> None:
+    """What the recipes cost, counted: parameters, and floating-point operations of the network for one image.
+
+    For the small ones also processor seconds of a training step on this machine.
+    """
+    rows = {}
+    for name in IMAGE_RECIPES:
+        recipe = recipes.get(name)
+        shown = replace(recipe, data="mnist-5k") if recipe.data == "mnist" else recipe
+        dim = recipe.channels * recipe.side**2
+        model = recipes.build(shown, 0, dim)
+        x, t = torch.zeros(1, dim), torch.ones(1, dtype=torch.long)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model.reverse.network(x, t, torch.zeros(1))  # type: ignore[operator, union-attr]
+        rows[name] = {
+            "parameters": sum(p.numel() for p in model.reverse.network.parameters()),  # type: ignore[union-attr]
+            "flop_per_image": counter.get_total_flops(),
+            **{key: getattr(recipe, key) for key in ("side", "channels", "T", "batch", "steps", "precision")},
+        }
+        if "small" in name or name == "digits":
+            rows[name]["cpu_seconds_per_step"] = round(_step_seconds(recipe), 4)
+    record = {"rows": rows, "provenance": results.provenance("python benchmarks/images.py image-costs")}
+    checkpoints.save_json(results.folder() / "image-costs.json", record)
+
+
+def _step_seconds(recipe: recipes.Recipe, steps: int = 5) -> float:
+    run = Run(recipe, 0, "cpu")
+    run.advance()
+    start = time.process_time()
+    for _ in range(steps):
+        run.advance()
+    return (time.process_time() - start) / steps
+
+
 def main(names: list[str]) -> None:
     """Measure the runs named, or all of them."""
-    if unknown := set(names) - set(RUNS):
-        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(RUNS)}")
-    for name in names or RUNS:
-        measure(name)
+    extra = {"digits-steps": measure_steps, "image-costs": measure_costs}
+    known = [*RUNS, *extra]
+    if unknown := set(names) - set(known):
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    for name in names or known:
+        extra[name]() if name in extra else measure(name)
 
 
 if __name__ == "__main__":

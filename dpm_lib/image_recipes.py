@@ -1,6 +1,6 @@
 """The settings of the recipes for images, as plain records: ``recipes`` makes them Recipes.
 
-Those called -small fit on one core of a CPU in about four minutes. The others are for a GPU, with the 2015 paper's
+Those called -small fit on one core of a CPU in two to three minutes. The others are for a GPU, with the 2015 paper's
 T = 1000; what they cost is in chapter 14.
 """
 
@@ -31,7 +31,7 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         LARGE | MNIST | {"data": "mnist-5k", "cells": 16, "steps": 20_000},
     ),
     "mnist-5k-small": (
-        "the same at a size for a CPU, T=200: about four CPU-minutes",
+        "the same at a size for a CPU, T=200: about two CPU-minutes",
         SMALL | MNIST | {"data": "mnist-5k", "cells": 8, "width": 16, "steps": 700},
     ),
     "mnist": ("all of MNIST, downloaded, T=1000: for a GPU", LARGE | MNIST | {"data": "mnist", "cells": 16}),
@@ -43,7 +43,7 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "dead-leaves": ("patches of dead leaves, 32x32, T=1000: for a GPU", LARGE | LEAVES | {"side": 32}),
     "dead-leaves-small": (
-        "the same at a size for a CPU, 16x16, T=200: about four CPU-minutes",
+        "the same at a size for a CPU, 16x16, T=200: about two CPU-minutes",
         SMALL | LEAVES | {"side": 16, "steps": 1200},
     ),
     "dead-leaves-paper": (
@@ -54,7 +54,7 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         | {"steps": 50_000, "batch": 256, "lr": 1e-3, "ema": 0.9995, "clip": 1.0},
     ),
     "dead-leaves-paper-small": (
-        "that at a size for a CPU, 16x16, T=1000: about four CPU-minutes",
+        "that at a size for a CPU, 16x16, T=1000: about two CPU-minutes",
         PAPER
         | LEAVES
         | {"covariance": "paper", "frequencies": 0, "side": 16, "width": 20, "scales": 3}
@@ -62,7 +62,7 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "textures": ("patches of grass, gravel and brick, 32x32, T=1000: for a GPU", LARGE | TEXTURES | {"side": 32}),
     "textures-small": (
-        "the same at a size for a CPU, 16x16, T=200: about four CPU-minutes",
+        "the same at a size for a CPU, 16x16, T=200: about two CPU-minutes",
         SMALL | TEXTURES | {"side": 16, "steps": 1500},
     ),
     "folder": (

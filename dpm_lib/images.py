@@ -195,7 +195,7 @@ def _from_sheets(
     name: str, train: list[np.ndarray], test: list[np.ndarray], side: int, n: int, generator: np.random.Generator,
     split: str,
 ) -> Images:  # fmt: skip
-    return Images(
-        name, train=textures.patches(train, side, n, generator), test=textures.patches(test, side, n // 10, generator),
-        shape=(1, side, side), levels=256, split=split,
-    )  # fmt: skip
+    kept, held_out = textures.patches(train, side, n, generator), textures.patches(test, side, n // 10, generator)
+    if len(test) > 1:  # so that the first few are of all sheets
+        held_out = held_out[generator.permutation(len(held_out))]
+    return Images(name, train=kept, test=held_out, shape=(1, side, side), levels=256, split=split)

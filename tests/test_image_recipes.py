@@ -97,3 +97,11 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match="data: 'faces' is not known; there are: digits, mnist-5k"):
         images.load("faces")
     assert isinstance(images.load("digits"), Data)
+
+
+@pytest.mark.parametrize("name", ["textures", "cifar10", "dead-leaves-paper"])
+def test_a_recipe_for_a_gpu_takes_its_steps_anywhere(name):
+    """Two steps at a tiny size with the recipe's own precision and clipping."""
+    r = little(name)
+    _, metrics = training.fit(r, device="cpu", progress=False, data=some_images(r))
+    assert metrics["steps"] == 2 and np.isfinite(metrics["bits_per_pixel"]) and metrics["held_out"] == 4

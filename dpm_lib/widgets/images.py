@@ -68,9 +68,11 @@ class ImagePlayer(Figure):
 
 @torch.no_grad()
 def record(model: Any, data: Any, n: int = 16, frames: int = 41, seed: int = 0) -> dict[str, Any]:
-    """Pictures of n reverse chains at about ``frames`` evenly spaced times, for ``ImagePlayer``."""
+    """Pictures of n reverse chains for ``ImagePlayer``: at about ``frames`` times, even from T down to a noise of a
+    fifth of a level, which nobody sees, and at 0."""
     generator = torch.Generator().manual_seed(seed)
-    keep = {int(t) for t in np.linspace(0, model.T, frames).round()}
+    unseen = int((model.schedule.tau.sqrt() * data.std < 0.2).sum()) - 1
+    keep = {0} | {int(t) for t in np.linspace(min(unseen, model.T), model.T, frames - 1).round()}
     x = model.kernel.prior.expand(n).sample(generator)
     held, expected, times = [], [], []
     for t in range(model.T, -1, -1):
@@ -107,7 +109,7 @@ class LevelPosterior(Figure):
     _esm = bundle("levels.js")
     _css = _STYLE
     levels = traitlets.Int().tag(sync=True)
-    opinions = traitlets.Dict().tag(sync=True)
+    opinions = traitlets.List(traitlets.Tuple(), help="[name, (L,)] in their order").tag(sync=True)
     spread = traitlets.List(traitlets.Float()).tag(sync=True)
 
     def __init__(
@@ -130,13 +132,15 @@ class LevelPosterior(Figure):
         least, most, first = spread
         if not 0 < least < first < most:
             raise ValueError(f"spread must be (least, most, first) with 0 < least < first < most, got {list(spread)}")
-        super().__init__(label=label, caption=caption, levels=levels, opinions=clean, spread=[float(v) for v in spread])
+        super().__init__(
+            label=label, caption=caption, levels=levels, opinions=list(clean.items()), spread=[float(v) for v in spread]
+        )
 
     def poster(self) -> bytes:
         figure = picture(6.4, 2.2)
         axes, (_, _, s), y = figure.subplots(), self.spread, 0.55 * self.levels
         x = np.linspace(0, self.levels, 800, endpoint=False)
-        density = np.asarray(next(iter(self.opinions.values())))[x.astype(int)] * np.exp(-0.5 * ((x - y) / s) ** 2)
+        density = np.asarray(self.opinions[0][1])[x.astype(int)] * np.exp(-0.5 * ((x - y) / s) ** 2)
         axes.fill_between(x, density / density.max(), color=PALETTE["model"], alpha=0.7)
         axes.plot(x, np.exp(-0.5 * ((x - y) / s) ** 2), color=PALETTE["data"])
         axes.set(xlabel="level", yticks=[])

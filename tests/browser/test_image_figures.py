@@ -113,3 +113,19 @@ def test_bad_data_is_named():
     ):
         with pytest.raises(ValueError, match=message):
             make()
+
+
+def test_recorded_chains_are_those_of_the_model():
+    """The first frame is noise at T, the last the sample itself, and what is expected there is what is held."""
+    from dpm_lib import recipes
+    from dpm_lib.data import load
+    from dpm_lib.widgets.images import record
+
+    recipe = recipes.get("digits").override({"T": "12", "width": "4"})
+    model, data = recipes.build(recipe, dim=64).requires_grad_(False), load("digits")
+    made = record(model, data, n=4, frames=6)
+    assert made["times"][0] == 12 and made["times"][-1] == 0 and made["times"] == sorted(made["times"])[::-1]
+    drawn = data.pixels(model.sample(4, torch.Generator().manual_seed(0)))[:, 0] / 17
+    torch.testing.assert_close(made["held"][-1], drawn)
+    torch.testing.assert_close(made["expected"][-1], drawn)
+    assert not torch.equal(made["expected"][0], made["held"][0])

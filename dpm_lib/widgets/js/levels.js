@@ -46,10 +46,10 @@ function render({ model, el }) {
   const figure = openFigure(model, el, "levels");
   const { root } = figure;
   const L = model.get("levels");
-  const opinions = model.get("opinions");
+  const opinions = new Map(model.get("opinions"));
   const [least, most, first] = model.get("spread");
   const edges = Array.from({ length: L + 1 }, (_, k) => k);
-  let [y, s, opinion] = [0.55 * L, first, Object.keys(opinions)[0]];
+  let [y, s, opinion] = [0.55 * L, first, opinions.keys().next().value];
 
   const plot = svg("svg", { class: "dpm-plot dpm-cells", role: "group", "aria-label": "the pixel's density by level" });
   const backdrop = svg("g");
@@ -75,7 +75,7 @@ function render({ model, el }) {
 
   figure.draw = () => {
     const { width, height } = sizes();
-    const weights = opinions[opinion];
+    const weights = opinions.get(opinion);
     const { mean, deviation } = posterior(y, s, edges, weights);
     const base = height - BOTTOM;
     const points = [];
@@ -112,7 +112,7 @@ function render({ model, el }) {
     },
   });
   const said = chooser({
-    label: "The others say", options: Object.keys(opinions).map((key) => [key, key]), value: opinion,
+    label: "The others say", options: [...opinions.keys()].map((key) => [key, key]), value: opinion,
     change: (name) => {
       opinion = name;
       figure.redraw();

@@ -1,0 +1,213 @@
+"""The equations of the chapter on images, each by two routes."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from problems import close, close_mean, randn, rng
+from scipy import integrate, stats
+from torch import nn
+
+from dpm_lib import bound, image_baselines, textures
+from dpm_lib.data import load
+from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.images import Images
+from dpm_lib.kernels import GaussianKernel
+from dpm_lib.laws import Gaussian
+from dpm_lib.levels import LevelReverse, truncated
+from dpm_lib.paper_images import PaperReverse
+from dpm_lib.reverse import GaussianReverse
+from dpm_lib.schedules import Schedule, from_tau
+
+LN2 = math.log(2)
+
+
+@pytest.mark.equation("eq-img-jensen")
+def test_the_mean_log_density_of_a_cell_is_below_the_log_of_its_probability():
+    """Of a mixture of Gaussians over four levels; with equality where the density is flat."""
+    p = stats.norm(1.3, 0.8)
+    for v in range(4):
+        mean_log = integrate.quad(p.logpdf, v, v + 1)[0]
+        assert mean_log < math.log(p.cdf(v + 1) - p.cdf(v)) - 1e-4
+    flat = stats.uniform(0, 4)
+    close(integrate.quad(flat.logpdf, 1, 2)[0], math.log(flat.cdf(2) - flat.cdf(1)))
+
+
+@pytest.mark.equation("eq-img-unit")
+def test_bits_per_pixel_are_those_of_the_density_of_levels():
+    """A density of x, moved to v + u by SciPy's own loc and scale."""
+    data, n = load("digits"), 50
+    x = data.held_out(n)
+    log_p = torch.as_tensor(stats.laplace(0.2, 0.7).logpdf(x.numpy())).sum(1)
+    v = data.pixels(x).reshape(n, -1).numpy()
+    moved = stats.laplace(data.mean + data.std * 0.2, data.std * 0.7).logpdf(v).sum(1)
+    close(data.bits_per_pixel(log_p), -moved / LN2 / data.dim)
+
+
+@pytest.mark.equation("eq-img-null")
+def test_the_null_model_costs_what_the_formula_says():
+    """Exactly, on the training pictures: the expectation over u of (v + u - m)^2 is (v + 1/2 - m)^2 + 1/12."""
+    data = load("digits")
+    v = data.train.double()
+    square = ((v + 0.5 - data.mean) ** 2 + 1 / 12) / data.std**2
+    bits = 0.5 * (square / LN2 + math.log2(2 * math.pi)) + math.log2(data.std)
+    close(bits.mean(), math.log2(data.std) + 0.5 * math.log2(2 * math.pi * math.e))
+    close(data.null_bits, bits.mean())
+
+
+@pytest.mark.equation("eq-img-gain")
+def test_the_gain_does_not_depend_on_the_unit():
+    """Densities of x = v + u and of 3 x, both with the null model that fits them."""
+    x = load("digits").held_out(40).numpy() * 6 + 5
+    for scale in (1.0, 3.0):
+        model, null = stats.laplace(5 * scale, 4 * scale), stats.norm(x.mean() * scale, x.std() * scale)
+        found = (model.logpdf(scale * x) - null.logpdf(scale * x)).mean()
+        if scale == 1:
+            gain, K = found, model.logpdf(x).mean()
+    close(found, gain)
+    close(model.logpdf(3 * x).mean(), K - math.log(3))
+
+
+@pytest.mark.equation("eq-img-dither")
+@pytest.mark.parametrize("delta", [1.0, 0.5, 0.1])
+def test_entropy_with_narrow_noise_falls_with_its_logarithm(delta):
+    """By integrating -p log p of a histogram density on a grid that has the cells' ends; d = 1."""
+    P = np.array([0.5, 0.2, 0.3])
+    grid = np.linspace(0, 3, 3_000_001)[:-1] + 5e-7
+    inside = grid % 1 < delta
+    density = np.where(inside, P[grid.astype(int)] / delta, 0.0)
+    positive = density[inside]
+    h = -(positive * np.log(positive)).sum() * 1e-6
+    close(h, -(P * np.log(P)).sum() + math.log(delta), rtol=1e-5)
+
+
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    """Joint probabilities of two correlated pixels of three levels, and a fine grid of one pixel: (3, 3), (3000,)."""
+    joint = torch.tensor([[0.3, 0.05, 0.05], [0.02, 0.2, 0.08], [0.1, 0.05, 0.15]], dtype=torch.float64)
+    return joint, (torch.arange(3000, dtype=torch.float64) + 0.5) / 1000
+
+
+@pytest.mark.equation("eq-img-split", "eq-img-levels")
+def test_own_evidence_and_the_others_make_the_posterior():
+    """Brute force over both pixels on a grid, against weights of levels from the other pixel alone."""
+    joint, grid = pair()
+    a, tau = 0.8, (1 - 0.64) / 0.64
+    xt = torch.tensor([1.1, 0.4], dtype=torch.float64)
+    evidence = [(-0.5 * (x - a * grid).square() / (1 - a * a)).exp() for x in xt]
+    prior = joint[grid.long()][:, grid.long()]
+    brute = (prior * evidence[1]).sum(1) * evidence[0]
+    brute = brute / brute.sum()
+    per_level = evidence[1].reshape(3, 1000).mean(1)
+    w = joint @ per_level  # what the other pixel says of the first one's level
+    ours = w[grid.long()] * (-0.5 * (xt[0] / a - grid).square() / tau).exp()
+    close(ours / ours.sum(), brute, rtol=1e-8)
+
+
+class Weights(nn.Module):
+    """The same log weights of levels for every pixel."""
+
+    def __init__(self, log_w: torch.Tensor) -> None:
+        super().__init__()
+        self.log_w = nn.Parameter(log_w)
+
+    def forward(self, x, t, log_tau):
+        return self.log_w.repeat_interleave(x.shape[1]).expand(len(x), -1)
+
+
+@pytest.mark.equation("eq-img-levels")
+def test_the_kernel_of_levels_is_that_posterior():
+    _, grid = pair()
+    P = torch.tensor([0.6, 0.1, 0.3], dtype=torch.float64)
+    kernel = GaussianKernel(1, from_tau(torch.tensor([0.0, 0.01, 0.3, 2.0])))
+    edges = torch.arange(4, dtype=torch.float64)
+    reverse = LevelReverse(Weights(P.log()), kernel, edges)
+    for t in (2, 3):
+        mean, std = reverse.moments(torch.tensor([[1.2]], dtype=torch.float64), t, kernel)
+        a = kernel.schedule.alpha_bar[t]
+        law = P[grid.long()] * (-0.5 * (1.2 - a.sqrt() * grid).square() / (1 - a)).exp()
+        law = law / law.sum()
+        expected = (law * grid).sum()
+        close(mean, expected, rtol=1e-5)
+        close(std.square(), (law * (grid - expected).square()).sum(), rtol=1e-4)
+
+
+@pytest.mark.equation("eq-img-cut")
+@pytest.mark.parametrize(("y", "sigma"), [(0.4, 0.7), (2.5, 0.5), (-1.0, 2.0)])
+def test_a_cut_gaussian_has_those_moments(y, sigma):
+    edges = torch.tensor([0.0, 1.0, 1.5], dtype=torch.float64)
+    _, mean, variance = truncated(torch.full((1,), y).double(), torch.full((1,), sigma).double(), edges)
+    y, sigma = float(np.float32(y)), float(np.float32(sigma))
+    for k in range(2):
+        a, b = (float(edges[k]) - y) / sigma, (float(edges[k + 1]) - y) / sigma
+        law = stats.truncnorm(a, b, loc=y, scale=sigma)
+        Z, phi = stats.norm.cdf(b) - stats.norm.cdf(a), stats.norm.pdf
+        close(law.mean(), y + sigma * (phi(a) - phi(b)) / Z, rtol=1e-8)
+        square = 1 + (a * phi(a) - b * phi(b)) / Z - ((phi(a) - phi(b)) / Z) ** 2
+        close(law.var(), sigma**2 * square, rtol=1e-6)
+        close(mean[k], law.mean(), rtol=1e-6)
+        close(variance[k], law.var(), rtol=1e-5)
+
+
+class Zero(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, t, log_tau):
+        return torch.zeros(len(x), 2 * x.shape[1], dtype=x.dtype)
+
+
+def uneven() -> Schedule:
+    return from_tau(torch.tensor([0.0, 0.02, 0.1, 0.9, 3.0, 11.0]))
+
+
+@pytest.mark.equation("eq-img-start")
+def test_an_untrained_paper_model_is_the_equilibrium():
+    kernel = GaussianKernel(3, uneven())
+    model = DiffusionModel(kernel, PaperReverse(Zero(), kernel))
+    x0 = 2 * randn(4, 3)
+    close(model.trajectory_weights(x0, 5, rng()).log_weights, model.kernel.prior.log_prob(x0).unsqueeze(1), rtol=1e-9)
+
+
+class Printed(GaussianReverse):
+    """The step of the paper's text with both images zero."""
+
+    def forward(self, xt, t, kernel):
+        beta = kernel.schedule.beta[t].unsqueeze(-1)
+        return Gaussian((1 - beta) * xt, beta.sqrt())
+
+
+@pytest.mark.equation("eq-img-text")
+def test_the_printed_mean_starts_below_the_null_model():
+    """K of the printed step on normal data, by Monte Carlo, against the formula."""
+    kernel = GaussianKernel(2, uneven())
+    x0 = randn(40_000, 2, seed=3)
+    lost = kernel.prior.log_prob(x0) - bound.terms(DiffusionModel(kernel, Printed(Zero(), kernel)), x0, rng(1)).K
+    beta = kernel.schedule.beta[2:]
+    formula = 0.5 * ((1 - beta) * (1 - (1 - beta).sqrt()).square() / beta).sum()
+    close_mean(lost / 2, formula)
+    assert float(formula) > 0.1
+
+
+@pytest.mark.equation("eq-img-leaves")
+def test_two_points_are_under_one_leaf_as_often_as_areas_say():
+    """Dead leaves of many levels against the areas of lenses, drawn by throwing points."""
+    h, same = 3, []
+    for seed in range(100):
+        sheet = textures.dead_leaves(24, np.random.default_rng(seed)).astype(int)
+        same.append(np.mean(sheet[::8, :-h] == sheet[::8, h:]))
+    generator = np.random.default_rng(5)
+    r = textures.radii(60_000, generator)
+    x, y = generator.uniform(-40, 40, (2, 60_000))
+    one, two = x**2 + y**2 < r**2, (x - h) ** 2 + y**2 < r**2
+    P = (one & two).sum() / (one | two).sum()
+    expected, spread = P + (1 - P) / 256, math.sqrt(P * (1 - P) / (one | two).sum())
+    error = math.hypot(np.std(same) / math.sqrt(len(same)), spread)
+    assert abs(np.mean(same) - expected) < 4 * error
+
+
+def test_the_baselines_use_the_same_unit():
+    values = torch.randint(256, (60, 9), generator=rng(), dtype=torch.uint8)
+    data = Images("noise", train=values[:40], test=values[40:], shape=(1, 3, 3), levels=256, split="last")
+    assert abs(float(image_baselines.isotropic(data).mean()) - data.null_bits) < 0.3
