@@ -151,7 +151,7 @@ def test_mistakes_of_the_user(tmp_path, capsys, monkeypatch):
         (*train, "--set", "noise=-1"): "noise: -1.0 is not positive",
         (*train, "--set", "steps=1e3"): "--set steps: expected int, got '1e3'",
         (*train, "--set", "covariance=banded"): "covariance: 'banded' is not one of ",
-        (*train, "--set", "data=mnits"): "data: 'mnits' is not known",
+        (*train, "--set", "data=faces"): "data: 'faces' is not known",
         (*train, "--set", "beta_1=0.99"): "tau_T: ",
         (*train, "--device", "tpu"): "device: 'tpu' is not one of auto, cpu, cuda",
         (*train, "--seed", 10**30): f"--seed: {10**30} is not between",
