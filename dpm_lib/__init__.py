@@ -16,8 +16,8 @@ Where to look, by chapter (tests mirror the names):
 - 10 Markovian VAEs: ``markovian``, ``ladders``, ``ladder_examples``, ``autoregressive``, ``gaussian_vae``, ``gan``,
   ``energy_distance``.
 - 11 the ways back: ``exploding``, ``euler``, ``flow``. 12 information: ``information``, ``estimation``.
-- 14 images: ``images``, ``image_folder``, ``textures``, ``downloads``; ``image_networks``, ``paper_images``, ``levels``,
-  ``image_models``, ``image_recipes``; ``image_bounds``, ``image_baselines``.
+- 14 images: ``images``, ``image_folder``, ``textures``, ``downloads``; ``image_networks``, ``paper_images``,
+  ``levels``, ``image_models``, ``image_recipes``; ``image_bounds``, ``image_baselines``.
 - Training: ``recipes``, ``data``, ``training``, ``run``, ``objective``, ``course``, ``devices``, ``interruption``,
   ``checkpoints``, ``evaluation``, ``cli``. The book's own: ``results``, ``plots``, ``checks``, ``widgets``.
 
