@@ -6,6 +6,7 @@ one label byte and 3072 pixel bytes. The folder is ``$DPM_DATA`` or ``~/.cache/d
 
 import gzip
 import hashlib
+import http.client
 import os
 import struct
 import tarfile
@@ -61,7 +62,7 @@ def _download(url: str, path: Path, timeout: float) -> None:
             promised = answer.headers.get("Content-Length")
             while block := answer.read(1 << 20):
                 file.write(block)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise ConnectionError(f"{url}: cannot be downloaded ({error}); is there a network?") from None
     got = path.stat().st_size
     if promised is not None and got != int(promised):

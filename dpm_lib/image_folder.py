@@ -17,7 +17,8 @@ def read_folder(folder: str | Path, side: int, channels: int = 1) -> tuple[Tenso
 
     The largest centred square of each, scaled to ``side`` pixels. A tenth is held out, and two at least: those whose
     file names have the smallest SHA-256, so the same files give the same split anywhere. ValueError, naming the file,
-    where one cannot be read or has another number of ``channels``, and where there are fewer than four.
+    where one cannot be read, has another number of ``channels`` or more than 8 bits in one; and where there are fewer
+    than four.
     """
     folder = Path(folder)
     if channels not in MODES:
@@ -45,11 +46,15 @@ def read_image(path: Path, side: int, channels: int) -> Tensor:
                 raise ValueError(
                     f"{path}: has {found} channels ({image.mode}), not {channels}; convert it, or --set channels=N"
                 )
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(
+                    f"{path}: has more than 8 bits a pixel ({image.mode}), which would be cut off; convert it"
+                )
             edge = min(image.size)
             left, top = (image.width - edge) // 2, (image.height - edge) // 2
             box = (left, top, left + edge, top + edge)
             square = image.convert(MODES[channels]).resize((side, side), Image.Resampling.BOX, box)
-    except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, EOFError) as error:
         raise ValueError(f"{path}: cannot be read as an image: {error}") from None
     pixels = np.asarray(square, np.uint8).reshape(side, side, channels)
     return torch.from_numpy(pixels.transpose(2, 0, 1).reshape(-1).copy())

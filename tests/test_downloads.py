@@ -19,6 +19,11 @@ CONTENT = bytes(range(256)) * 40
 class Server(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(404 if "missing" in self.path else 200)
+        if "chunked" in self.path:  # of HTTP/1.1: a piece of 4096 bytes is promised, and 5 come
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"1000\r\nshort")
+            return
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
         self.wfile.write(CONTENT[:1000] if "short" in self.path else CONTENT)
@@ -55,6 +60,7 @@ def test_a_file_is_fetched_once(address, tmp_path):
             ConnectionError,
             "short.gz: the download was cut short: 1000 of 10240 bytes",
         ),
+        ("chunked.gz", RIGHT, ConnectionError, r"chunked\.gz: cannot be downloaded .*IncompleteRead"),
         ("missing.gz", RIGHT, ConnectionError, r"missing\.gz: cannot be downloaded .*404"),
     ],
 )

@@ -51,6 +51,11 @@ def test_what_is_wrong_is_named(tmp_path):
     broken.write_text("nothing")
     with pytest.raises(ValueError, match=r"3\.png: cannot be read as an image"):
         image_folder.read_folder(tmp_path, 8, 3)
+    huge = bytearray(b"GIF89a" + bytes(20))
+    huge[6:10] = b"\xff\xff\xff\xff"  # 65535 x 65535 pixels, by its own account
+    broken.write_bytes(huge)
+    with pytest.raises(ValueError, match=r"3\.png: cannot be read as an image"):
+        image_folder.read_folder(tmp_path, 8, 3)
     for arguments, message in (
         ((tmp_path / "no", 8), "no is no folder"),
         ((tmp_path, 8, 2), r"channels: 2 is not 1 \(grey\) or 3"),
@@ -64,3 +69,10 @@ def test_too_few_images(tmp_path):
     fill(tmp_path, 3)
     with pytest.raises(ValueError, match="holds 3 images; at least 4 are needed"):
         image_folder.read_folder(tmp_path, 8, 3)
+
+
+def test_16_bits_are_not_cut_to_8(tmp_path):
+    fill(tmp_path, 4, "L", (8, 8))
+    Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match=r"deep\.png: has more than 8 bits a pixel \(I;16\)"):
+        image_folder.read_folder(tmp_path, 8)
