@@ -12,7 +12,7 @@ from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpm_lib import bound
 from dpm_lib.bound import LN2
@@ -64,9 +64,10 @@ def kl_bars(ax: Axes, terms: bound.BoundTerms) -> None:
 
 def pictures(axes: Axes, images: Tensor, title: str = "", columns: int = 8) -> None:
     """Images (n, channels, height, width), 0 black and 1 white, in rows of ``columns``; n is a multiple of that."""
-    n, channels, height, width = images.shape
-    rows = images.clamp(0, 1).reshape(n // columns, columns, channels, height, width)
-    sheet = rows.permute(0, 3, 1, 4, 2).reshape(-1, columns * width, channels)
+    framed = nn.functional.pad(images.clamp(0, 1), (0, 1, 0, 1), value=1.0)  # a white line between neighbours
+    n, channels, height, width = framed.shape
+    rows = framed.reshape(n // columns, columns, channels, height, width)
+    sheet = rows.permute(0, 3, 1, 4, 2).reshape(-1, columns * width, channels)[:-1, :-1]
     axes.imshow(
         (sheet if channels == 3 else sheet[..., 0]).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
     )
