@@ -43,9 +43,8 @@ def read_image(path: Path, side: int, channels: int) -> Tensor:
             image.load()
             found = len(image.getbands())
             if found != channels:
-                raise ValueError(
-                    f"{path}: has {found} channels ({image.mode}), not {channels}; convert it, or --set channels=N"
-                )
+                hint = f", or --set channels={found}" if found in MODES else ""
+                raise ValueError(f"{path}: has {found} channels ({image.mode}), not {channels}; convert it{hint}")
             if image.mode.startswith(("I", "F")):
                 raise ValueError(
                     f"{path}: has more than 8 bits a pixel ({image.mode}), which would be cut off; convert it"

@@ -42,7 +42,7 @@ def test_grey_images_are_averaged_down(tmp_path):
 
 def test_what_is_wrong_is_named(tmp_path):
     fill(tmp_path, 5)
-    with pytest.raises(ValueError, match=r"png: has 3 channels \(RGB\), not 1; convert it, or --set channels=N"):
+    with pytest.raises(ValueError, match=r"png: has 3 channels \(RGB\), not 1; convert it, or --set channels=3"):
         image_folder.read_folder(tmp_path, 8, 1)
     broken = tmp_path / "3.png"
     broken.write_bytes(broken.read_bytes()[:60])
