@@ -149,10 +149,7 @@ def main(names: list[str]) -> None:
         "heartbeat-learning": lambda: follow("heartbeat", describe_bits),
         "swiss-roll-learning": lambda: follow("swiss-roll", Roll()),
     }
-    known = [*RUNS, *extra]
-    if unknown := set(names) - set(known):
-        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-    for name in names or known:
+    for name in results.chosen(names, [*RUNS, *extra]):
         extra[name]() if name in extra else measure(name)
 
 

@@ -113,10 +113,7 @@ def _step_seconds(recipe: recipes.Recipe, steps: int = 5) -> float:
 def main(names: list[str]) -> None:
     """Measure the runs named, or all of them."""
     extra = {"digits-steps": measure_steps, "image-costs": measure_costs}
-    known = [*RUNS, *extra]
-    if unknown := set(names) - set(known):
-        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-    for name in names or known:
+    for name in results.chosen(names, [*RUNS, *extra]):
         extra[name]() if name in extra else measure(name)
 
 

@@ -75,10 +75,7 @@ def draw_picture() -> None:
 def main(names: list[str]) -> None:
     """Measure the runs named, or all of them."""
     extra = {"sampling": measure_sampling, "picture": draw_picture}
-    known = [*RUNS, *extra]
-    if unknown := set(names) - set(known):
-        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-    for name in names or known:
+    for name in results.chosen(names, [*RUNS, *extra]):
         extra[name]() if name in extra else measure(name)
 
 

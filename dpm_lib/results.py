@@ -56,3 +56,10 @@ def _processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def chosen(names: list[str], known: list[str]) -> list[str]:
+    """What a benchmark was asked to measure: ``names``, or all of ``known``. SystemExit for any other name."""
+    if unknown := set(names) - set(known):
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    return names or known

@@ -54,3 +54,9 @@ def test_provenance(checkout, monkeypatch):
     subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
     assert len(results.provenance("x")["commit"]) >= 7 and commit.startswith(results.provenance("x")["commit"])
+
+
+def test_chosen():
+    assert results.chosen([], ["a", "b"]) == ["a", "b"] and results.chosen(["b"], ["a", "b"]) == ["b"]
+    with pytest.raises(SystemExit, match="unknown: c; there are: a, b"):
+        results.chosen(["c", "a"], ["a", "b"])
