@@ -1,6 +1,7 @@
 """Data sets behind one ``load(name)``: what training draws from and what evaluation holds out."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,14 @@ class Data:
 
     def held_out(self, n: int, seed: int = 0) -> Tensor:
         return self.target.sample(n, torch.Generator().manual_seed(1_000_003 + seed))
+
+    def draws_on(self, device: torch.device) -> bool:
+        """Whether ``batch`` takes a generator of this device, and draws there: of a law, on the CPU alone."""
+        return device.type == "cpu"
+
+    def record(self) -> dict[str, Any]:
+        """Which data these are, for the files of a run: two data sets of one record are the same."""
+        return {"name": self.name}
 
 
 def load(name: str, noise: float = 0.25, side: int = 0, channels: int = 1) -> Data:

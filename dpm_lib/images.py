@@ -9,6 +9,7 @@ with one mean and one std for all pixels, taken from the training images. So -K,
 of bits that a code of the integers themselves needs: that is the unit in which images are compared.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from torch import Tensor
 from dpm_lib import downloads, image_folder, textures
 from dpm_lib.bound import LN2
 from dpm_lib.data import Data
+
+RESIDENT = 2**31  # bytes of training images that are moved to a device, once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +76,22 @@ class Images(Data):
         chosen = torch.randint(len(self.train), (n,), generator=generator, device=device)
         return self.dequantised(self._moved[device][chosen], generator)
 
+    def draws_on(self, device: torch.device) -> bool:
+        """Whether ``batch`` draws on this device: the CPU, or one that the training images are not too large for."""
+        return device.type == "cpu" or self.train.nbytes <= RESIDENT
+
     def held_out(self, n: int | None = None, seed: int = 0) -> Tensor:  # type: ignore[override]
         """The first n held-out images, or all of them where n is none or more, (n, d); ``seed`` decides the noise."""
         return self.dequantised(self.test[:n], torch.Generator().manual_seed(1_000_003 + seed))
+
+    def record(self) -> dict[str, Any]:
+        """The split in words, how many images are on each side of it, and the SHA-256 of their bytes."""
+        parts = {"train": self.train, "held_out": self.test}
+        sizes = {name: len(images) for name, images in parts.items()}
+        digests = {
+            f"{name}_sha256": hashlib.sha256(images.numpy().tobytes()).hexdigest() for name, images in parts.items()
+        }
+        return {"name": self.name, "split": self.split, **sizes, **digests}
 
     def pixels(self, x: Tensor) -> Tensor:
         """States (..., d) as images (..., channels, height, width) in units of levels, from 0 to ``levels``."""

@@ -6,8 +6,8 @@ of it. So a run that was stopped anywhere and resumed ends bit for bit where an 
 processes do what one does, up to the rounding of sums. Nothing is read back from the device between the steps: the
 bounds stay there until ``collect``.
 
-A data set with a tensor ``train`` and a method ``to(device)`` is moved to the GPU once, and then draws its batches
-there, from a generator of that device.
+Images that are not too large are moved to the GPU once; their batches are then drawn there, from a generator of that
+device which the one on the CPU seeds anew for each step.
 """
 
 import math
@@ -28,12 +28,10 @@ from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.objective import Objective, draw_batch, learning_rate
 from dpm_lib.recipes import Recipe, build, load_data
 
-RESIDENT = 2**31  # bytes of examples that are moved to the device, once
 
-
-def resides(data: Any, device: torch.device) -> bool:
-    """Whether ``data`` is moved to ``device``: a GPU, and data that can be moved and are not too large."""
-    return device.type != "cpu" and hasattr(data, "to") and data.train.nbytes <= RESIDENT
+def resides(data: Data, device: torch.device) -> bool:
+    """Whether batches of ``data`` are drawn on ``device`` itself, a GPU."""
+    return device.type != "cpu" and data.draws_on(device)
 
 
 class Run:
@@ -46,9 +44,8 @@ class Run:
         self.accelerator = accelerator_for(device)
         if recipe.batch % self.accelerator.num_processes:
             raise ValueError(f"batch: {recipe.batch} cannot be split over {self.accelerator.num_processes} processes")
-        source: Any = load_data(recipe) if data is None else data
-        self.resident = resides(source, self.accelerator.device)
-        self.data: Data = source.to(self.accelerator.device) if self.resident else source
+        self.data = load_data(recipe) if data is None else data
+        self.data_set = self.data.record()
         self.generator = torch.Generator().manual_seed(seed)
         objective = Objective(build(recipe, seed, self.data.dim), recipe.precision)
         optimizer = torch.optim.Adam(objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
@@ -78,9 +75,9 @@ class Run:
         return self._pending[-1]
 
     def _draw_share(self) -> list[Tensor]:
-        """This process's share of the next global batch. A resident data set is drawn from where it resides."""
+        """This process's share of the next global batch."""
         device, generator = self.accelerator.device, self.generator
-        if self.resident:
+        if resides(self.data, device):
             seed = int(torch.randint(2**62, (1,), generator=generator))
             generator = torch.Generator(device).manual_seed(seed)
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
@@ -174,6 +171,7 @@ class Run:
         record = {
             "recipe": self.recipe.to_dict(),
             "seed": self.seed,
+            "data_set": self.data_set,
             "step": self.step,
             "seconds": self.seconds,
             "recent": self.recent,
@@ -185,7 +183,7 @@ class Run:
         assert self.folder is not None
         path = self.folder / "checkpoint.safetensors"
         tensors, record = load_tensors(path)
-        self._check_recipe(path, record)
+        self._check(path, record)
         load_state(self.model, _group(tensors, "model"), path)
         try:
             average = _group(tensors, "average")
@@ -203,15 +201,19 @@ class Run:
             raise BrokenFile(f"{path}: {error}") from None
         self.saved = self.step
 
-    def _check_recipe(self, path: Path, record: dict[str, Any]) -> None:
-        """BrokenFile, with what differs, unless a checkpoint's record names this run's recipe and seed."""
+    def _check(self, path: Path, record: dict[str, Any]) -> None:
+        """BrokenFile, with what differs, unless a checkpoint is of this run's recipe, seed and data."""
         try:
-            theirs = {**Recipe.from_dict(record["recipe"]).to_dict(), "seed": record["seed"]}
-        except (KeyError, TypeError, ValueError) as error:
+            theirs = _flat(Recipe.from_dict(record["recipe"]), record["seed"], record["data_set"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BrokenFile(f"{path}: is not a checkpoint of a run: {error}") from None
-        ours = {**self.recipe.to_dict(), "seed": self.seed}
-        if differs := [f"{key} {theirs[key]}, not {ours[key]}" for key in ours if ours[key] != theirs[key]]:
-            raise BrokenFile(f"{path}: is of another recipe or seed: {'; '.join(differs)}")
+        ours = _flat(self.recipe, self.seed, self.data_set)
+        if differs := [f"{key} {theirs.get(key)}, not {ours[key]}" for key in ours if ours[key] != theirs.get(key)]:
+            raise BrokenFile(f"{path}: is of another recipe, seed or data set: {'; '.join(differs)}")
+
+
+def _flat(recipe: Recipe, seed: int, data_set: dict[str, Any]) -> dict[str, Any]:
+    return {**recipe.to_dict(), "seed": seed, **{f"data {key}": value for key, value in data_set.items()}}
 
 
 def _group(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -64,13 +64,14 @@ def fit(
     metrics = {
         "recipe": recipe.name,
         "seed": seed,
+        "data_set": run.data_set,
         "device": devices.name(run.accelerator.device),
         "steps": run.step,
         "seconds": round(run.seconds, 2),
         **evaluate(model, run.data, seed=seed),
     }
     if folder is not None and main:
-        save_model(folder / "model.safetensors", model, recipe, seed=seed, steps=run.step)
+        save_model(folder / "model.safetensors", model, recipe, seed=seed, steps=run.step, data_set=run.data_set)
         save_json(folder / "metrics.json", metrics)
     return model, metrics
 

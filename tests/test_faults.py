@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import runs
 import torch
-from problems import blob_data, tiny_recipe
+from problems import blob_data, rng, tiny_recipe
 from runs import interrupt_at, same_runs, train
 
 from dpm_lib import checkpoints, devices
 from dpm_lib.checkpoints import BrokenFile, load_tensors
 from dpm_lib.cli import main
+from dpm_lib.images import Images
 from dpm_lib.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,7 +92,7 @@ KILLED = """
 import os, signal, sys
 from dpm_lib import checkpoints
 from dpm_lib.training import fit
-from problems import blob_data, tiny_recipe
+from problems import blob_data, rng, tiny_recipe
 saves, replace = [], os.replace
 def fsync(descriptor):
     saves.append(os.readlink(f"/proc/self/fd/{descriptor}"))
@@ -196,9 +197,24 @@ def test_a_damaged_checkpoint_is_noticed(tmp_path):
 def test_a_checkpoint_of_another_recipe_says_what_differs(tmp_path):
     train(tmp_path, steps=5)
     with pytest.raises(
-        BrokenFile, match=r"of another recipe or seed: width 8, not 16; clip 0\.0, not 2\.0; seed 0, not 1"
+        BrokenFile, match=r"of another recipe, seed or data set: width 8, not 16; clip 0\.0, not 2\.0; seed 0, not 1"
     ):
         train(tmp_path, resume=True, seed=1, steps=5, width=16, clip=2)
+
+
+def test_a_run_does_not_go_on_with_other_images(tmp_path):
+    """A folder of images that has changed, say: one pixel is enough."""
+    values = torch.randint(256, (20, 2), generator=rng(0)).to(torch.uint8)
+
+    def folder(values):
+        return Images("folder", train=values[:16], test=values[16:], shape=(1, 1, 2), levels=256, split="the last 4")
+
+    _, metrics = train(tmp_path, data=folder(values), steps=5)
+    assert metrics["data_set"] == folder(values).record() and metrics["data_set"]["held_out"] == 4
+    train(tmp_path, resume=True, data=folder(values), steps=5)
+    values[3, 1] ^= 1
+    with pytest.raises(BrokenFile, match=r"or data set: data train_sha256 \w{64}, not \w{64}$"):
+        train(tmp_path, resume=True, data=folder(values), steps=5)
 
 
 # No compiler

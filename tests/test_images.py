@@ -1,5 +1,6 @@
 """Images: integers with uniform noise, one affine map, fixed splits, and the unit in which K is told."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -82,3 +83,13 @@ def test_null_is_the_isotropic_gaussian():
 def test_what_does_not_fit_is_named(changes, message):
     with pytest.raises(ValueError, match=message):
         tiny(**changes)
+
+
+def test_a_record_tells_two_data_sets_apart():
+    one, same = tiny().record(), tiny().record()
+    assert one == same and (one["split"], one["train"], one["held_out"]) == ("the last two", 4, 2)
+    assert one["train_sha256"] == hashlib.sha256(bytes(tiny().train.flatten().tolist())).hexdigest()
+    test = tiny().test.clone()
+    test[0, 0] = (test[0, 0] + 1) % 3
+    other = tiny(test=test).record()
+    assert other["held_out_sha256"] != one["held_out_sha256"] and other["train_sha256"] == one["train_sha256"]

@@ -2,8 +2,6 @@
 
 import json
 import math
-from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import pytest
 import runs
@@ -11,9 +9,11 @@ import torch
 from problems import blob_data, close, rng, tiny_recipe
 from runs import interrupt_at, lines, same_runs, train
 
+from dpm_lib import images
 from dpm_lib import run as run_module
 from dpm_lib.checkpoints import load_model, load_tensors
 from dpm_lib.devices import accelerator_for
+from dpm_lib.images import Images
 from dpm_lib.objective import draw_batch
 from dpm_lib.run import Run
 from dpm_lib.training import fit
@@ -93,53 +93,36 @@ def test_a_compiled_run_is_the_same_run(tmp_path, monkeypatch):
 # Data on the device
 
 
-@dataclass(frozen=True)
-class Shelf:
-    """Examples drawn by index, which can be moved."""
-
-    train: torch.Tensor
-    target = blob_data().target
-    dim = 2
-    moves: ClassVar = []
-
-    def to(self, device):
-        self.moves.append(device)
-        return replace(self, train=self.train.to(device))
-
-    def batch(self, n, generator):
-        return self.train[torch.randint(len(self.train), (n,), generator=generator, device=generator.device)]
-
-    def held_out(self, n, seed=0):
-        return blob_data().held_out(n, seed)
-
-
-def shelf() -> Shelf:
-    return Shelf(blob_data().batch(100, rng(3)))
+def shelf() -> Images:
+    """Images of two pixels."""
+    values = torch.randint(256, (120, 2), generator=rng(3)).to(torch.uint8)
+    return Images("shelf", train=values[:100], test=values[100:], shape=(1, 1, 2), levels=256, split="the last 20")
 
 
 def test_what_resides_on_a_gpu(monkeypatch):
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert run_module.resides(shelf(), cuda)
     assert not run_module.resides(shelf(), cpu) and not run_module.resides(blob_data(), cuda)
-    monkeypatch.setattr(run_module, "RESIDENT", 100)  # bytes
+    monkeypatch.setattr(images, "RESIDENT", 199)  # bytes
     assert not run_module.resides(shelf(), cuda)
 
 
 @pytest.fixture
 def residing(monkeypatch):
     """As on a GPU, but on the CPU."""
-    monkeypatch.setattr(run_module, "resides", lambda data, device: hasattr(data, "to"))
+    monkeypatch.setattr(run_module, "resides", lambda data, device: isinstance(data, Images))
 
 
-def test_a_data_set_is_moved_once_and_drawn_by_index(residing):
-    Shelf.moves.clear()
-    run, given = Run(tiny_recipe(), 0, "cpu", data=shelf()), []
+def test_images_are_moved_once_and_drawn_by_index(residing):
+    data = shelf()
+    run, given, moved = Run(tiny_recipe(), 0, "cpu", data=data), [], []
     run.objective.register_forward_pre_hook(lambda _, batch: given.append(batch))
     for _ in range(3):
         run.advance()
-    assert Shelf.moves == [run.accelerator.device]
-    rows = {tuple(row) for row in shelf().train.tolist()}
-    assert all(tuple(row) in rows for x0, _, _ in given for row in x0.tolist())
+        moved.append(data._moved[run.accelerator.device])
+    assert moved[0] is moved[2] and torch.equal(moved[0], data.train)
+    rows = {tuple(row) for row in data.train.tolist()}
+    assert all(tuple(row) in rows for x0, _, _ in given for row in data.pixels(x0).flatten(1).long().tolist())
     assert not torch.equal(given[0][0], given[1][0]) and not torch.equal(given[0][2], given[1][2])
 
 
@@ -249,8 +232,9 @@ def test_a_gpu_gives_the_same_curve(tmp_path, settings):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_data_resides_on_the_gpu_and_the_run_resumes_there(tmp_path, monkeypatch):
-    run = Run(tiny_recipe(), 0, "cuda", data=shelf())
-    assert run.data.train.device.type == "cuda" and math.isfinite(run.advance())
+    data = shelf()
+    run = Run(tiny_recipe(), 0, "cuda", data=data)
+    assert math.isfinite(run.advance()) and data._moved[run.accelerator.device].device.type == "cuda"
     fit(tiny_recipe(), 0, tmp_path / "whole", "cuda", progress=False, data=shelf())
     with monkeypatch.context() as patch:
         interrupt_at(patch, 33)

@@ -203,7 +203,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path):
     train(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for change in ({"lr": 1e-5}, {"width": 16}, {"seed": 5}):
-        with pytest.raises(BrokenFile, match=r"checkpoint\.safetensors: is of another recipe or seed"):
+        with pytest.raises(BrokenFile, match=r"checkpoint\.safetensors: is of another recipe, seed or data set"):
             train(tmp_path, resume=True, **change)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

@@ -24,13 +24,14 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+BROWSERS = ("chromium-headless-shell", "google-chrome", "chromium")  # the first has no interface: twice as fast
 LOCAL = ("file:", "data:", "blob:", "about:")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")  # else Playwright's own
+        chromium = next(filter(None, map(shutil.which, BROWSERS)), None)  # else Playwright's own
         with playwright.chromium.launch(executable_path=chromium, args=FLAGS) as browser:
             yield browser
 
