@@ -1,7 +1,7 @@
 """The settings of the recipes for images, as plain records: ``recipes`` makes them Recipes.
 
-Those called -small fit on one core of a CPU in two to three minutes, -hour in about an hour. The others are for a GPU, with
-the 2015 paper's T = 1000; what they cost is in chapter 14.
+Those called -small fit on one core of a CPU in two to three minutes, -hour in about an hour. The others are for a GPU,
+with the 2015 paper's T = 1000; what they cost is in chapter 14.
 """
 
 from typing import Any
