@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import torch
 from accelerate import PartialState
 
-from dpm_lib import plots, training
+from dpm_lib import training
 from dpm_lib.checkpoints import load_json, load_model, save_tensors
 from dpm_lib.devices import accelerator_for
 from dpm_lib.evaluation import evaluate
@@ -130,7 +130,12 @@ def _train(options: argparse.Namespace) -> None:
     resume, tensorboard = bool(options.resume), options.tensorboard
     model, metrics = training.fit(recipe, seed, folder, options.device, resume, tensorboard=tensorboard)
     if PartialState().is_main_process:
-        plots.save_run_summary(folder / "summary.png", model, load_data(recipe), seed)
+        try:
+            from dpm_lib import plots  # needs the notebooks' packages, which training itself does not
+        except ImportError as error:
+            print(f"no summary.png: {error}", file=sys.stderr)
+        else:
+            plots.save_run_summary(folder / "summary.png", model, load_data(recipe), seed)
         print(json.dumps(metrics))
 
 
