@@ -2,8 +2,8 @@
 
     python benchmarks/throughput.py [RECIPE ...] [KEY=VALUE ...]
 
-on a GPU if there is one. Without a name: the three recipes that the book asks of a GPU, mnist-5k, dead-leaves, textures,
-in about five minutes. Each is measured with its own batch, in rows of data (images) per second, in five kinds of step:
+on a GPU if there is one. Without a name: the three recipes that the book asks of a GPU, mnist-5k, dead-leaves and
+textures. Each is measured with its own batch, in rows of data (images) per second, in five kinds of step:
 
 - "library": the step of ``dpm_lib.run``, as ``python -m dpm_lib train`` takes it, with precision=fp32 and no compiling;
 - "library-bf16", "library-compiled", "library-both": the same with precision=bf16, compile=true, and both;
@@ -35,7 +35,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from dpm_lib import bound, checkpoints, devices, recipes, results
-from dpm_lib.objective import draw_batch
 from dpm_lib.recipes import Recipe
 from dpm_lib.run import Run
 

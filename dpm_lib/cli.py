@@ -2,6 +2,7 @@
 
     python -m dpm_lib train swiss-roll --out runs/roll             on a GPU if there is one; or --device cpu, cuda
     python -m dpm_lib train swiss-roll --set steps=500 --precision bf16
+    python -m dpm_lib train textures --minutes 8                   as many steps as take so long here
     python -m dpm_lib train --resume runs/roll                     goes on, with the settings that the folder holds
     accelerate launch --num_processes 8 -m dpm_lib train swiss-roll                       on eight GPUs
     torchrun --standalone --nproc_per_node 2 -m dpm_lib train swiss-roll --device cpu     two processes on the CPU
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", metavar="DIR", help="folder of the run (default: runs/RECIPE-SEED)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    command.add_argument("--minutes", type=float, help="choose steps so that training takes about so long here")
     command.add_argument("--precision", choices=PRECISIONS, help="short for --set precision=...")
     command.add_argument("--resume", metavar="DIR", help="go on with an interrupted run")
     command.add_argument("--tensorboard", action="store_true", help="write the course for TensorBoard too")
@@ -110,7 +112,7 @@ def _list(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     if options.resume:
-        if options.recipe or options.out or options.set or options.precision:
+        if options.recipe or options.out or options.set or options.precision or options.minutes:
             raise Failure("--resume takes the recipe and its settings from the run folder; give only --device with it")
         folder = _run_folder(options.resume)
         record = load_json(folder / "config.json")
@@ -126,6 +128,9 @@ def _train(options: argparse.Namespace) -> None:
         folder = Path(options.out or f"runs/{recipe.name}-{seed}")
         if (folder / "config.json").exists():
             raise Failure(f"{folder}: holds a run already; go on with --resume {folder}, or name another --out")
+        if options.minutes is not None:
+            steps = training.steps_within(options.minutes, recipe, options.device)
+            recipe = recipe.override({"steps": str(steps)})
         options.out = folder
     resume, tensorboard = bool(options.resume), options.tensorboard
     model, metrics = training.fit(recipe, seed, folder, options.device, resume, tensorboard=tensorboard)

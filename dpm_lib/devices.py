@@ -6,8 +6,7 @@ from collections.abc import Callable
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedDataParallelKwargs
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def accelerator_for(device: str) -> Accelerator:
@@ -27,8 +26,13 @@ def accelerator_for(device: str) -> Accelerator:
         AcceleratorState._reset_state(reset_partial_state=True)
     if not cpu:
         torch.backends.cudnn.benchmark = True  # every batch has one shape: the fastest convolutions are looked for once
-    same = DistributedDataParallelKwargs(broadcast_buffers=False)  # buffers are constants, the same in every process
-    return Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[same])
+    return Accelerator(cpu=cpu, mixed_precision="no")
+
+
+def keep_buffers_apart(module: nn.Module) -> None:
+    """Tell several processes not to send each other ``module``'s buffers at every step: they are constants."""
+    names = [name for name, _ in module.named_buffers()]
+    nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, names)
 
 
 def warn_of_slow_bf16(device: torch.device) -> None:
@@ -50,7 +54,7 @@ def name(device: torch.device) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that memory ran out: Python's, PyTorch's on the CPU, or a GPU's, its libraries' included."""
+    """Whether ``error`` says that memory ran out: Python's, PyTorch's on the CPU, a GPU's, or its libraries'."""
     kinds = (MemoryError, torch.cuda.OutOfMemoryError)
     words = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, kinds) or any(said in str(error) for said in words)

@@ -24,7 +24,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from dpm_lib.bound import LN2
 from dpm_lib.checkpoints import BrokenFile, load_state, load_tensors, save_tensors
 from dpm_lib.data import Data
-from dpm_lib.devices import accelerator_for, compiled, moved, warn_of_slow_bf16
+from dpm_lib.devices import accelerator_for, compiled, keep_buffers_apart, moved, warn_of_slow_bf16
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.objective import Objective, draw_batch, learning_rate
 from dpm_lib.recipes import Recipe, build, load_data
@@ -51,6 +51,7 @@ class Run:
         self.data_set = self.data.record()
         self.generator = torch.Generator().manual_seed(seed)
         objective = Objective(build(recipe, seed, self.data.dim), recipe.precision)
+        keep_buffers_apart(objective)
         optimizer = torch.optim.Adam(objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
         self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
         self.loss = compiled(self.objective) if recipe.compile else self.objective
