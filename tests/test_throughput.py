@@ -62,7 +62,7 @@ def test_a_variant_that_fails_does_not_stop_the_others(monkeypatch):
 
 def test_the_record_of_a_gpu(tmp_path, monkeypatch, capsys):
     """On a pretended one, whose ceilings are pretended too."""
-    recipe, card = little("dead-leaves-paper", side="8"), {"bytes_per_second": 1e9}
+    recipe, card = little("textures", side="8"), {"bytes_per_second": 1e9}
     card |= {f"{kind}_flops_per_second": 1e12 for kind in ("fp32", "fp32_without_tf32", "bf16")}
     monkeypatch.setattr(run_module, "accelerator_for", lambda device: PretendAccelerator())
     for module, name, ours in (
@@ -74,8 +74,8 @@ def test_the_record_of_a_gpu(tmp_path, monkeypatch, capsys):
     ):  # fmt: skip
         monkeypatch.setattr(module, name, ours)
     with quick(monkeypatch), PretendGPU():
-        throughput.main(["dead-leaves-paper", "lr=0.01"])
-    record = json.loads((tmp_path / "throughput-dead-leaves-paper-cuda.json").read_text())
+        throughput.main(["textures", "lr=0.01"])
+    record = json.loads((tmp_path / "throughput-textures-cuda.json").read_text())
     assert set(record["rows"]) == {*throughput.VARIANTS, "plain"} and record["device"] == "a pretended GPU"
     assert all(row["rows_per_second"] > 0 and row["binds"] for row in record["rows"].values())
     assert record["peak_bytes_of_memory"] == 12 and record["settings"]["lr"] == 0.01
