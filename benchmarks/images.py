@@ -10,13 +10,12 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from dpm_lib import bound, checkpoints, image_baselines, recipes, results, schedules, training
+from dpm_lib import bound, checkpoints, costs, image_baselines, recipes, results, schedules, training
 from dpm_lib.bound import LN2
 from dpm_lib.data import load
 from dpm_lib.diffusion import DiffusionModel
@@ -79,26 +78,21 @@ def measure_steps() -> None:
 
 
 def measure_costs() -> None:
-    """What the recipes cost, counted: parameters, and floating-point operations of the network for one image.
-
-    For the small ones also processor seconds of a training step on this machine.
+    """What the recipes cost, counted: see ``costs``. For the small ones also what a training step takes, measured:
+    bytes at its peak, and processor seconds on this machine; these are kept where they have been measured before,
+    unless DPM_TIMES is set, since they mean little on a busy machine.
     """
+    before = results.read("image-costs.json")["rows"]
     rows = {}
     for name in IMAGE_RECIPES:
         recipe = recipes.get(name)
-        shown = replace(recipe, data="mnist-5k") if recipe.data == "mnist" else recipe
-        dim = recipe.channels * recipe.side**2
-        model = recipes.build(shown, 0, dim)
-        x, t = torch.zeros(1, dim), torch.ones(1, dtype=torch.long)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model.reverse.network(x, t, torch.zeros(1))  # type: ignore[operator, union-attr]
-        rows[name] = {
-            "parameters": sum(p.numel() for p in model.reverse.network.parameters()),  # type: ignore[union-attr]
-            "flop_per_image": counter.get_total_flops(),
-            **{key: getattr(recipe, key) for key in ("side", "channels", "T", "batch", "steps", "precision")},
-        }
+        settings = {key: getattr(recipe, key) for key in ("side", "channels", "T", "batch", "steps", "precision")}
+        rows[name] = asdict(costs.count(recipe)) | settings
         if name in RUNS:
-            rows[name]["cpu_seconds_per_step"] = round(_step_seconds(recipe), 4)
+            seconds = before.get(name, {}).get("cpu_seconds_per_step")
+            if seconds is None or "DPM_TIMES" in os.environ:
+                seconds = round(_step_seconds(recipe), 4)
+            rows[name] |= {"cpu_seconds_per_step": seconds, "peak_bytes": costs.measured_peak(recipe)}
     record = {"rows": rows, "provenance": results.provenance("python benchmarks/images.py image-costs")}
     checkpoints.save_json(results.folder() / "image-costs.json", record)
 
