@@ -33,6 +33,7 @@ RUNS = (
     "mnist-5k-small",
     "mnist-5k-hour",
 )
+TINY = {"T": "12", "width": "8", "batch": "64", "lr": "0.02"}
 
 
 def measure(name: str) -> None:
@@ -77,6 +78,20 @@ def measure_steps() -> None:
     checkpoints.save_json(results.folder() / "digits-steps.json", record | {"provenance": results.provenance(command)})
 
 
+def measure_levels() -> None:
+    """The last exercise of chapter 14, with a reader's minutes: two readouts, trained for 40 and for 400 steps."""
+    rows = []
+    for steps in ("40", "400"):
+        for covariance in ("levels", "diagonal"):
+            recipe = recipes.get("digits").override({**TINY, "steps": steps, "covariance": covariance})
+            runs = [training.fit(recipe, seed, device="cpu", progress=False)[1] for seed in range(3)]
+            bits = torch.tensor([run["bits_per_pixel"] for run in runs]).double()
+            found = {"bits_per_pixel": float(bits.mean()), "stderr": stderr(bits), "seeds": bits.tolist()}
+            rows.append({"steps": recipe.steps, "covariance": covariance, **found})
+    record = {"rows": rows, "provenance": results.provenance("python benchmarks/images.py digits-levels")}
+    checkpoints.save_json(results.folder() / "digits-levels.json", record)
+
+
 def measure_costs() -> None:
     """What the recipes cost, counted: see ``costs``. For the small ones also what a training step takes, measured:
     bytes at its peak, and processor seconds on this machine; these are kept where they have been measured before,
@@ -108,7 +123,7 @@ def _step_seconds(recipe: recipes.Recipe, steps: int = 5) -> float:
 
 def main(names: list[str]) -> None:
     """Measure the runs named, or all of them."""
-    extra = {"digits-steps": measure_steps, "image-costs": measure_costs}
+    extra = {"digits-steps": measure_steps, "digits-levels": measure_levels, "image-costs": measure_costs}
     for name in results.chosen(names, [*RUNS, *extra]):
         extra[name]() if name in extra else measure(name)
 

@@ -18,6 +18,7 @@ from dpm_lib.widgets import (
     Rungs,
     StepBack,
     StepsOfOneNoise,
+    TrainingCost,
     TwoPictures,
     WalkLimit,
     WaysBack,
@@ -32,6 +33,12 @@ def jump_walkers(**options):
 
 def two_pictures(**options):
     return TwoPictures({"even": schedules.geometric(12)}, three_clumps(), **options)
+
+
+def training_cost(**options):
+    names = ("flop_per_row", "state_bytes", "bytes_per_row", "batch", "steps")
+    cost = dict(zip(names, (4.7e9, 4.6e8, 7.2e6, 256, 200_000), strict=True))
+    return TrainingCost({"a-recipe-of-a-long-name": cost, "digits": cost}, **options)
 
 
 MAKERS = [
@@ -51,6 +58,7 @@ MAKERS = [
     InformationScales,
     PaintedPosterior,
     BiasOnALine,
+    training_cost,
 ]
 
 
