@@ -19,7 +19,8 @@ Where to look, by chapter (tests mirror the names):
 - 14 images: ``images``, ``image_folder``, ``textures``, ``downloads``; ``image_networks``, ``paper_images``,
   ``levels``, ``image_models``, ``image_recipes``; ``image_bounds``, ``image_baselines``.
 - Training: ``recipes``, ``costs``, ``data``, ``training``, ``run``, ``objective``, ``course``, ``devices``,
-  ``interruption``, ``checkpoints``, ``evaluation``, ``cli``. The book's own: ``results``, ``plots``, ``checks``, ``widgets``.
+  ``interruption``, ``checkpoints``, ``evaluation``, ``cli``.
+- The book's own: ``results``, ``plots``, ``checks``, ``widgets``.
 
 Conventions, everywhere: data ``x`` has shape (..., d), batch first; logarithms are natural (nats) unless a
 name ends in ``_bits``; schedules are tensors of length T+1, so that ``beta[t]`` is the beta_t of the page;
