@@ -47,6 +47,11 @@ MAKERS = [
     figures.two_pictures,
 ]
 CONTROLS = "button, input, select, [tabindex='0']"
+NAME = """(control) => {
+  const words = (control.labels?.[0] ?? control).cloneNode(true);
+  words.querySelectorAll("option, .dpm-value").forEach((part) => part.remove()); // what it stands at is no name
+  return control.getAttribute("aria-label") || words.textContent.trim();
+}"""
 
 
 def has_its_name_and_caption(page):
@@ -96,8 +101,8 @@ def controls_have_names_and_room_for_a_finger(page):
     controls = page.locator(f"{CONTROLS}, [tabindex]").all()
     assert len(controls) >= 2
     for control in controls:
-        name = control.evaluate("(c) => (c.labels?.[0] ?? c).textContent.trim() || c.getAttribute('aria-label')")
-        assert name
+        name = control.evaluate(NAME)
+        assert name, control.evaluate("(c) => c.outerHTML.slice(0, 120)")
         box = control.locator("xpath=ancestor-or-self::label | self::*").first.bounding_box()
         assert box["height"] >= 24 and box["width"] >= 24, name
 
