@@ -8,7 +8,8 @@ Where to look, by chapter (tests mirror the names):
 
 - 1 sampling: ``montecarlo``, ``targets``, ``weights``. 2 chains: ``markov``.
 - 3 annealing: ``annealing``, ``tempering``, ``tuning``.
-- 4 random walks: ``sde``, ``fokker_planck``, ``steppers``. 5 Kolmogorov: ``kolmogorov``, ``reversal``.
+- 4 random walks: ``sde``, ``fokker_planck``, ``steppers``. 5 Kolmogorov: ``kolmogorov``, ``jumps``,
+  ``reversal``.
 - 6 the model: ``kernels``, ``laws``, ``schedules``, ``reverse``, ``networks``, ``diffusion``, ``bound``, ``limits``,
   ``distributions``.
 - 7 the bound: ``ledger``, ``enumeration``, ``entropy``, ``gaussian_schedule``. 8 bits: ``codebooks``.
