@@ -3,6 +3,7 @@
     python -m dpm_lib cost textures                                counts arithmetic and memory; trains nothing
     python -m dpm_lib train swiss-roll --out runs/roll             on a GPU if there is one; or --device cpu, cuda
     python -m dpm_lib train swiss-roll --set steps=500 --precision bf16
+    python -m dpm_lib train textures --minutes 8                   as many steps as take so long here
     python -m dpm_lib train --resume runs/roll                     goes on, with the settings that the folder holds
     accelerate launch --num_processes 8 -m dpm_lib train swiss-roll                       on eight GPUs
     torchrun --standalone --nproc_per_node 2 -m dpm_lib train swiss-roll --device cpu     two processes on the CPU
@@ -21,7 +22,7 @@ from typing import Any, NoReturn
 import torch
 from accelerate import PartialState
 
-from dpm_lib import costs, plots, training
+from dpm_lib import costs, training
 from dpm_lib.checkpoints import load_json, load_model, save_tensors
 from dpm_lib.devices import accelerator_for
 from dpm_lib.evaluation import evaluate
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", metavar="DIR", help="folder of the run (default: runs/RECIPE-SEED)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    command.add_argument("--minutes", type=float, help="choose steps so that training takes about so long here")
     command.add_argument("--precision", choices=PRECISIONS, help="short for --set precision=...")
     command.add_argument("--resume", metavar="DIR", help="go on with an interrupted run")
     command.add_argument("--tensorboard", action="store_true", help="write the course for TensorBoard too")
@@ -121,7 +123,7 @@ def _cost(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     if options.resume:
-        if options.recipe or options.out or options.set or options.precision:
+        if options.recipe or options.out or options.set or options.precision or options.minutes:
             raise Failure("--resume takes the recipe and its settings from the run folder; give only --device with it")
         folder = _run_folder(options.resume)
         record = load_json(folder / "config.json")
@@ -137,11 +139,19 @@ def _train(options: argparse.Namespace) -> None:
         folder = Path(options.out or f"runs/{recipe.name}-{seed}")
         if (folder / "config.json").exists():
             raise Failure(f"{folder}: holds a run already; go on with --resume {folder}, or name another --out")
+        if options.minutes is not None:
+            steps = training.steps_within(options.minutes, recipe, options.device)
+            recipe = recipe.override({"steps": str(steps)})
         options.out = folder
     resume, tensorboard = bool(options.resume), options.tensorboard
     model, metrics = training.fit(recipe, seed, folder, options.device, resume, tensorboard=tensorboard)
     if PartialState().is_main_process:
-        plots.save_run_summary(folder / "summary.png", model, load_data(recipe), seed)
+        try:
+            from dpm_lib import plots  # needs the notebooks' packages, which training itself does not
+        except ImportError as error:
+            print(f"no summary.png: {error}", file=sys.stderr)
+        else:
+            plots.save_run_summary(folder / "summary.png", model, load_data(recipe), seed)
         print(json.dumps(metrics))
 
 

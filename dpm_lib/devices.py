@@ -5,20 +5,47 @@ from collections.abc import Callable
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from accelerate.state import AcceleratorState, PartialState
+from torch import Tensor, nn
 
 
 def accelerator_for(device: str) -> Accelerator:
     """An Accelerator on "cpu" or "cuda", or "auto": a GPU where there is one. ValueError for another device.
 
     Chains are kept in float64, which Apple's GPUs do not have: there, "auto" is the CPU. Precision is the recipe's
-    affair, whatever ``accelerate launch`` was told.
+    affair, whatever ``accelerate launch`` was told. Accelerate knows one kind of device in a process, that of the
+    first Accelerator; one process alone may change it here.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device: {device!r} is not one of auto, cpu, cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: 'cuda' was asked for, and PyTorch sees no GPU")
-    return Accelerator(cpu=device == "cpu" or not torch.cuda.is_available(), mixed_precision="no")
+    cpu = device == "cpu" or not torch.cuda.is_available()
+    known = PartialState() if PartialState._shared_state else None
+    if known is not None and known.num_processes == 1 and cpu != (known.device.type == "cpu"):
+        AcceleratorState._reset_state(reset_partial_state=True)
+    if not cpu:
+        torch.backends.cudnn.benchmark = True  # every batch has one shape: the fastest convolutions are looked for once
+    return Accelerator(cpu=cpu, mixed_precision="no")
+
+
+def keep_buffers_apart(module: nn.Module) -> None:
+    """Tell several processes not to send each other ``module``'s buffers at every step: they are constants."""
+    names = [name for name, _ in module.named_buffers()]
+    nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, names)
+
+
+def warn_of_slow_bf16(device: torch.device) -> None:
+    """Warn that a GPU older than Ampere (a T4 of Colab's, say) has no bf16 of its own, and only imitates it."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        warnings.warn(f"precision: bf16 is slow on {name(device)}, which imitates it; fp32 is faster", stacklevel=3)
+
+
+def moved(value: Tensor, device: torch.device) -> Tensor:
+    """``value`` on ``device``. To a GPU from pinned memory, so that the CPU does not wait until the GPU is idle."""
+    if device.type == "cuda" and value.device.type == "cpu":
+        return value.pin_memory().to(device, non_blocking=True)
+    return value.to(device)
 
 
 def name(device: torch.device) -> str:
@@ -27,9 +54,10 @@ def name(device: torch.device) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that memory ran out: Python's, PyTorch's on the CPU, or a GPU's."""
+    """Whether ``error`` says that memory ran out: Python's, PyTorch's on the CPU, a GPU's, or its libraries'."""
     kinds = (MemoryError, torch.cuda.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    words = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, kinds) or any(said in str(error) for said in words)
 
 
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

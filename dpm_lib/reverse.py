@@ -144,7 +144,8 @@ def call_network(network: nn.Module, x: Tensor, t: int | Tensor, log_tau: Tensor
     """``network(x, t, log_tau)`` in the network's own precision, for x (..., d): (..., outputs), of x's type."""
     batch = x.shape[:-1]
     dtype = next(network.parameters()).dtype
-    times = torch.as_tensor(t, device=x.device).expand(batch).reshape(-1)
+    times = t if isinstance(t, Tensor) else torch.full((), t, device=x.device)  # filled there: nothing is copied
+    times = times.expand(batch).reshape(-1)
     levels = log_tau.expand(batch).reshape(-1).to(dtype)
     return network(x.reshape(-1, x.shape[-1]).to(dtype), times, levels).to(x.dtype).reshape(*batch, -1)
 

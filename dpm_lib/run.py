@@ -2,9 +2,10 @@
 
 All randomness of a run comes from one generator on the CPU, whose state is in the checkpoint. Examples are drawn with
 replacement, so that no place in an epoch has to be kept; every process draws the same global batch and keeps its share
-of it. So a run that was stopped anywhere and resumed ends bit for bit where an uninterrupted one does, and several
-processes do what one does, up to the rounding of sums. Nothing is read back from the device between the steps: the
-bounds stay there until ``collect``.
+of it. So a run that was stopped anywhere and resumed ends, on the CPU, bit for bit where an uninterrupted one does, and
+several processes do what one does, up to the rounding of sums. On a GPU sums are not always in one order: there, both
+hold up to rounding. Nothing is read back from the device between the steps: the bounds stay there until ``collect``.
+(One kind of model asks the GPU once a step: Cholesky factors, of covariance "full", are checked.)
 
 Images that are not too large are moved to the GPU once; their batches are then drawn there, from a generator of that
 device which the one on the CPU seeds anew for each step.
@@ -23,7 +24,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from dpm_lib.bound import LN2
 from dpm_lib.checkpoints import BrokenFile, load_state, load_tensors, save_tensors
 from dpm_lib.data import Data
-from dpm_lib.devices import accelerator_for, compiled
+from dpm_lib.devices import accelerator_for, compiled, keep_buffers_apart, moved, warn_of_slow_bf16
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.objective import Objective, draw_batch, learning_rate
 from dpm_lib.recipes import Recipe, build, load_data
@@ -44,10 +45,13 @@ class Run:
         self.accelerator = accelerator_for(device)
         if recipe.batch % self.accelerator.num_processes:
             raise ValueError(f"batch: {recipe.batch} cannot be split over {self.accelerator.num_processes} processes")
+        if recipe.precision == "bf16":
+            warn_of_slow_bf16(self.accelerator.device)
         self.data = load_data(recipe) if data is None else data
         self.data_set = self.data.record()
         self.generator = torch.Generator().manual_seed(seed)
         objective = Objective(build(recipe, seed, self.data.dim), recipe.precision)
+        keep_buffers_apart(objective)
         optimizer = torch.optim.Adam(objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
         self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
         self.loss = compiled(self.objective) if recipe.compile else self.objective
@@ -81,7 +85,7 @@ class Run:
             seed = int(torch.randint(2**62, (1,), generator=generator))
             generator = torch.Generator(device).manual_seed(seed)
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-        return [part[share].to(device) for part in draw_batch(self.data, self.recipe, generator)]
+        return [moved(part[share], device) for part in draw_batch(self.data, self.recipe, generator)]
 
     def _update_average(self) -> None:
         update = get_ema_multi_avg_fn(min(self.recipe.ema, self.step / (self.step + 9)))

@@ -93,7 +93,7 @@ def bit_tilt(bits: Tensor, error: float, mask: Tensor | None = None) -> Tilt:
     evidence = min(math.log1p(-error) - math.log(max(error, 1e-300)), MOST_EVIDENCE)
     seen = torch.ones_like(bits) if mask is None else mask.to(bits)
     b = seen * evidence * (2 * bits - 1)
-    right, wrong = logsigmoid(torch.tensor([evidence, -evidence], dtype=torch.float64))
+    right, wrong = logsigmoid(torch.tensor([evidence, -evidence], dtype=torch.float64, device=bits.device))
     c = (seen * torch.where(bits > 0.5, wrong, right)).sum(-1, keepdim=True)  # log r(0)
     return Tilt(c, b.unsqueeze(-2), torch.zeros_like(b).unsqueeze(-2))
 
@@ -183,7 +183,7 @@ def _times_full(law: Gaussian, tilt: Tilt) -> tuple[Gaussian, Tensor]:
         raise ValueError(f"tilt: {tilt.c.shape[-1]} terms do not fit a Gaussian with a full covariance; use one")
     c, b, a = tilt.c.squeeze(-1), tilt.b.squeeze(-2), tilt.a.squeeze(-2)
     L = law.scale
-    inner = torch.eye(L.shape[-1], dtype=L.dtype) + L.mT @ (a.unsqueeze(-1) * L)
+    inner = torch.eye(L.shape[-1], dtype=L.dtype, device=L.device) + L.mT @ (a.unsqueeze(-1) * L)
     root = torch.linalg.cholesky(inner)
     covariance = L @ torch.cholesky_solve(L.mT, root)
     slope = b - a * law.mean

@@ -4,6 +4,7 @@ One loop for one CPU, one GPU or several processes (through Accelerate). ``run``
 kept; here are the order of things, the files, and what is said when something goes wrong.
 """
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 
 from dpm_lib import devices, interruption
 from dpm_lib.checkpoints import remove_temporaries, save_json, save_model
-from dpm_lib.course import Course, Estimate, check_tensorboard
+from dpm_lib.course import WARM, Course, Estimate, check_tensorboard
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.evaluation import evaluate
@@ -23,6 +24,7 @@ from dpm_lib.run import Run
 
 LOG_EVERY = 50  # steps
 AGREE_EVERY = 10  # steps after which several processes ask each other whether to stop
+TIMED = 30  # steps by which the pace is measured
 
 
 def fit(
@@ -74,6 +76,24 @@ def fit(
         save_model(folder / "model.safetensors", model, recipe, seed=seed, steps=run.step, data_set=run.data_set)
         save_json(folder / "metrics.json", metrics)
     return model, metrics
+
+
+def steps_within(minutes: float, recipe: Recipe, device: str = "auto", data: Data | None = None) -> int:
+    """How many steps of ``recipe`` this machine takes in so many minutes: by TIMED of them, after WARM to compile.
+
+    At least 1, and the same number in every process. ValueError where ``minutes`` is not positive.
+    """
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"minutes: {minutes} is not positive, or not finite")
+    run = Run(recipe, 0, device, data=data)
+    for step in range(WARM + TIMED):
+        if step == WARM:
+            run.collect()  # waits for the device
+            start = time.perf_counter()
+        run.advance()
+    run.collect()
+    taken = torch.tensor((time.perf_counter() - start) / TIMED, device=run.accelerator.device)
+    return max(1, round(60 * minutes / float(run.accelerator.reduce(taken, reduction="mean"))))
 
 
 def _train(run: Run, course: Course, progress: bool) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -103,6 +104,20 @@ def test_precision_is_a_setting(tmp_path, capsys):
     command = ["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path / "run"), *tiny(steps=2)]
     assert main([*command, "--precision", "bf16"]) == 0
     assert load_model(tmp_path / "run" / "model.safetensors")[1].precision == "bf16"
+
+
+def test_minutes_choose_the_steps(tmp_path, capsys, monkeypatch):
+    """33 steps by a clock of a second each; so half a minute is 30."""
+    ticks = iter(range(1000))
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: 30 * next(ticks)))
+        assert training.steps_within(0.5, get("swiss-roll").override({k: str(v) for k, v in TINY.items()})) == 30
+    assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path), "--minutes", "0.005", *tiny()]) == 0
+    metrics, config = json.loads(capsys.readouterr().out), json.loads((tmp_path / "config.json").read_text())
+    assert metrics["steps"] == config["recipe"]["steps"] >= 1
+    error = fails(capsys, "train", "swiss-roll", "--device", "cpu", "--out", tmp_path / "b", "--minutes", "0", *tiny())
+    assert error == "error: minutes: 0.0 is not positive, or not finite"
+    assert "--resume takes the recipe" in fails(capsys, "train", "--resume", tmp_path, "--minutes", "1")
 
 
 def test_help_has_the_commands(capsys):

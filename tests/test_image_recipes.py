@@ -7,7 +7,7 @@ import pytest
 import torch
 from problems import close, rng
 
-from dpm_lib import bound, checkpoints, evaluation, image_models, images, plots, training
+from dpm_lib import bound, checkpoints, evaluation, image_models, images, training
 from dpm_lib.data import Data
 from dpm_lib.image_networks import UNet
 from dpm_lib.images import Images
@@ -60,6 +60,8 @@ def test_digits_train_save_load_and_evaluate(tmp_path):
     assert evaluation.evaluate(loaded, data, n=20)["held_out"] == 20
     with pytest.raises(ValueError, match="n: 1: need at least 2 held-out images"):
         evaluation.evaluate(loaded, data, n=1)
+    from dpm_lib import plots  # here, so that the tests for a GPU, which use this file, do without its packages
+
     plots.save_run_summary(tmp_path / "summary.png", loaded, data)
     assert (tmp_path / "summary.png").stat().st_size > 1000
 

@@ -1,0 +1,44 @@
+"""Train a recipe at full size for so many minutes, on a GPU, and record what came of it.
+
+    python benchmarks/on_a_gpu.py MINUTES RECIPE [KEY=VALUE ...]
+
+The number of steps is what this machine takes in that time, so that the learning rate ends at zero. Loading the data,
+compiling and evaluating come on top. Writes book/results/RECIPE-gpu.json: metrics, settings, the course, provenance.
+The run itself, with its weights and samples, is in runs/RECIPE-gpu, or in the folder that DPM_RUNS names. Where that
+holds an unfinished run, it goes on, and MINUTES and the settings are those of its beginning.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from dpm_lib import checkpoints, recipes, results, training
+
+
+def main(arguments: list[str]) -> None:
+    """Train one recipe."""
+    if len(arguments) < 2:
+        raise SystemExit(__doc__)
+    minutes, name = float(arguments[0]), arguments[1]
+    folder = Path(os.environ.get("DPM_RUNS", "runs")) / f"{name}-gpu"
+    resume = (folder / "checkpoint.safetensors").exists()
+    if resume:
+        recipe = recipes.Recipe.from_dict(checkpoints.load_json(folder / "config.json")["recipe"])
+    else:
+        recipe = recipes.get(name).override(dict(pair.split("=", 1) for pair in arguments[2:]))
+        recipe = recipe.override({"steps": str(training.steps_within(minutes, recipe))})
+    _, metrics = training.fit(recipe, 0, folder, resume=resume)
+    record = {
+        **metrics,
+        "settings": recipe.to_dict(),
+        "course": checkpoints.load_lines(folder / "metrics.jsonl"),
+        "provenance": results.provenance(" ".join(["python benchmarks/on_a_gpu.py", *arguments])),
+    }
+    checkpoints.save_json(results.folder() / f"{name}-gpu.json", record)
+    print(
+        f"{name}: {metrics['bits_per_pixel']:.3f} bits per pixel, {metrics['steps']} steps, {metrics['seconds']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
