@@ -8,7 +8,8 @@ Where to look, by chapter (tests mirror the names):
 
 - 1 sampling: ``montecarlo``, ``targets``, ``weights``. 2 chains: ``markov``.
 - 3 annealing: ``annealing``, ``tempering``, ``tuning``.
-- 4 random walks: ``sde``, ``fokker_planck``, ``steppers``. 5 Kolmogorov: ``kolmogorov``, ``reversal``.
+- 4 random walks: ``sde``, ``fokker_planck``, ``steppers``. 5 Kolmogorov: ``kolmogorov``, ``jumps``,
+  ``reversal``.
 - 6 the model: ``kernels``, ``laws``, ``schedules``, ``reverse``, ``networks``, ``diffusion``, ``bound``, ``limits``,
   ``distributions``.
 - 7 the bound: ``ledger``, ``enumeration``, ``entropy``, ``gaussian_schedule``. 8 bits: ``codebooks``.
@@ -18,8 +19,9 @@ Where to look, by chapter (tests mirror the names):
 - 11 the ways back: ``exploding``, ``euler``, ``flow``. 12 information: ``information``, ``estimation``.
 - 14 images: ``images``, ``image_folder``, ``textures``, ``downloads``; ``image_networks``, ``paper_images``,
   ``levels``, ``image_models``, ``image_recipes``; ``image_bounds``, ``image_baselines``.
-- Training: ``recipes``, ``data``, ``training``, ``run``, ``objective``, ``course``, ``devices``, ``interruption``,
-  ``checkpoints``, ``evaluation``, ``cli``. The book's own: ``results``, ``plots``, ``checks``, ``widgets``.
+- Training: ``recipes``, ``costs``, ``data``, ``training``, ``run``, ``objective``, ``course``, ``devices``,
+  ``interruption``, ``checkpoints``, ``evaluation``, ``cli``.
+- The book's own: ``results``, ``plots``, ``checks``, ``widgets``.
 
 Conventions, everywhere: data ``x`` has shape (..., d), batch first; logarithms are natural (nats) unless a
 name ends in ``_bits``; schedules are tensors of length T+1, so that ``beta[t]`` is the beta_t of the page;

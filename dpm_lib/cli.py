@@ -1,5 +1,6 @@
-"""The command line: ``python -m dpm_lib list | train RECIPE | evaluate RUN | sample RUN``.
+"""The command line: ``python -m dpm_lib list | cost RECIPE | train RECIPE | evaluate RUN | sample RUN``.
 
+    python -m dpm_lib cost textures                                counts arithmetic and memory; trains nothing
     python -m dpm_lib train swiss-roll --out runs/roll             on a GPU if there is one; or --device cpu, cuda
     python -m dpm_lib train swiss-roll --set steps=500 --precision bf16
     python -m dpm_lib train textures --minutes 8                   as many steps as take so long here
@@ -21,7 +22,7 @@ from typing import Any, NoReturn
 import torch
 from accelerate import PartialState
 
-from dpm_lib import training
+from dpm_lib import costs, training
 from dpm_lib.checkpoints import load_json, load_model, save_tensors
 from dpm_lib.devices import accelerator_for
 from dpm_lib.evaluation import evaluate
@@ -74,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("list", help="the recipes, and their settings")
     command.set_defaults(run=_list)
 
+    command = commands.add_parser("cost", help="what training a recipe takes, counted: operations and memory")
+    command.add_argument("recipe", metavar="RECIPE", help="a name that `list` shows")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
+    command.set_defaults(run=_cost)
+
     command = commands.add_parser("train", help="train a recipe, or resume a run")
     command.add_argument("recipe", nargs="?", metavar="RECIPE", help="a name that `list` shows")
     command.add_argument("--out", metavar="DIR", help="folder of the run (default: runs/RECIPE-SEED)")
@@ -108,6 +114,11 @@ def _list(options: argparse.Namespace) -> None:
         print(f"{recipe.name}: {recipe.about}")
         settings = {key: value for key, value in recipe.to_dict().items() if key not in ("name", "about")}
         print("    " + " ".join(f"{key}={value}" for key, value in settings.items()))
+
+
+def _cost(options: argparse.Namespace) -> None:
+    recipe = get(options.recipe).override(_settings(options.set))
+    print(f"{recipe.name}: {costs.words(recipe, costs.count(recipe))}")
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Chains in continuous time: rate matrices, the forward and the backward equation, and paths that jump.
+"""Chains in continuous time: rate matrices, the forward and the backward equation, and time reversed.
 
 A generator on the states 0, ..., n - 1 is a matrix Q (n, n) of rates: Q[i, j] >= 0 is the rate of jumps from i to j,
 in jumps per unit of time, and Q[i, i] makes every row sum to 0. Laws are row vectors and functions are columns:
@@ -7,7 +7,7 @@ in jumps per unit of time, and Q[i, i] makes every row sum to 0. Laws are row ve
     backward -du/ds = Q u        u_s(i) = E[f(X_T) | X_s = i]
 
 Q is a NumPy array, a SciPy sparse matrix, or a function of time that returns either. Nothing here divides by a grid
-spacing or asks where Q came from: ``fokker_planck.generator`` makes one of a diffusion.
+spacing or asks where Q came from: ``fokker_planck.generator`` makes one of a diffusion. Paths are in ``jumps``.
 """
 
 import math
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.integrate import solve_ivp
 from scipy.special import rel_entr
@@ -85,7 +85,7 @@ def transition_matrix(Q: Generator, t: float, start: float = 0.0) -> Array:
     """
     if not start <= t < np.inf:
         raise ValueError(f"t must be finite and at least start = {start}, got {t}")
-    n = _states(Q, start)
+    n = number_of_states(Q, start)
     if n > LARGEST_DENSE:
         raise ValueError(
             f"exp(Qt) would be a full matrix of {n} states; use forward or backward, which need only vectors"
@@ -125,7 +125,7 @@ def forward(p0: ArrayLike, Q: Generator, times: ArrayLike) -> Array:
     1e-16, a function one of 1e-10, and entries below that may come out as 0. None is ever negative.
     """
     clock = _checked_times(times)
-    return _propagate(checked_law(p0, _states(Q, clock[0]), "p0"), Q, clock, forward=True)
+    return _propagate(checked_law(p0, number_of_states(Q, clock[0]), "p0"), Q, clock, forward=True)
 
 
 def backward(f: ArrayLike, Q: Generator, times: ArrayLike) -> Array:
@@ -134,7 +134,7 @@ def backward(f: ArrayLike, Q: Generator, times: ArrayLike) -> Array:
     ``f`` holds one number per state. Cost and accuracy are those of ``forward``.
     """
     clock = _checked_times(times)
-    n = _states(Q, clock[-1])
+    n = number_of_states(Q, clock[-1])
     values = np.array(f, dtype=np.float64)
     if values.shape != (n,) or not np.isfinite(values).all():
         raise ValueError(f"f must hold {n} finite numbers, one per state, got {values}")
@@ -200,7 +200,8 @@ def _as_laws(rows: Array, times: Array) -> Array:
     return laws / laws.sum(-1, keepdims=True)
 
 
-def _states(Q: Generator, t: float) -> int:
+def number_of_states(Q: Generator, t: float) -> int:
+    """n of Q, or of Q(t), (n, n); raises as ``checked_generator``."""
     return int(checked_generator(Q(t) if callable(Q) else Q).shape[0])
 
 
@@ -283,117 +284,3 @@ def entropy_loss(Q: Any, p: ArrayLike, q: ArrayLike) -> float:
     step = (p[j] / q[j]) / (p[i] / q[i])
     flow = np.where(i == j, 0.0, p[i] * jumps.data)
     return float(flow @ (step - 1 - np.log(step)))
-
-
-# Paths
-
-
-def simulate(
-    Q: Generator,
-    x0: ArrayLike,
-    t_end: float,
-    n: int,
-    generator: np.random.Generator,
-    start: float = 0.0,
-    rate: float | None = None,
-) -> NDArray[np.int64]:
-    """The states at ``t_end`` of n independent chains that are in ``x0`` (a state, or n states) at ``start``: (n,).
-
-    Exact: every chain waits an exponential time and jumps (Gillespie). For Q(t) the clock rings at ``rate``, which no
-    exit rate may exceed, and a ring at time t moves a chain out of i with probability -Q_ii(t) / rate (thinning).
-    Raises ``ValueError`` for a start that is not a state, for a ``t_end`` that is not finite or is before ``start``,
-    and, with the time and the state, for a rate too small.
-    """
-    _check_end(t_end, start)
-    x = _checked_starts(x0, n, _states(Q, start))
-    bound = float(rate or 0)
-    if callable(Q) and not 0 < bound < np.inf:
-        raise ValueError(f"rate must be a finite bound on the exit rates of Q(t), got {rate}")
-    jumps = None if callable(Q) else _Jumps(Q)
-    clock, moving = np.full(n, float(start)), np.arange(n)
-    while len(moving):
-        with np.errstate(divide="ignore"):
-            clock[moving] += generator.exponential(size=len(moving)) / (jumps.exit[x[moving]] if jumps else bound)
-        moving = moving[clock[moving] <= t_end]
-        turn = generator.random(len(moving))
-        if jumps:
-            x[moving] = jumps.targets(x[moving], turn * jumps.exit[x[moving]])
-        else:
-            x[moving] = [_thinned(Q, t, i, u, bound) for t, i, u in zip(clock[moving], x[moving], turn, strict=True)]
-    return x
-
-
-def path(Q: Any, x0: int, t_end: float, generator: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
-    """One path of a chain with constant Q from time 0: the times of its jumps, 0 first, and the states it jumps to.
-
-    Raises ``ValueError`` for an ``x0`` that is not a state, and for a ``t_end`` that is negative or not finite.
-    """
-    jumps = _Jumps(Q)
-    _check_end(t_end, 0.0)
-    times, states = [0.0], [int(_checked_starts(x0, 1, len(jumps.exit))[0])]
-    while jumps.exit[states[-1]] > 0:
-        rate = jumps.exit[states[-1]]
-        t = times[-1] + generator.exponential() / rate
-        if t > t_end:
-            break
-        times.append(t)
-        states.append(int(jumps.targets(np.array(states[-1:]), np.array([rate * generator.random()]))[0]))
-    return np.array(times), np.array(states)
-
-
-def _check_end(t_end: float, start: float) -> None:
-    if not -np.inf < start <= t_end < np.inf:
-        raise ValueError(f"t_end must be finite and at least start = {start}, got {t_end}")
-
-
-def _checked_starts(x0: ArrayLike, n: int, states: int) -> NDArray[np.int64]:
-    """x0, a state or n states, as n whole numbers, or a ``ValueError`` that names the first that is no state."""
-    given = np.asarray(x0)
-    if given.shape not in ((), (1,), (n,)):
-        raise ValueError(f"x0 must be one state, or n = {n} states, got shape {given.shape}")
-    wrong = np.argwhere(~((given >= 0) & (given < states) & (given == np.floor(given))))
-    if len(wrong):
-        place = f" at index {wrong[0, 0]}" if given.ndim else ""
-        raise ValueError(f"x0 must hold states from 0 to {states - 1}, got {given[tuple(wrong[0])]}{place}")
-    return np.array(np.broadcast_to(given, (n,)), dtype=np.int64)
-
-
-class _Jumps:
-    """The rates off the diagonal: each row a ladder of its own, on which a uniform number finds its target.
-
-    Rows are summed by themselves: on one ladder for all, the rungs of slow states drown in those of fast ones.
-    """
-
-    def __init__(self, Q: Any) -> None:
-        rates = sparse.csr_array(checked_generator(Q))
-        rates = sparse.csr_array(rates - sparse.diags_array(rates.diagonal()))
-        rates.eliminate_zeros()
-        self.first, self.column = rates.indptr, rates.indices
-        self.ladder, lengths = rates.data.copy(), np.diff(self.first)
-        rung, rows = 1, np.flatnonzero(lengths > 1)
-        while len(rows):  # all rows climb at once
-            at = self.first[rows] + rung
-            self.ladder[at] += self.ladder[at - 1]
-            rung, rows = rung + 1, rows[lengths[rows] > rung + 1]
-        self.exit = np.zeros(len(lengths))
-        self.exit[lengths > 0] = self.ladder[self.first[1:][lengths > 0] - 1]
-
-    def targets(self, x: NDArray[np.int64], height: Array) -> NDArray[np.int64]:
-        """Where chains in ``x`` (m,) jump to, for heights (m,) that are uniform on [0, exit rate): by bisection."""
-        low, high = self.first[x], self.first[x + 1] - 1
-        while (low < high).any():  # the first rung above the height is from low to high
-            middle = (low + high) // 2
-            below = self.ladder[middle] <= height
-            low, high = np.where(below, np.minimum(middle + 1, high), low), np.where(below, high, middle)
-        return self.column[low]
-
-
-def _thinned(Q: Callable[[float], Any], t: float, i: int, u: float, rate: float) -> int:
-    """Where a ring at time t moves a chain in i, for u uniform on (0, 1); mostly nowhere, if the rate is generous."""
-    rates = checked_generator(Q(t))
-    row = rates[[i]].toarray()[0] if sparse.issparse(rates) else rates[i].copy()
-    row[i] = 0.0
-    ladder = row.cumsum()
-    if ladder[-1] > rate * (1 + 1e-12):
-        raise ValueError(f"rate = {rate} is less than the exit rate {ladder[-1]:.6g} of state {i} at time {t:.6g}")
-    return int(np.searchsorted(ladder, u * rate, side="right")) if u * rate < ladder[-1] else i

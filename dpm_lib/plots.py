@@ -1,6 +1,9 @@
 """The still figures, in one palette, the same that the moving figures use."""
 
+import html
 import io
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -22,6 +25,8 @@ from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.images import Images
 from dpm_lib.widgets.base import INK, PALETTE, image_html
 
+NUMBER = re.compile(r"[-−]?\d")
+
 
 def use_book_style() -> None:
     """Transparent figures with grey ink, which suit light and dark pages alike."""
@@ -39,6 +44,39 @@ def show(figure: Figure, alt: str) -> None:
     figure.savefig(file, format="png", dpi=144, bbox_inches="tight")
     plt.close(figure)
     display(HTML(image_html(file.getvalue(), alt, "figure-still")))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> None:
+    """Show a table with its ``caption``: in a page one that scrolls in itself where it is too wide, else plain text.
+
+    The first cell of a row is its name; a text that starts as a number does is set as one. ValueError, with the index,
+    for a row of another length than the ``header``.
+    """
+    lines = [[str(cell) for cell in row] for row in rows]
+    for index, line in enumerate(lines):
+        if len(line) != len(header):
+            raise ValueError(f"rows: {len(line)} cells at index {index}, and the header has {len(header)}")
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    plain = ["  ".join(f"{cell:{width}s}" for cell, width in zip(line, widths, strict=True)).rstrip()
+             for line in (header, *lines)]  # fmt: skip
+    display({"text/plain": "\n".join([caption, "", *plain]), "text/html": table_html(header, lines, caption)}, raw=True)
+
+
+def table_html(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    """The table as HTML, everything escaped, in a box that can be scrolled by keyboard too."""
+
+    def row(cells: Sequence[str]) -> str:
+        first = f'<th scope="row">{html.escape(cells[0])}</th>'
+        rest = (f"<td{' class=number' if NUMBER.match(cell) else ''}>{html.escape(cell)}</td>" for cell in cells[1:])
+        return f"<tr>{first}{''.join(rest)}</tr>"
+
+    name = html.escape(caption, quote=True)
+    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
+    body = "".join(map(row, rows))
+    return (
+        f'<div class="book-table" role="region" tabindex="0" aria-label="{name}"><table><caption>{name}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def scatter(ax: Axes, x: torch.Tensor, color: str, title: str = "", reach: float = 2.6) -> None:

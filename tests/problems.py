@@ -6,6 +6,7 @@ Every random draw has a fixed seed. Tolerances of Monte Carlo checks are multipl
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -237,3 +238,11 @@ def gaussian_bound(variance: float, square: float, d: int, schedule) -> float:
     log_prior = -0.5 * (d * LOG_2PI + alpha_bar[-1] * square + d * (1 - alpha_bar[-1]))
     edge = 0.5 * beta[1] * (d - square)
     return log_prior + edge + 0.5 * d * (math.log(1 - alpha_bar[-1]) - math.log(beta[1])) - steps
+
+
+def random_generator(n: int, seed: int = 0, zeros: float = 0.0) -> np.ndarray:
+    """Rates (n, n) of a chain in continuous time; ``zeros`` is the share of jumps that never happen."""
+    rng = np.random.default_rng(seed)
+    Q = rng.exponential(size=(n, n)) * (rng.random((n, n)) >= zeros)
+    np.fill_diagonal(Q, 0)
+    return Q - np.diag(Q.sum(1))

@@ -71,6 +71,16 @@ def test_list(capsys):
     assert f"T={get('swiss-roll-thin').T} " in out and "covariance=diagonal" in out
 
 
+def test_cost_says_what_it_counts(capsys):
+    assert main(["cost", "textures-small", "--set", "batch=32", "--set", "steps=2000"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("textures-small: 98,170 weights; 0.0192 GFLOP for one row")
+    assert "2,000 steps of 32 rows, 0.00369 PFLOP: at least 0.001 hours at 1 TFLOP/s" in out
+    assert "memory: 1.97 MB whatever the batch, and 0.547 MB for each row of it: 19.5 MB" in out
+    assert "recipe: 'texture' is not known" in fails(capsys, "cost", "texture")
+    assert "--set width: expected int, got 'x'" in fails(capsys, "cost", "textures", "--set", "width=x")
+
+
 def test_train_prints_the_json_that_it_writes(tmp_path, capsys):
     folder = tmp_path / "run"
     command = ["train", "swiss-roll", "--device", "cpu", "--seed", "3", "--out", str(folder)]

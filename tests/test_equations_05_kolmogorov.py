@@ -10,7 +10,7 @@ from scipy.integrate import quad, solve_ivp
 from scipy.linalg import expm
 from scipy.stats import ks_2samp
 
-from dpm_lib import fokker_planck, kolmogorov, markov, sde
+from dpm_lib import fokker_planck, jumps, kolmogorov, markov, sde
 from dpm_lib.reversal import step_back, two_clumps
 
 P0 = np.array([0.5, 0.3, 0.15, 0.05])
@@ -48,7 +48,7 @@ def test_waits_are_exponential_and_targets_in_proportion():
     stay = (1 + Q4[1, 1] * h) ** np.array([200, 1000, 2000])
     np.testing.assert_allclose(stay, np.exp(Q4[1, 1] * np.array([0.1, 0.5, 1.0])), atol=2e-3)
     rng = np.random.default_rng(0)
-    first = [kolmogorov.path(Q4, 1, 12.0, rng) for _ in range(n)]
+    first = [jumps.path(Q4, 1, 12.0, rng) for _ in range(n)]
     waits = np.array([times[1] for times, _ in first])
     assert stats.kstest(waits, stats.expon(scale=-1 / Q4[1, 1]).cdf).pvalue > 1e-3
     counts = np.bincount([states[1] for _, states in first], minlength=4)
@@ -64,8 +64,8 @@ def test_chapman_kolmogorov():
     assert far(P(Q4, 1.1), P(Q4, 0.4) @ P(Q4, 0.7)) < 1e-13
     start, ends = 2, np.random.default_rng(0)
     n = 40_000
-    midway = kolmogorov.simulate(Q4, start, 0.2, n, ends)
-    last = kolmogorov.simulate(Q4, midway, 0.3, n, ends)
+    midway = jumps.simulate(Q4, start, 0.2, n, ends)
+    last = jumps.simulate(Q4, midway, 0.3, n, ends)
     assert stats.chisquare(np.bincount(last, minlength=4), n * P(Q4, 0.5)[start]).pvalue > 1e-3
 
 
@@ -109,7 +109,7 @@ def test_laws_follow_the_forward_equation():
     assert far(kolmogorov.forward(P0, Q4, [0, 0.5, 1.5])[1:], run.y.T) < 1e-10
     n = 40_000
     rng = np.random.default_rng(1)
-    ends = kolmogorov.simulate(Q4, rng.choice(4, n, p=P0), 0.5, n, rng)
+    ends = jumps.simulate(Q4, rng.choice(4, n, p=P0), 0.5, n, rng)
     assert stats.chisquare(np.bincount(ends, minlength=4), n * run.y[:, 0]).pvalue > 1e-3
 
 
@@ -124,7 +124,7 @@ def test_values_follow_the_backward_equation_and_are_expectations():
     assert far(value(T), F) == 0
     rng = np.random.default_rng(0)
     for i in range(4):
-        paid = F[kolmogorov.simulate(Q4, i, T - 0.3, n, rng)]
+        paid = F[jumps.simulate(Q4, i, T - 0.3, n, rng)]
         assert abs(paid.mean() - value(0.3)[i]) < 4 * paid.std() / math.sqrt(n)
 
 
@@ -245,7 +245,7 @@ def test_the_step_back_by_counting():
     n, t = 60_000, 0.4
     rng = np.random.default_rng(0)
     first = rng.choice(4, n, p=P0)
-    last = kolmogorov.simulate(Q4, first, t, n, rng)
+    last = jumps.simulate(Q4, first, t, n, rng)
     B = kolmogorov.reverse_kernel(expm(Q4 * t), P0)
     assert far(B.sum(1), 1) < 1e-13
     for j in range(4):
@@ -283,8 +283,8 @@ def test_the_backward_function_is_half_of_bayes():
     assert far(p[1] * u / p[2, k], film) < 1e-12
     n = 80_000
     rng = np.random.default_rng(3)
-    midway = kolmogorov.simulate(Q4, rng.choice(4, n, p=P0), s, n, rng)
-    seen = midway[kolmogorov.simulate(Q4, midway, T - s, n, rng) == k]
+    midway = jumps.simulate(Q4, rng.choice(4, n, p=P0), s, n, rng)
+    seen = midway[jumps.simulate(Q4, midway, T - s, n, rng) == k]
     assert stats.chisquare(np.bincount(seen, minlength=4), len(seen) * film).pvalue > 1e-3
 
 

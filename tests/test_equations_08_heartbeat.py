@@ -3,14 +3,18 @@
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from problems import all_bits, bit_model, close, close_mean, randn, rng, short_schedule
+from scipy.special import rel_entr
 
 from dpm_lib import bound, schedules
 from dpm_lib.codebooks import Codebook
 from dpm_lib.data import heartbeat
+from dpm_lib.enumeration import FiniteChains, flip_kernel, product_of_bits, states
 from dpm_lib.kernels import BinomialKernel
 from dpm_lib.laws import Bernoulli
 from dpm_lib.schedules import from_beta
@@ -245,6 +249,30 @@ def test_the_edge_is_where_the_flips_were():
     unknown = entropy(chain.start.unsqueeze(1) * chain.leap[1]) - entropy(chain.law[1])
     assert entropy(chain.law[1]) - entropy(chain.start) == pytest.approx(flips - unknown, abs=1e-12)
     close(BOOK.classes.losses(from_beta(BETA))["edge"], flips - unknown)
+
+
+@pytest.mark.equation("eq-bits-coin")
+def test_the_edge_with_coins_of_the_datas_own_activity():
+    """One 1 in three bits, and coins that show 1 a third of the time: K by all paths, and the four losses by tables."""
+    coin, beta = 1 / 3, [0.1, 0.3, 0.6]
+    data = np.where(states(3).sum(1) == 1, 1 / 3, 0.0)
+    step = [np.eye(8)] + [flip_kernel(3, b, coin) for b in beta]
+    chains = FiniteChains(data, flip_kernel(3, 1.0, coin)[0], np.stack(step), np.stack(step))
+    back = [product_of_bits(chains.reversal(t)) for t in (2, 3)]
+    chains = replace(chains, reverse=np.stack([*step[:2], *back]))
+    K, law = chains.mean(chains.log_weights), torch.from_numpy(chains.marginals)
+    unknown = entropy(law[0].unsqueeze(1) * torch.from_numpy(step[1])) - entropy(law[1])
+
+    def h(p):
+        return -p * math.log(p) - (1 - p) * math.log(1 - p)
+
+    edge = 2 * h(coin * 0.1) + h((1 - coin) * 0.1) - unknown
+    assert edge == pytest.approx(entropy(law[1]) - entropy(law[0]), abs=1e-12)
+    end = 3 * h(coin) - entropy(law[3])
+    apart = sum(
+        float((law[t].numpy()[:, None] * rel_entr(chains.reversal(t), chains.reverse[t])).sum()) for t in (2, 3)
+    )
+    assert abs(-math.log(3) - edge - end - apart - K) < 1e-12 < min(edge, end, apart)
 
 
 @pytest.mark.equation("eq-bits-even")

@@ -1,20 +1,13 @@
-"""Generators, both equations, reversal and jumps: against SciPy, closed forms and brute force."""
+"""Generators, both equations, and reversal: against SciPy, closed forms and brute force."""
 
 import numpy as np
 import pytest
+from problems import random_generator
 from scipy import sparse, stats
 from scipy.linalg import expm
 
-from dpm_lib import kolmogorov
+from dpm_lib import jumps, kolmogorov
 from dpm_lib.reversal import StepBack, step_back, two_clumps
-
-
-def random_generator(n: int, seed: int = 0, zeros: float = 0.0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    Q = rng.exponential(size=(n, n)) * (rng.random((n, n)) >= zeros)
-    np.fill_diagonal(Q, 0)
-    return Q - np.diag(Q.sum(1))
-
 
 Q3 = random_generator(3)
 P0 = np.array([0.5, 0.3, 0.2])
@@ -59,26 +52,6 @@ def test_other_bad_input_is_named():
         kolmogorov.reverse_generator(Q3, [0.5, 0.5, 0])
     with pytest.raises(ValueError, match="state 1 has probability 0 after the step"):
         kolmogorov.reverse_kernel(np.eye(2), [1, 0])
-    with pytest.raises(ValueError, match="x0 must hold states from 0 to 2, got 3"):
-        kolmogorov.simulate(Q3, [0, 3], 1.0, 2, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"x0 must hold states from 0 to 2, got 0\.7 at index 1"):
-        kolmogorov.simulate(Q3, [0, 0.7], 1.0, 2, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"x0 must be one state, or n = 2 states, got shape \(3,\)"):
-        kolmogorov.simulate(Q3, [0, 1, 2], 1.0, 2, np.random.default_rng(0))
-    for x0 in (-1, 3, 0.7, np.nan):
-        with pytest.raises(ValueError, match=f"x0 must hold states from 0 to 2, got {x0}"):
-            kolmogorov.path(Q3, x0, 1.0, np.random.default_rng(0))
-    for t_end in (-5.0, np.nan, np.inf):
-        with pytest.raises(ValueError, match=rf"t_end must be finite and at least start = 0\.0, got {t_end}"):
-            kolmogorov.path(Q3, 0, t_end, np.random.default_rng(0))
-        with pytest.raises(ValueError, match=rf"t_end must be finite and at least start = 0\.0, got {t_end}"):
-            kolmogorov.simulate(Q3, 0, t_end, 2, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"t_end must be finite and at least start = 2\.0, got 1\.0"):
-        kolmogorov.simulate(Q3, 0, 1.0, 2, np.random.default_rng(0), start=2.0)
-    with pytest.raises(ValueError, match=r"rate must be a finite bound on the exit rates of Q\(t\), got None"):
-        kolmogorov.simulate(changing, 0, 1.0, 2, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"rate = 0\.1 is less than the exit rate .* of state 0 at time"):
-        kolmogorov.simulate(changing, 0, 1000.0, 2, np.random.default_rng(0), rate=0.1)
     with pytest.raises(ValueError, match=r"beta must lie in \(0, 1\), got 1\.5"):
         step_back(lambda x: -(x**2), 0.0, 1.5)
     with pytest.raises(ValueError, match="does not hold the step back from 40"):
@@ -170,7 +143,7 @@ def test_three_forms_of_a_generator_agree(Q):
 def test_a_chain_that_never_moves():
     for still in (np.zeros((3, 3)), sparse.csr_array((3, 3))):
         np.testing.assert_array_equal(kolmogorov.forward(P0, still, [0, 5])[-1], P0)
-        assert (kolmogorov.simulate(still, 1, 5.0, 4, np.random.default_rng(0)) == 1).all()
+        assert (jumps.simulate(still, 1, 5.0, 4, np.random.default_rng(0)) == 1).all()
 
 
 def test_a_hundred_thousand_states():
@@ -184,7 +157,7 @@ def test_a_hundred_thousand_states():
     np.testing.assert_allclose(law[n // 2 - 100 : n // 2 + 101], wanted, atol=1e-13)
     assert abs(law.sum() - 1) < 1e-12 and law.min() >= 0
     assert abs(kolmogorov.backward(f, Q, [0, t])[0] @ p0 - law @ f) < 1e-12
-    ends = kolmogorov.simulate(Q, n // 2, t, 20_000, np.random.default_rng(0)) - n // 2
+    ends = jumps.simulate(Q, n // 2, t, 20_000, np.random.default_rng(0)) - n // 2
     assert abs(ends.mean() - 0.3 * t) < 4 * np.sqrt(1.1 * t / 20_000)
 
 
@@ -209,50 +182,6 @@ def test_reversal_of_changing_rates_brings_the_law_back():
     R = kolmogorov.reverse_generator(changing, law)
     path = kolmogorov.forward(law(T), lambda s: R(T - s), [0, 0.5, T])
     np.testing.assert_allclose(path, [law(T), law(T - 0.5), P0], atol=1e-8)
-
-
-# --- Jumps ---
-
-
-def test_one_path_is_a_path():
-    times, states = kolmogorov.path(Q3, 2, 50.0, np.random.default_rng(0))
-    assert times[0] == 0 and states[0] == 2 and len(times) == len(states) > 10
-    assert (np.diff(times) > 0).all() and times[-1] <= 50 and (np.diff(states) != 0).all()
-
-
-def test_walkers_never_take_a_jump_of_rate_zero():
-    ring = np.roll(np.eye(4), 1, axis=1) - np.eye(4)
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        _, states = kolmogorov.path(sparse.csr_array(ring), 0, 20.0, rng)
-        assert (np.diff(states) % 4 == 1).all()
-
-
-def test_slow_states_beside_fast_ones_keep_their_rates():
-    """Rates 1e12 and 1e-5: a ladder for all rows would make the slow state absorbing."""
-    Q = np.array([[-1e12, 1e12, 0], [1e12, -1e12, 0], [1e-5, 2e-5, -3e-5]])
-    for matrix in (Q, sparse.csr_array(Q)):
-        np.testing.assert_allclose(kolmogorov._Jumps(matrix).exit, [1e12, 1e12, 3e-5], rtol=1e-15)
-    n, rng = 2000, np.random.default_rng(0)
-    Q[:2] = 0
-    Q[0, :2] = -1e12, 1e12
-    last = kolmogorov.simulate(Q, 2, 3e4, n, rng)
-    left = 1 - np.exp(-0.9)
-    assert abs((last == 1).mean() - left) < 4 * np.sqrt(left * (1 - left) / n)
-
-
-def test_targets_on_long_rows_are_those_of_a_search():
-    Q = random_generator(50, 1, zeros=0.5)
-    jumps, rng = kolmogorov._Jumps(Q), np.random.default_rng(0)
-    x, turn = rng.integers(50, size=400), rng.random(400)
-    for i, j, u in zip(x, jumps.targets(x, turn * jumps.exit[x]), turn, strict=True):
-        row = np.where(np.arange(50) == i, 0, Q[i])
-        assert j == np.searchsorted(row.cumsum() / row.sum(), u, side="right")
-
-
-def test_the_same_seed_gives_the_same_walkers():
-    a, b = (kolmogorov.simulate(Q3, 0, 3.0, 50, np.random.default_rng(7)) for _ in range(2))
-    assert (a == b).all()
 
 
 # --- One step back ---

@@ -64,3 +64,18 @@ def test_a_raster_shows_every_bit(ax):
     (image,) = ax.images
     np.testing.assert_array_equal(image.get_array(), x)
     assert ax.get_title() == "strings" and not len(ax.get_xticks())
+
+
+def test_a_table_is_shown_escaped_and_as_plain_text(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "display", lambda bundle, raw: shown.append((bundle, raw)))
+    plots.table(["row", "K"], [["<b>", 1.5], ["long & name", "not run"]], 'A "table"')
+    (bundle, raw), = shown  # fmt: skip
+    assert raw and bundle["text/plain"].splitlines() == [
+        'A "table"', "", "row          K", "<b>          1.5", "long & name  not run",
+    ]  # fmt: skip
+    page = bundle["text/html"]
+    assert "<b>" not in page and '<th scope="row">long &amp; name</th><td>not run</td>' in page
+    assert "<td class=number>1.5</td>" in page and 'aria-label="A &quot;table&quot;"' in page and "tabindex" in page
+    with pytest.raises(ValueError, match="rows: 1 cells at index 1, and the header has 2"):
+        plots.table(["row", "K"], [["a", "b"], ["c"]], "")

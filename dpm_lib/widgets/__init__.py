@@ -5,6 +5,7 @@ from dpm_lib.widgets.base import Figure
 from dpm_lib.widgets.bits import HeartbeatPlayer, LearningCourse, OwnBits
 from dpm_lib.widgets.bound import ClosingGap, EntropyBand, Ledger
 from dpm_lib.widgets.chains import ChainEditor, DoubleWellWalk
+from dpm_lib.widgets.costs import TrainingCost
 from dpm_lib.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
 from dpm_lib.widgets.images import ImagePlayer, LevelPosterior
 from dpm_lib.widgets.information import InformationArea, InformationScales
@@ -44,6 +45,7 @@ __all__ = [
     "ScheduleBars",
     "StepBack",
     "StepsOfOneNoise",
+    "TrainingCost",
     "TrajectoryPlayer",
     "TwoPictures",
     "WalkLimit",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import traitlets
 
-from dpm_lib import kolmogorov
+from dpm_lib import jumps, kolmogorov
 from dpm_lib.reversal import step_back, two_clumps
 from dpm_lib.widgets.base import INK, PALETTE, SCRIPTS, STYLE, Figure, bundle, checked, picture, png, quiet
 from dpm_lib.widgets.chains import INKS
@@ -121,7 +121,7 @@ class JumpWalkers(Figure):
         figure = picture(6.4, 2.4)
         axes = figure.subplots()
         for seed in range(3):
-            times, states = kolmogorov.path(self.rates, 0, self.horizon, np.random.default_rng(seed))
+            times, states = jumps.path(self.rates, 0, self.horizon, np.random.default_rng(seed))
             ends = np.append(times, self.horizon)
             axes.step(ends, np.append(states, states[-1]) + 1 + 0.06 * seed, where="post", color=INKS[seed])
         axes.set(xlabel="t", ylabel="state", yticks=range(1, len(self.rates) + 1))

@@ -1,5 +1,6 @@
 """A headless browser with the network cut, and small pages that hold figures as the built book holds them."""
 
+import base64
 import html
 import json
 import shutil
@@ -41,11 +42,14 @@ class Watched:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.requests: list[str] = []
-        self.errors: list[str] = []
+        self.clear()
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+
+    def clear(self) -> None:
+        self.requests: list[str] = []
+        self.errors: list[str] = []
 
     def check(self) -> None:
         outside = [url for url in self.requests if not url.startswith(LOCAL)]
@@ -53,20 +57,54 @@ class Watched:
         assert not self.errors, f"errors in the console: {self.errors[:5]}"
 
 
+def open_profile(browser: Browser, **options: Any) -> BrowserContext:
+    context = browser.new_context(offline=True, **options)
+    context.set_default_timeout(20_000)
+    return context
+
+
 @pytest.fixture
-def watch(browser: Browser) -> Iterator[Callable[..., Watched]]:
-    """``watch(width=1280, height=800, **context options)`` opens a page in a fresh profile, offline."""
+def profile(browser: Browser) -> Iterator[Callable[..., Watched]]:
+    """``profile(width=1280, height=800, **context options)`` opens a page in a fresh profile, offline."""
     contexts: list[BrowserContext] = []
 
     def open_page(width: int = 1280, height: int = 800, **options: Any) -> Watched:
-        context = browser.new_context(viewport={"width": width, "height": height}, offline=True, **options)
-        context.set_default_timeout(20_000)
-        contexts.append(context)
-        return Watched(context.new_page())
+        contexts.append(open_profile(browser, viewport={"width": width, "height": height}, **options))
+        return Watched(contexts[-1].new_page())
 
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def shared(browser: Browser) -> Iterator[Watched]:
+    """One page for all tests that need no profile of their own: opening one takes longer than most tests."""
+    with open_profile(browser) as context:
+        yield Watched(context.new_page())
+
+
+@pytest.fixture
+def watch(profile: Callable[..., Watched], shared: Watched) -> Callable[..., Watched]:
+    """``watch(width, height, color_scheme, reduced_motion)`` empties the shared page and gives it that look.
+
+    Whoever asks for more (``has_touch=True``, ...) gets a page in a fresh profile.
+    """
+
+    def open_page(width: int = 1280, height: int = 800, **options: Any) -> Watched:
+        if not options.keys() <= {"color_scheme", "reduced_motion"}:
+            return profile(width, height, **options)
+        shared.page.goto("about:blank")
+        shared.page.set_viewport_size({"width": width, "height": height})
+        shared.page.emulate_media(
+            **{"media": "null", "color_scheme": "light", "reduced_motion": "no-preference"} | options
+        )
+        shared.page.mouse.up()
+        shared.page.mouse.move(0, 0)
+        shared.clear()
+        return shared
+
+    return open_page
 
 
 @pytest.fixture
@@ -81,7 +119,7 @@ def to_js(value: Any) -> Any:
     """Arguments for the page: an array becomes the typed array of its dtype, tagged for `js` to revive."""
     if isinstance(value, np.ndarray):
         kinds = {"f4": "Float32Array", "f8": "Float64Array", "i2": "Int16Array"}
-        return {"typed": kinds[value.dtype.str[1:]], "values": value.ravel().tolist()}
+        return {"typed": kinds[value.dtype.str[1:]], "bytes": base64.b64encode(value.tobytes()).decode("ascii")}
     if isinstance(value, dict):
         return {key: to_js(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -92,7 +130,7 @@ def to_js(value: Any) -> Any:
 CALL = """async ({ source, code, args }) => {
   const revive = (v) => {
     if (v === null || typeof v !== "object") return v;
-    if (v.typed) return globalThis[v.typed].from(v.values);
+    if (v.typed) return new globalThis[v.typed](Uint8Array.from(atob(v.bytes), (c) => c.charCodeAt(0)).buffer);
     if (Array.isArray(v)) return v.map(revive);
     return Object.fromEntries(Object.entries(v).map(([key, item]) => [key, revive(item)]));
   };
@@ -109,16 +147,20 @@ CALL = """async ({ source, code, args }) => {
 
 
 @pytest.fixture
-def js(page: Page) -> Callable[..., Any]:
+def js(shared: Watched) -> Iterator[Callable[..., Any]]:
     """``js("schedule.js", "(module, args) => ...", args)``: imports a figure's module and calls the function.
 
     NumPy arrays in ``args`` arrive as typed arrays (flat); typed arrays in the result come back as lists.
     """
 
     def call(module: str, code: str, args: Any = None) -> Any:
-        return page.evaluate(CALL, {"source": bundle(module), "code": code, "args": to_js(args)})
+        return shared.page.evaluate(CALL, {"source": bundle(module), "code": code, "args": to_js(args)})
 
-    return call
+    if shared.page.url != "about:blank":  # else a figure that a test left behind would go on
+        shared.page.goto("about:blank")
+    shared.clear()
+    yield call
+    shared.check()
 
 
 def script(kind: str, value: object) -> str:
@@ -126,13 +168,21 @@ def script(kind: str, value: object) -> str:
     return f'<script type="application/vnd.jupyter.widget-{kind}+json">{body}</script>'
 
 
-def page_html(figures: list[Figure], state: dict | None = None, loader: str | None = None) -> str:
-    """A page with figures, as the book's build writes them: posters, markers, the state, the loader."""
+NO_POSTER = '<noscript><img class="figure-poster" alt="" src="data:,"></noscript>'
+
+
+def page_html(
+    figures: list[Figure], state: dict | None = None, loader: str | None = None, posters: bool = False
+) -> str:
+    """A page with figures, as the book's build writes them: posters, markers, the state, the loader.
+
+    Drawing a poster takes longer than opening the page, and the loader removes it: most pages do without.
+    """
     if state is None:
         state = dependency_state(figures, drop_defaults=False)
     loader = (STATIC / "figures.js").as_uri() if loader is None else loader
     cells = "".join(
-        f'<div class="cell_output">{figure.poster_html()}'
+        f'<div class="cell_output">{figure.poster_html() if posters else NO_POSTER}'
         f"{script('view', {'version_major': 2, 'version_minor': 0, 'model_id': figure.model_id})}</div>"
         for figure in figures
     )

@@ -1,10 +1,33 @@
-"""Small figures of synthetic data for the browser tests."""
+"""Small figures of synthetic data for the browser tests: one maker for each that needs data."""
 
+import base64
+import math
 from itertools import pairwise
 
 import numpy as np
+import torch
 
-from dpm_lib.widgets import LiveSampler, ScheduleBars, TrajectoryPlayer
+from dpm_lib import recipes, schedules
+from dpm_lib.distributions import Mixture
+from dpm_lib.widgets import (
+    Contest,
+    DigitStrip,
+    EntropyBand,
+    HeartbeatPlayer,
+    ImagePlayer,
+    JumpWalkers,
+    LearningCourse,
+    LevelPosterior,
+    LiveSampler,
+    ScheduleBars,
+    TrainingCost,
+    TrajectoryPlayer,
+    TwoPictures,
+)
+from dpm_lib.widgets.bound import entropy_table
+from dpm_lib.widgets.kolmogorov import RATES
+from dpm_lib.widgets.montecarlo import CostTable, ImportanceWeights
+from dpm_lib.widgets.tweedie import three_clumps
 
 T = 20
 
@@ -41,3 +64,133 @@ def sampler(width: int = 16, T: int = T, **text: str) -> LiveSampler:
     log_tau = np.concatenate([[-np.inf], np.linspace(-9, 6, T)])
     target = rng.normal(size=(300, 2)) * [1.5, 0.1]
     return LiveSampler(rng.normal(size=(2, 16)), rng.normal(size=4), layers, "full", log_tau, target, **text)
+
+
+# --- The chapter on sampling ---
+
+
+def cost_row(method, dimension, cost, error=0.1, stderr=0.05, target="banana", cost_stderr=None, grid=None):
+    kept = {"method": method, "target": target, "dimension": dimension, "cost": cost, "cost_stderr": cost_stderr}
+    return kept | {"error": error, "error_stderr": stderr, "measured": error is not None, "grid": grid}
+
+
+ROWS = [
+    cost_row("importance", 2, 12.3),
+    cost_row("rejection", 2, 3e51, None, None),
+    cost_row("Gibbs", 10, 4.0, 0.9, 0.1, cost_stderr=0.31, grid=401),
+    cost_row("Gibbs", 2, 40.0, target="funnel"),
+]
+
+
+def importance(mean=0.8, width=1.2, **text):
+    return ImportanceWeights(mean, width, **text)
+
+
+def costs(**text):
+    return CostTable(ROWS, **text)
+
+
+# --- The chapter on Kolmogorov ---
+
+
+def jump_walkers(**options):
+    return JumpWalkers(RATES["one way round"], **options)
+
+
+# --- The chapter on the bound ---
+
+
+def clumps(variance=1.0):
+    centers = torch.tensor([[-1.0], [1.0]], dtype=torch.float64) * math.sqrt(0.95 * variance)
+    return Mixture(centers, torch.ones(2) / 2, 0.05 * variance)
+
+
+def band(**options):
+    normal = Mixture(torch.zeros(1, 1), torch.ones(1), 1.0)
+    return EntropyBand({"two clumps": entropy_table(clumps()), "normal": entropy_table(normal)}, **options)
+
+
+# --- The chapter on the heartbeat ---
+
+
+def untrained():
+    """A small network with weights of every size."""
+    model = recipes.build(recipes.get("heartbeat").override({"T": "12", "knots": "3", "width": "9"}), dim=20)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.reverse.network.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator) / math.sqrt(weight.shape[-1] or 1))
+    return model.requires_grad_(False)
+
+
+def course(frames: int = 4, T: int = 6, **text: str) -> LearningCourse:
+    rng = np.random.default_rng(0)
+    levels = [np.sort(rng.normal(size=T) * 4) for _ in range(frames)]
+    rows = [
+        {
+            "step": 100 * k**2,
+            "log_tau": level,
+            "best_bits": -2.5 + 0.02 * k,
+            "model_bits": -3 + 0.1 * k,
+            "kl_bits": rng.random(T - 1),
+            "loss_bits": 0.1 * rng.random(T - 1),
+        }
+        for k, level in enumerate(levels)
+    ]
+    return LearningCourse({name: {"T": T, "limit": -2.3, "frames": rows} for name in ("bits", "roll")}, **text)
+
+
+def strings(**text: str) -> HeartbeatPlayer:
+    return HeartbeatPlayer.from_model(untrained(), steps=[2, 6, 12], **text)
+
+
+# --- The chapter on posteriors ---
+
+
+def record(digits: int = 2, draws: int = 6) -> dict:
+    rng = np.random.default_rng(0)
+    shape = [digits, 5, draws, 64]
+    content = {m: base64.b64encode(rng.integers(17, size=shape).astype("u1").tobytes()) for m in ("clamped", "twisted")}
+    return {"shape": shape, "truth": rng.integers(17, size=(digits, 64)).tolist(), "draws": content}
+
+
+def strip(**text: str) -> DigitStrip:
+    return DigitStrip(record(), **text)
+
+
+# --- The chapter on Markovian VAEs ---
+
+
+def contest(**text):
+    names = ("GAN", "VAE", "two-step VAE", "diffusion")
+    rng = np.random.default_rng(0)
+    frames = {name: rng.normal(size=(2, 3, 40, 2)) for name in names}
+    scores = {name: [[1.0, 0.1, 0.01 * (i + 1)], [0.9, 0.2, -0.0002]] for i, name in enumerate(names)}
+    return Contest(frames, scores, (0.25, 0.5, 1.0), 0.001, rng.normal(size=(30, 2)), **text)
+
+
+# --- The chapter on Tweedie ---
+
+
+def two_pictures(**options):
+    return TwoPictures({"even": schedules.geometric(12), "linear": schedules.linear(12)}, three_clumps(), **options)
+
+
+# --- The chapter on images ---
+
+
+def images(**text: str) -> ImagePlayer:
+    rng = np.random.default_rng(0)
+    held, expected = rng.random((2, 6, 4, 5, 5))
+    return ImagePlayer({"noise": {"held": held, "expected": expected, "times": np.arange(100, -1, -20)}}, **text)
+
+
+def pixel(**text: str) -> LevelPosterior:
+    return LevelPosterior({"nothing": np.ones(17), "dark": np.arange(17.0, 0, -1)}, **text)
+
+
+def training_cost(**text: str) -> TrainingCost:
+    """Two recipes, one of a long name."""
+    names = ("flop_per_row", "state_bytes", "bytes_per_row", "batch", "steps")
+    cost = dict(zip(names, (4.7e9, 4.6e8, 7.2e6, 256, 200_000), strict=True))
+    return TrainingCost({"a-recipe-of-a-long-name": cost, "digits": cost}, **text)

@@ -93,19 +93,6 @@ def test_variance_and_free_energy(js):
     np.testing.assert_allclose(js("work.js", code), [twin, free, 3], rtol=1e-12)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("make", [AnnealedParticles, WorkHistograms])
-def test_figure_draws_and_fits_a_phone(watch, write_page, make, dark):
-    watched = watch(width=375, color_scheme="dark" if dark else "light")
-    open_figures(watched.page, write_page, make(label="A figure", caption="Try."))
-    assert watched.page.evaluate("() => document.documentElement.scrollWidth") <= 375
-    assert data(watched.page, "dark") == str(dark).lower()
-    shades = watched.page.evaluate("""() => [...document.querySelectorAll("canvas")].map((c) =>
-      new Set(new Uint32Array(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.buffer)).size)""")
-    assert all(count > 5 for count in shades)
-    watched.check()
-
-
 def test_particles_answer_their_controls(page, write_page):
     open_figures(page, write_page, AnnealedParticles())
     assert data(page, "t") == "32"
@@ -147,8 +134,3 @@ def test_work_answers_its_controls(page, write_page):
 def test_bad_settings_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-@pytest.mark.parametrize("make", [AnnealedParticles, WorkHistograms])
-def test_posters_are_small(make):
-    assert 1000 < len(make().poster()) < 60_000

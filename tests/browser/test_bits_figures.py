@@ -1,46 +1,18 @@
 """The figures of the chapter on bits: their numbers against dpm_lib, and what a reader can do."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
+from figures import course, strings, untrained
 from opening import data, open_figures, settle
 
-from dpm_lib import recipes, schedules
+from dpm_lib import schedules
 from dpm_lib.bound import LN2
 from dpm_lib.checkpoints import load_model
 from dpm_lib.data import heartbeat
 from dpm_lib.results import path
 from dpm_lib.widgets import HeartbeatPlayer, LearningCourse, OwnBits
 from dpm_lib.widgets.bits import PRESETS
-
-
-def untrained():
-    """A small network with weights of every size."""
-    model = recipes.build(recipes.get("heartbeat").override({"T": "12", "knots": "3", "width": "9"}), dim=20)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for weight in model.reverse.network.parameters():
-            weight.copy_(torch.randn(weight.shape, generator=generator) / math.sqrt(weight.shape[-1] or 1))
-    return model.requires_grad_(False)
-
-
-def course(frames: int = 4, T: int = 6) -> LearningCourse:
-    rng = np.random.default_rng(0)
-    levels = [np.sort(rng.normal(size=T) * 4) for _ in range(frames)]
-    rows = [
-        {
-            "step": 100 * k**2,
-            "log_tau": level,
-            "best_bits": -2.5 + 0.02 * k,
-            "model_bits": -3 + 0.1 * k,
-            "kl_bits": rng.random(T - 1),
-            "loss_bits": 0.1 * rng.random(T - 1),
-        }
-        for k, level in enumerate(levels)
-    ]
-    return LearningCourse({name: {"T": T, "limit": -2.3, "frames": rows} for name in ("bits", "roll")})
 
 
 def network_of(figure: HeartbeatPlayer) -> dict:
@@ -140,22 +112,8 @@ def test_betas_of_the_course(js):
     np.testing.assert_allclose(found, np.diff(tau) / (1 + tau[1:]), rtol=1e-12)
 
 
-def player() -> HeartbeatPlayer:
-    return HeartbeatPlayer.from_model(untrained(), steps=[2, 6, 12], label="A figure", caption="Try.")
-
-
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("make", [player, course, OwnBits])
-def test_figure_draws_and_fits_a_phone(watch, write_page, make, dark):
-    watched = watch(width=375, color_scheme="dark" if dark else "light")
-    open_figures(watched.page, write_page, make())
-    assert watched.page.evaluate("() => document.documentElement.scrollWidth") <= 375
-    assert data(watched.page, "dark") == str(dark).lower()
-    watched.check()
-
-
 def test_strings_answer_their_controls(page, write_page):
-    open_figures(page, write_page, player())
+    open_figures(page, write_page, strings())
     assert data(page, "t") == "0" and data(page, "data") == "40"
     page.get_by_role("slider", name="Time").press("End")
     settle(page)

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from figures import band, clumps
 from opening import data, open_figures, settle
 
-from dpm_lib import distributions, entropy, enumeration, kernels, ledger, schedules
+from dpm_lib import entropy, enumeration, kernels, ledger, schedules
 from dpm_lib.widgets import ClosingGap, EntropyBand, Ledger
 from dpm_lib.widgets.bound import entropy_rows, entropy_table
 
@@ -17,19 +18,6 @@ SETTINGS = [
     {"coupling": 1.5, "field": -1.0, "coin": 0.9, "beta": [0.01, 1.0], "error": 0.0, "joint": True},
     {"coupling": 0.3, "field": 0.0, "coin": 0.5, "beta": [0.1, 0.2, 0.3, 0.4], "error": 1.0, "joint": True},
 ]
-
-
-def clumps(variance=1.0):
-    centers = torch.tensor([[-1.0], [1.0]], dtype=torch.float64) * math.sqrt(0.95 * variance)
-    return distributions.Mixture(centers, torch.ones(2) / 2, 0.05 * variance)
-
-
-def band(**options):
-    normal = distributions.Mixture(torch.zeros(1, 1), torch.ones(1), 1.0)
-    return EntropyBand({"two clumps": entropy_table(clumps()), "normal": entropy_table(normal)}, **options)
-
-
-MAKERS = [Ledger, ClosingGap, band]
 
 
 # --- Numbers ---
@@ -110,33 +98,6 @@ def test_entropies_are_those_of_the_library(js, name, T, variance):
 
 
 # --- What a reader can do ---
-
-
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("make", MAKERS)
-def test_figure_draws_and_fits_a_phone(watch, write_page, make, dark):
-    watched = watch(width=375, color_scheme="dark" if dark else "light")
-    open_figures(watched.page, write_page, make(label="A figure", caption="Try."))
-    assert watched.page.evaluate("() => document.documentElement.scrollWidth") <= 375
-    assert data(watched.page, "dark") == str(dark).lower()
-    assert watched.page.get_by_role("group", name="A figure").count() == 1
-    watched.check()
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_controls_have_names_room_and_a_place_in_the_tab_order(page, write_page, make):
-    open_figures(page, write_page, make())
-    controls = page.locator("button, input, select, [tabindex='0']")
-    for control in controls.all():
-        assert control.evaluate("(c) => (c.labels?.[0] ?? c).textContent.trim() || c.getAttribute('aria-label')")
-        box = control.locator("xpath=ancestor-or-self::label | self::*").first.bounding_box()
-        assert box["height"] >= 24 and box["width"] >= 24
-    stops = page.locator("button:not([tabindex='-1']), input, select, [tabindex='0']").count()
-    reached = set()
-    for _ in range(stops):
-        page.keyboard.press("Tab")
-        reached.add(page.evaluate("() => [...document.querySelectorAll('*')].indexOf(document.activeElement)"))
-    assert len(reached) == stops
 
 
 def test_ledger_lines_open_by_click_and_by_key(page, write_page):
@@ -227,8 +188,3 @@ def test_the_gap_closes_while_it_plays(page, write_page):
 def test_bad_settings_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_posters_are_small(make):
-    assert 1000 < len(make().poster()) < 60_000

@@ -8,8 +8,6 @@ from dpm_lib import markov
 from dpm_lib.widgets import ChainEditor, DoubleWellWalk
 from dpm_lib.widgets.chains import PRESETS
 
-MAKERS = [ChainEditor, DoubleWellWalk]
-
 
 def random_chain(n: int, seed: int, zeros: float = 0.0) -> np.ndarray:
     rng = np.random.default_rng(seed)
@@ -195,14 +193,6 @@ def test_a_higher_barrier_has_a_smaller_gap(page, write_page):
     assert float(data(page, "distance")) < 0.1, "from the top, half of the walkers go each way at once"
 
 
-@pytest.mark.parametrize("make", MAKERS)
-def test_nothing_moves_before_play(watch, write_page, make):
-    watched = watch(reduced_motion="reduce")
-    open_figures(watched.page, write_page, make())
-    watched.page.wait_for_timeout(300)
-    assert data(watched.page, "t") == "0" and data(watched.page, "playing") == "false"
-
-
 # --- The Python side ---
 
 
@@ -216,9 +206,3 @@ def test_bad_arguments_are_named():
     for wrong, message in (({"n": 7}, "got 7"), ({"barrier": 13.0}, "got 13.0"), ({"octaves": 3}, "got 3")):
         with pytest.raises(ValueError, match=message):
             DoubleWellWalk(**wrong)
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_posters_are_small_pictures(make):
-    png = make().poster()
-    assert png.startswith(b"\x89PNG") and len(png) < 40_000

@@ -13,7 +13,6 @@ from dpm_lib.steppers import backward_euler
 from dpm_lib.widgets import BentPotential, StepsOfOneNoise, WalkLimit
 from dpm_lib.widgets.diffusion import TWO_WELLS, bent_langevin, potential
 
-MAKERS = [BentPotential, WalkLimit, StepsOfOneNoise]
 REACH, CELLS = 3.0, 121
 X = np.linspace(-REACH, REACH, CELLS)
 UNIFORM = "(() => { let s = 1; return () => (s = (48271 * s) % 2147483647) / 2147483647; })()"
@@ -271,15 +270,6 @@ def test_orders_of_the_page(page, write_page):
     assert data(page, "steps") == "16"
 
 
-@pytest.mark.parametrize("make", MAKERS)
-def test_nothing_moves_before_play(watch, write_page, make):
-    watched = watch(reduced_motion="reduce")
-    open_figures(watched.page, write_page, make())
-    watched.page.wait_for_timeout(300)
-    assert float(data(watched.page, "t")) == 0
-    watched.check()
-
-
 # --- The Python side ---
 
 
@@ -292,9 +282,3 @@ def test_bad_arguments_are_named():
     ):
         with pytest.raises(ValueError, match=message):
             make(**wrong)
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_posters_are_small_pictures(make):
-    png = make().poster()
-    assert png.startswith(b"\x89PNG") and len(png) < 60_000

@@ -1,87 +1,170 @@
-"""What holds for every figure: it fits, its controls can be found and pressed, and it is dark at night."""
+"""What holds for every figure: its name, its size, its controls, its colours, and its poster."""
 
+import figures
 import pytest
 from opening import data, open_figures, settle
 
-from dpm_lib import schedules
-from dpm_lib.widgets import (
-    BentPotential,
-    BiasOnALine,
-    ChainEditor,
-    DoubleWellWalk,
-    GuessField,
-    InformationArea,
-    InformationScales,
-    JumpWalkers,
-    PaintedPosterior,
-    RatePlayground,
-    Rungs,
-    StepBack,
-    StepsOfOneNoise,
-    TwoPictures,
-    WalkLimit,
-    WaysBack,
-)
-from dpm_lib.widgets.kolmogorov import RATES
-from dpm_lib.widgets.tweedie import three_clumps
+from dpm_lib import widgets
+from dpm_lib.widgets import montecarlo
 
-
-def jump_walkers(**options):
-    return JumpWalkers(RATES["one way round"], **options)
-
-
-def two_pictures(**options):
-    return TwoPictures({"even": schedules.geometric(12)}, three_clumps(), **options)
-
-
-MAKERS = [
-    ChainEditor,
-    DoubleWellWalk,
-    BentPotential,
-    WalkLimit,
-    StepsOfOneNoise,
-    RatePlayground,
-    jump_walkers,
-    StepBack,
-    WaysBack,
-    GuessField,
-    two_pictures,
-    Rungs,
-    InformationArea,
-    InformationScales,
-    PaintedPosterior,
-    BiasOnALine,
+NEED_NO_DATA = [
+    widgets.AnnealedParticles,
+    widgets.BentPotential,
+    widgets.BiasOnALine,
+    widgets.ChainEditor,
+    widgets.ClosingGap,
+    widgets.DoubleWellWalk,
+    widgets.GuessField,
+    widgets.InformationArea,
+    widgets.InformationScales,
+    widgets.Ledger,
+    widgets.OwnBits,
+    widgets.PaintedPosterior,
+    widgets.RatePlayground,
+    widgets.Rungs,
+    widgets.StepBack,
+    widgets.StepsOfOneNoise,
+    widgets.WalkLimit,
+    widgets.WaysBack,
+    widgets.WorkHistograms,
+    montecarlo.Walkers,
 ]
+MAKERS = [
+    *NEED_NO_DATA,
+    figures.band,
+    figures.contest,
+    figures.costs,
+    figures.course,
+    figures.images,
+    figures.importance,
+    figures.jump_walkers,
+    figures.pixel,
+    figures.player,
+    figures.sampler,
+    figures.schedule,
+    figures.strings,
+    figures.strip,
+    figures.training_cost,
+    figures.two_pictures,
+]
+CONTROLS = "button, input, select, [tabindex='0']"
+NAME = """(control) => {
+  const words = (control.labels?.[0] ?? control).cloneNode(true);
+  words.querySelectorAll("option, .dpm-value").forEach((part) => part.remove()); // what it stands at is no name
+  return control.getAttribute("aria-label") || words.textContent.trim();
+}"""
 
 
-@pytest.mark.parametrize("make", MAKERS)
-def test_nothing_overflows(watch, write_page, make):
-    watched = watch(width=320, height=740)
-    open_figures(watched.page, write_page, make(caption="Try it."))
-    over = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+def has_its_name_and_caption(page):
+    assert page.get_by_role("group", name="A <b>figure</b>", exact=True).count() == 1
+    assert page.locator("figcaption").text_content() == "Try <i>this</i>."
+    assert page.locator(".figure-poster").count() == 0
+
+
+def stands_still_for_readers_who_want_calm(page):
+    if page.locator(".dpm-play").count() and not page.get_by_role("application").count():  # a brush: it computes
+        shown = "() => { const { t, k, frame, playing } = document.querySelector('.dpm-figure').dataset;"
+        shown += " return [t, k, frame, playing]; }"
+        before = page.evaluate(shown)
+        for _ in range(5):
+            settle(page)
+        assert page.evaluate(shown) == before
+        assert before[-1] == "false"
+
+
+def is_dark(page):
+    assert data(page, "dark") == "true"
+    colour = page.evaluate("() => getComputedStyle(document.querySelector('.dpm-figure')).color")
+    assert colour == "rgb(230, 232, 236)"
+
+
+def has_drawn_its_canvases(page):
+    shades = page.evaluate("""() => [...document.querySelectorAll("canvas")].filter((c) => c.offsetWidth).map((c) =>
+      new Set(new Uint32Array(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.buffer)).size)""")
+    assert all(count > 5 for count in shades)
+
+
+def fits_every_screen(page):
     for width in (320, 375, 800, 1280):
-        watched.page.set_viewport_size({"width": width, "height": 740})
-        settle(watched.page)
-        assert watched.page.evaluate(over) <= 0, width
-    watched.check()
+        page.set_viewport_size({"width": width, "height": 740})
+        settle(page)
+        over = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(over) <= 0, width
+        cut_off = """() => [...document.querySelectorAll(".dpm-figure *")]
+          .filter((node) => node.getBoundingClientRect().right > innerWidth + 1 && !node.closest("svg, .dpm-scroll *"))
+          .map((node) => node.outerHTML.slice(0, 120))"""
+        assert not page.evaluate(cut_off), width
 
 
-@pytest.mark.parametrize("make", MAKERS)
-def test_every_control_has_a_name_and_room_for_a_finger(watch, write_page, make):
-    watched = watch(width=375, height=740)
-    open_figures(watched.page, write_page, make())
-    for control in watched.page.locator("button, input, select, [tabindex]").all():
-        name = control.evaluate("(c) => (c.labels?.[0] ?? c).textContent.trim() || c.getAttribute('aria-label')")
-        assert name
+def controls_have_names_and_room_for_a_finger(page):
+    page.set_viewport_size({"width": 375, "height": 740})
+    settle(page)
+    controls = page.locator(f"{CONTROLS}, [tabindex]").all()
+    assert len(controls) >= 2
+    for control in controls:
+        name = control.evaluate(NAME)
+        assert name, control.evaluate("(c) => c.outerHTML.slice(0, 120)")
         box = control.locator("xpath=ancestor-or-self::label | self::*").first.bounding_box()
         assert box["height"] >= 24 and box["width"] >= 24, name
 
 
-@pytest.mark.parametrize("make", MAKERS)
-def test_dark_figures_are_dark(watch, write_page, make):
-    watched = watch(color_scheme="dark")
-    open_figures(watched.page, write_page, make())
-    assert data(watched.page, "dark") == "true"
-    colour = watched.page.evaluate("() => getComputedStyle(document.querySelector('.dpm-figure')).color")
-    assert colour == "rgb(230, 232, 236)"
+def the_keyboard_reaches_every_control(page):
+    stops = f":is({CONTROLS}):not([tabindex='-1'], :disabled)"
+    reached, hidden = set(), []
+    for _ in range(page.locator(stops).count()):
+        page.keyboard.press("Tab")
+        at, seen = page.evaluate(
+            """(stops) => {
+              const node = document.activeElement, grip = node.querySelector(".dpm-grip") ?? node;
+              const seen = getComputedStyle(node).outlineStyle !== "none" || getComputedStyle(grip).stroke !== "none";
+              return [[...document.querySelectorAll(stops)].indexOf(node), seen];
+            }""",
+            stops,
+        )
+        reached.add(at)
+        if not seen:
+            hidden.append(at)
+    assert reached == set(range(page.locator(stops).count()))
+    assert not hidden, "focus must be visible"
+
+
+def turns_light_with_the_page(page):
+    dark = page.locator(".dpm-figure").screenshot()
+    page.emulate_media(color_scheme="light")
+    settle(page)
+    assert data(page, "dark") == "false"
+    assert page.locator(".dpm-figure").screenshot() != dark
+
+
+CHECKS = [
+    has_its_name_and_caption,
+    stands_still_for_readers_who_want_calm,
+    is_dark,
+    has_drawn_its_canvases,
+    fits_every_screen,
+    controls_have_names_and_room_for_a_finger,
+    the_keyboard_reaches_every_control,
+    turns_light_with_the_page,
+]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_figure(watch, write_page, subtests, make):
+    """One visit, at night, on a narrow phone, by a reader who wants calm."""
+    watched = watch(width=320, height=740, color_scheme="dark", reduced_motion="reduce")
+    open_figures(watched.page, write_page, make(label="A <b>figure</b>", caption="Try <i>this</i>."))
+    for check in CHECKS:
+        with subtests.test(check.__name__):
+            check(watched.page)
     watched.check()
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_poster_is_a_small_picture(make):
+    png = make().poster()
+    assert png.startswith(b"\x89PNG") and 1000 < len(png) < 60_000
+
+
+def test_no_figure_is_left_out():
+    made = {type(make()).__name__ for make in MAKERS}
+    assert made >= set(widgets.__all__) - {"Figure"}

@@ -5,8 +5,10 @@ import pytest
 import torch
 from opening import data, open_figures, settle
 
+from dpm_lib.costs import Cost
 from dpm_lib.levels import truncated
-from dpm_lib.widgets import ImagePlayer, LevelPosterior
+from dpm_lib.recipes import get
+from dpm_lib.widgets import ImagePlayer, LevelPosterior, TrainingCost
 from dpm_lib.widgets.images import sheet
 
 EDGES = np.arange(18.0)
@@ -29,6 +31,17 @@ def pixel() -> LevelPosterior:
     flat, ends = np.ones(17), np.zeros(17)
     ends[0], ends[16] = 0.7, 0.3
     return LevelPosterior({"nothing": flat, "black or white": ends}, label="A pixel", caption="Drag it.")
+
+
+COSTS = {
+    "mnist": {"flop_per_row": 775e6, "state_bytes": 87.4e6, "bytes_per_row": 2.71e6, "batch": 256, "steps": 50_000},
+    "digits": {"flop_per_row": 4.7e6, "state_bytes": 1.9e6, "bytes_per_row": 0.16e6, "batch": 256, "steps": 1000},
+}
+
+
+def training(**options) -> TrainingCost:
+    groups = {"large": ["mnist"], "all": ["mnist", "digits"]}
+    return TrainingCost(COSTS, groups, label="Cost", caption="Move the sliders.", **options)
 
 
 @pytest.mark.parametrize(("y", "s"), [(8.5, 1.5), (0.2, 0.05), (16.9, 20.0), (3.0, 0.3), (12.4, 0.1)])
@@ -102,8 +115,53 @@ def test_the_pixel_follows_key_mouse_and_opinion(page, write_page):
     assert float(data(page, "mean")) < 2 or float(data(page, "mean")) > 15
 
 
+@pytest.mark.parametrize(("name", "gpus"), [("digits", 1), ("cifar10", 8), ("mnist-5k", 4), ("textures", 2)])
+def test_time_and_memory_are_those_of_the_library(js, name, gpus):
+    recipe, cost = get(name), Cost(parameters=1, flop_per_row=12_345, state_bytes=678, bytes_per_row=91)
+    row = {"flop": 3 * 12_345, "state": 678, "kept": 91, "batch": recipe.batch, "steps": recipe.steps}
+    code = "(m, a) => [m.hoursOf(a.row, 20, a.gpus), m.memoryOf(a.row, a.gpus)]"
+    hours, memory = js("trainingcost.js", code, {"row": row, "gpus": gpus})
+    assert hours == pytest.approx(cost.flop(recipe) / 20e12 / 3600 / gpus)
+    assert memory["state"] + memory["kept"] == cost.bytes(recipe, gpus)
+
+
+def test_times_and_bytes_in_words(js):
+    times = js("trainingcost.js", "(m, a) => a.map(m.timeText)", [0.001, 0.5, 3.312, 47.9, 240, 5000])
+    assert times == ["3.6 s", "30 min", "3.3 h", "48 h", "10 days", "208 days"]
+    code = "(m, a) => a.map(([state, kept]) => m.bytesText({ state, kept }))"
+    assert js("trainingcost.js", code, [[87.4e6, 694e6], [459e6, 1.844e9]]) == ["87 + 694 MB", "0.46 + 1.8 GB"]
+    places = js("trainingcost.js", "(m, a) => a.map((v) => m.placeOf(v, [1, 100]))", [0.1, 1, 10, 1000])
+    np.testing.assert_allclose(places, [0, 0, 0.5, 1], atol=1e-12)
+
+
+def test_the_cost_follows_speed_number_and_price(page, write_page):
+    open_figures(page, write_page, training(tflops=5.0))
+    cell = page.locator("tbody td").first
+    hours = 3 * 775e6 * 256 * 50_000 / 5e12 / 3600
+    assert f"{hours:.2g} h, {2 * hours:.2g}" in cell.inner_text()
+    assert "87 + 694 MB" in page.locator("tbody").inner_text()
+    page.get_by_label("GPUs").select_option("8")
+    settle(page)
+    assert f"{60 * hours / 8:.2g} min, {2 * hours:.2g}" in cell.inner_text()  # sooner, for the same price
+    assert "87 + 87 MB" in page.locator("tbody").inner_text()
+    page.get_by_role("slider", name="Sustained").focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    page.get_by_role("slider", name="A GPU hour costs").focus()
+    page.keyboard.press("Home")
+    page.get_by_label("Recipes").select_option("all")
+    settle(page)
+    assert float(data(page, "tflops")) == pytest.approx(10**1.7) and data(page, "rate") == "0"
+    assert "min, 0" in cell.inner_text() and page.locator("tbody tr").count() == 2
+
+
 def test_bad_data_is_named():
     for make, message in (
+        (lambda: TrainingCost({"a": COSTS["mnist"] | {"steps": 0}}), r"recipes\['a'\]: steps must be positive, got 0"),
+        (lambda: TrainingCost(COSTS, {"b": ["x"]}), r"groups\['b'\]: no such recipes: x"),
+        (lambda: training(gpus=3), "gpus: 3 is not 1, 2, 4 or 8"),
+        (lambda: training(tflops=0.0), "tflops: 0.0 is not between"),
+        (lambda: training(rate=-1.0), "rate: -1.0 is not between"),
         (lambda: ImagePlayer({}), "sets must hold at least one"),
         (lambda: ImagePlayer({"a": frames(n=5)}), "need a square number of square pictures"),
         (lambda: ImagePlayer({"a": frames() | {"times": np.arange(6)}}), "times must fall to 0"),

@@ -94,16 +94,6 @@ def test_of_two_equal_spacings_the_coarser_choice_is_told_by_half(js):
 # --- What a reader can do ---
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("make", [InformationArea, InformationScales])
-def test_figure_draws_and_fits_a_phone(watch, write_page, make, dark):
-    watched = watch(width=375, color_scheme="dark" if dark else "light")
-    open_figures(watched.page, write_page, make(caption="Try."))
-    assert watched.page.evaluate("() => document.documentElement.scrollWidth") <= 375
-    assert data(watched.page, "dark") == str(dark).lower()
-    watched.check()
-
-
 def parts(page):
     return [float(data(page, name)) for name in ("area", "rest", "entropy")]
 

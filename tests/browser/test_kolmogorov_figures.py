@@ -2,23 +2,17 @@
 
 import numpy as np
 import pytest
+from figures import jump_walkers
 from opening import data, open_figures, settle
 from scipy import stats
 from scipy.linalg import expm
 
 from dpm_lib import kolmogorov
 from dpm_lib.reversal import step_back, two_clumps
-from dpm_lib.widgets import JumpWalkers, RatePlayground, StepBack
+from dpm_lib.widgets import RatePlayground, StepBack
 from dpm_lib.widgets.kolmogorov import RATES
 
 RING = RATES["one way round"]
-
-
-def walkers(**options):
-    return JumpWalkers(RING, **options)
-
-
-MAKERS = [RatePlayground, walkers, StepBack]
 
 
 def matrices() -> list[np.ndarray]:
@@ -120,7 +114,7 @@ def test_state_at_a_time_is_that_of_the_last_jump(js):
 
 
 def test_laws_of_the_figure_are_those_of_the_library():
-    figure = walkers(horizon=4.0)
+    figure = jump_walkers(horizon=4.0)
     np.testing.assert_allclose(figure.laws[1][100], expm(np.array(RING) * 2.0)[1], atol=1e-8)
 
 
@@ -237,7 +231,7 @@ def test_small_steps_are_nearly_gaussian(page, write_page):
 
 
 def test_walkers_are_played_and_drawn_anew(page, write_page):
-    open_figures(page, write_page, walkers())
+    open_figures(page, write_page, jump_walkers())
     page.locator(".dpm-play").press("Enter")
     page.wait_for_function("() => Number(document.querySelector('.dpm-figure').dataset.k) > 5")
     page.locator(".dpm-play").press("Enter")
@@ -253,15 +247,6 @@ def test_walkers_are_played_and_drawn_anew(page, write_page):
     assert data(page, "count") == "3000"
 
 
-@pytest.mark.parametrize("make", [RatePlayground, walkers])
-def test_nothing_moves_before_play(watch, write_page, make):
-    watched = watch(reduced_motion="reduce")
-    open_figures(watched.page, write_page, make())
-    before = data(watched.page, "k")
-    watched.page.wait_for_timeout(300)
-    assert data(watched.page, "k") == before and data(watched.page, "playing") == "false"
-
-
 # --- The Python side ---
 
 
@@ -275,13 +260,7 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="at least one rate matrix"):
         RatePlayground({})
     with pytest.raises(ValueError, match=r"horizon must be positive, got -1\.0"):
-        walkers(horizon=-1.0)
+        jump_walkers(horizon=-1.0)
     for wrong, message in (({"x_t": 3}, "got 3"), ({"beta": 0.0}, r"got 0\.0"), ({"std": 0.3}, r"got 0\.3")):
         with pytest.raises(ValueError, match=message):
             StepBack(**wrong)
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_posters_are_small_pictures(make):
-    png = make().poster()
-    assert png.startswith(b"\x89PNG") and len(png) < 40_000

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from figures import ROWS, cost_row, costs, importance
 from opening import data, open_figures, settle
 
 from dpm_lib import montecarlo as mc
@@ -12,34 +13,6 @@ from dpm_lib.targets import Banana, StandardNormal
 from dpm_lib.widgets.montecarlo import CostTable, ImportanceWeights, Walkers
 
 BANANA = {"std": 2.0, "bend": 0.5}
-
-
-def row(method, dimension, cost, error=0.1, stderr=0.05, target="banana", cost_stderr=None, grid=None):
-    kept = {"method": method, "target": target, "dimension": dimension, "cost": cost, "cost_stderr": cost_stderr}
-    return kept | {"error": error, "error_stderr": stderr, "measured": error is not None, "grid": grid}
-
-
-ROWS = [
-    row("importance", 2, 12.3),
-    row("rejection", 2, 3e51, None, None),
-    row("Gibbs", 10, 4.0, 0.9, 0.1, cost_stderr=0.31, grid=401),
-    row("Gibbs", 2, 40.0, target="funnel"),
-]
-
-
-def walkers(**text):
-    return Walkers(**text)
-
-
-def importance(mean=0.8, width=1.2, **text):
-    return ImportanceWeights(mean, width, **text)
-
-
-def costs(**text):
-    return CostTable(ROWS, **text)
-
-
-KINDS = [walkers, importance, costs]
 
 
 # --- The numbers ---
@@ -156,43 +129,8 @@ def test_numbers_in_words(js):
 # --- What a reader sees and does ---
 
 
-@pytest.mark.parametrize("make", KINDS)
-def test_figure_appears_and_its_controls_have_names(page, write_page, make):
-    open_figures(page, write_page, make(label="A <b>name</b>", caption="Try <i>this</i>."))
-    assert page.get_by_role("group", name="A <b>name</b>").count() == 1
-    assert page.locator("figcaption").text_content() == "Try <i>this</i>."
-    controls = page.locator("button, input, select, [tabindex]")
-    assert controls.count() >= 2
-    for control in controls.all():
-        name = control.evaluate("(c) => c.getAttribute('aria-label') || (c.labels?.[0] ?? c).textContent.trim()")
-        assert name
-        box = control.locator("xpath=ancestor-or-self::label | self::*").first.bounding_box()
-        assert box["height"] >= 24 and box["width"] >= 24, name
-
-
-@pytest.mark.parametrize("width", [320, 375, 1280])
-def test_nothing_overflows(watch, write_page, width):
-    watched = watch(width=width, height=740)
-    open_figures(watched.page, write_page, *[make() for make in KINDS])
-    wide = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert watched.page.evaluate(wide) == 0
-    watched.check()
-
-
-@pytest.mark.parametrize("make", KINDS)
-def test_dark_theme_repaints(page, write_page, make):
-    page.emulate_media(color_scheme="light")
-    open_figures(page, write_page, make())
-    assert data(page, "dark") == "false"
-    light = page.locator(".dpm-figure").screenshot()
-    page.emulate_media(color_scheme="dark")
-    settle(page)
-    assert data(page, "dark") == "true"
-    assert page.locator(".dpm-figure").screenshot() != light
-
-
 def test_walkers_step_play_and_restart(page, write_page):
-    open_figures(page, write_page, walkers())
+    open_figures(page, write_page, Walkers())
     page.get_by_role("button", name="Step", exact=True).press("Enter")
     settle(page)
     assert data(page, "t") == "1"
@@ -210,7 +148,7 @@ def test_walkers_step_play_and_restart(page, write_page):
 
 
 def test_a_small_step_is_accepted_and_a_huge_one_is_not(page, write_page):
-    open_figures(page, write_page, walkers())
+    open_figures(page, write_page, Walkers())
     rates = {}
     for key in ("Home", "End"):
         page.get_by_role("slider").press(key)
@@ -222,7 +160,7 @@ def test_a_small_step_is_accepted_and_a_huge_one_is_not(page, write_page):
 
 def test_play_goes_slower_for_readers_who_want_calm(page, write_page):
     page.emulate_media(reduced_motion="reduce")
-    open_figures(page, write_page, walkers())
+    open_figures(page, write_page, Walkers())
     page.get_by_role("button", name="Play").press("Enter")
     page.wait_for_timeout(1500)
     page.get_by_role("button", name="Pause").press("Enter")
@@ -325,14 +263,9 @@ def test_the_table_sorts_and_narrows(page, write_page):
         (lambda: ImportanceWeights(width=-1.0), "width must be positive, got -1.0"),
         (lambda: CostTable([]), "rows must not be empty"),
         (lambda: CostTable([{"method": "x"}]), r"rows\[0\] has no 'target'"),
-        (lambda: CostTable([row("x", 2, math.inf)]), r"rows\[0\]\['cost'\] must be positive and finite, got inf"),
+        (lambda: CostTable([cost_row("x", 2, math.inf)]), r"rows\[0\]\['cost'\] must be positive and finite, got inf"),
     ],
 )
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-@pytest.mark.parametrize("make", KINDS)
-def test_posters_are_small(make):
-    assert 2000 < len(make().poster()) < 60_000

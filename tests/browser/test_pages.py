@@ -26,9 +26,9 @@ PAGES = toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")
 pytestmark = pytest.mark.skipif(not HTML.is_dir(), reason=f"no built book at {HTML}: run make book first")
 
 
-def open_page(watch, name, **options):
+def open_page(profile, name, **options):
     """The page, after its math is set and its figures are ready."""
-    watched = watch(**options)
+    watched = profile(**options)
     page = watched.page
     page.goto((HTML / f"{name}.html").as_uri())
     if page.locator(".math").count():
@@ -40,14 +40,10 @@ def open_page(watch, name, **options):
     return watched
 
 
-@pytest.fixture(params=PAGES)
-def name(request):
-    return request.param
+# --- By day, on a laptop ---
 
 
-def test_page_is_whole(watch, name):
-    watched = open_page(watch, name)
-    page = watched.page
+def is_whole(page):
     assert page.locator("h1").count() >= 1
     assert page.locator(".math").count() == 0 or page.locator("mjx-container").count() > 0
     unset = page.locator(".math").filter(has_not=page.locator("mjx-container")).all_text_contents()
@@ -56,11 +52,9 @@ def test_page_is_whole(watch, name):
     views = page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
     assert page.locator("[data-figure=ready]").count() == views
     assert page.locator("[data-figure=failed]").count() == 0
-    watched.check()
 
 
-def test_pictures_have_alternative_text(watch, name):
-    page = open_page(watch, name).page
+def pictures_have_alternative_text(page):
     article = page.locator("article")
     missing = article.locator("img:not([alt]), img[alt='']").evaluate_all(
         "(all) => all.map((i) => i.outerHTML.slice(0, 120))"
@@ -72,10 +66,8 @@ def test_pictures_have_alternative_text(watch, name):
     assert not broken
 
 
-@pytest.mark.parametrize("width", [375, 1280])
-def test_page_does_not_overflow(watch, name, width):
-    watched = open_page(watch, name, width=width, height=740)
-    wide = watched.page.evaluate("""() => {
+def does_not_overflow(page):
+    wide = page.evaluate("""() => {
       const limit = document.documentElement.clientWidth;
       if (document.documentElement.scrollWidth <= limit) return [];
       return [...document.querySelectorAll("article *")]
@@ -83,31 +75,24 @@ def test_page_does_not_overflow(watch, name, width):
         .slice(0, 5).map((node) => node.outerHTML.slice(0, 120));
     }""")
     assert not wide, f"wider than the screen: {wide}"
-    assert watched.page.evaluate("() => document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert page.evaluate("() => document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
-def test_wide_equations_are_made_smaller_on_a_phone(watch, name):
-    page = open_page(watch, name, width=375).page
-    fits = """() => [...document.querySelectorAll('.bd-article mjx-container[display="true"]')].every((e) =>
-      e.scrollWidth <= e.clientWidth + 1 || e.style.fontSize)"""
-    page.wait_for_function(fits)
+def press_until_it_moves(page, control, keys):
+    """Whether one of the keys changes what the control says of itself, within a quarter of a second each."""
+    handle = control.element_handle()
+    before = control.get_attribute("aria-valuetext")
+    for key in keys:
+        control.press(key)
+        moved = "([node, before]) => new Promise((done) => { let frames = 15; const look = () => {"
+        moved += " if (node.getAttribute('aria-valuetext') !== before) done(true);"
+        moved += " else if (frames--) requestAnimationFrame(look); else done(false); }; look(); })"
+        if page.evaluate(moved, [handle, before]):
+            return True
+    return False
 
 
-def test_no_figure_is_white_in_the_dark(watch, name):
-    watched = open_page(watch, name, color_scheme="dark")
-    figures = watched.page.locator(".dpm-figure")
-    assert all(figure.get_attribute("data-dark") == "true" for figure in figures.all())
-    boxes = watched.page.evaluate("""() =>
-      [...document.querySelectorAll(".cell_output *, .dpm-figure canvas")]
-      .filter((node) => node.offsetWidth * node.offsetHeight > 400)
-      .map((node) => [getComputedStyle(node).backgroundColor, node.outerHTML.slice(0, 100)])""")
-    white = [box for box in boxes if box[0] in ("rgb(255, 255, 255)", "rgb(250, 251, 252)")]
-    assert not white
-
-
-def test_every_control_of_every_figure_does_something(watch, name):
-    watched = open_page(watch, name)
-    page = watched.page
+def every_control_does_something(page):
     for figure in page.locator(".dpm-figure").all():
         figure.scroll_into_view_if_needed()
         for play in figure.locator("button.dpm-play").all():
@@ -116,18 +101,55 @@ def test_every_control_of_every_figure_does_something(watch, name):
             page.wait_for_function("([figure, t]) => figure.dataset.t !== t", arg=[figure.element_handle(), t])
             play.press("Enter")
         for control in figure.locator("input[type=range], .dpm-handle").all():
-            before = control.get_attribute("aria-valuetext")
-            control.press("ArrowLeft")
-            control.press("ArrowLeft")
-            page.wait_for_timeout(50)
-            if control.get_attribute("aria-valuetext") == before:  # it stood at its lower end
-                control.press("ArrowRight")
-                page.wait_for_timeout(50)
-            assert control.get_attribute("aria-valuetext") != before
+            name = control.get_attribute("aria-label") or control.evaluate("(c) => c.labels[0].textContent")
+            assert press_until_it_moves(page, control, ["ArrowLeft", "ArrowLeft", "ArrowRight"]), name
         for select in figure.locator("select").all():
             for value in select.locator("option:not([disabled])").evaluate_all("(all) => all.map((o) => o.value)"):
                 select.select_option(value)
                 assert select.input_value() == value
         for button in figure.locator("button:not(.dpm-play)").all():
             button.press("Enter")
+
+
+# --- By night, on a phone ---
+
+
+def wide_equations_are_made_smaller(page):
+    page.wait_for_function("""() =>
+      [...document.querySelectorAll('.bd-article mjx-container[display="true"]')].every((e) =>
+        e.scrollWidth <= e.clientWidth + 1 || e.style.fontSize)""")
+
+
+def no_figure_is_white(page):
+    figures = page.locator(".dpm-figure")
+    assert all(figure.get_attribute("data-dark") == "true" for figure in figures.all())
+    boxes = page.evaluate("""() =>
+      [...document.querySelectorAll(".cell_output *, .dpm-figure canvas")]
+      .filter((node) => node.offsetWidth * node.offsetHeight > 400)
+      .map((node) => [getComputedStyle(node).backgroundColor, node.outerHTML.slice(0, 100)])""")
+    white = [box for box in boxes if box[0] in ("rgb(255, 255, 255)", "rgb(250, 251, 252)")]
+    assert not white
+
+
+VISITS = {
+    "laptop": (
+        {"width": 1280, "height": 740},
+        [is_whole, pictures_have_alternative_text, does_not_overflow, every_control_does_something],
+    ),
+    "phone at night": (
+        {"width": 375, "height": 740, "color_scheme": "dark"},
+        [wide_equations_are_made_smaller, does_not_overflow, no_figure_is_white],
+    ),
+}
+
+
+@pytest.mark.parametrize("visit", VISITS)
+@pytest.mark.parametrize("name", PAGES)
+def test_page(profile, subtests, name, visit):
+    """Opening a page takes longer than looking at it, so that a visit makes all its checks."""
+    screen, checks = VISITS[visit]
+    watched = open_page(profile, name, **screen)
+    for check in checks:
+        with subtests.test(check.__name__):
+            check(watched.page)
     watched.check()

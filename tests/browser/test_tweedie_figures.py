@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from figures import two_pictures
 from opening import data, open_figures, settle
 from scipy.stats import kstest
 
@@ -24,10 +25,6 @@ Z = np.linspace(-3, 3, 25)
 
 def column(z):
     return torch.from_numpy(np.asarray(z, dtype=float)).unsqueeze(1)
-
-
-def two_pictures(**options):
-    return TwoPictures({"even": schedules.geometric(12), "linear": schedules.linear(12)}, MIX, **options)
 
 
 # --- Numbers ---
@@ -265,9 +262,3 @@ def test_bad_arguments_are_named():
     ):
         with pytest.raises(ValueError, match=message):
             make()
-
-
-@pytest.mark.parametrize("make", [WaysBack, GuessField, two_pictures])
-def test_posters_are_small_pictures(make):
-    png = make().poster()
-    assert png.startswith(b"\x89PNG") and len(png) < 60_000

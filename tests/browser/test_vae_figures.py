@@ -4,28 +4,17 @@ import math
 
 import numpy as np
 import pytest
+from figures import contest
 from opening import data, open_figures, settle
 
 from dpm_lib import ladder_examples
 from dpm_lib.widgets import Contest, Rungs
 
-SHARES = (0.25, 0.5, 1.0)
-NAMES = ("GAN", "VAE", "two-step VAE", "diffusion")
 SETTINGS = [
     {"kind": kind, "rungs": rungs, "error": error, "coupling": coupling, "field": 0.3}
     for kind in ladder_examples.KINDS
     for rungs, error, coupling in ((1, 0.0, 0.8), (3, 0.25, -0.5), (4, 1.0, 1.2))
 ]
-
-
-def contest(**text):
-    rng = np.random.default_rng(0)
-    frames = {name: rng.normal(size=(2, 3, 40, 2)) for name in NAMES}
-    scores = {name: [[1.0, 0.1, 0.01 * (i + 1)], [0.9, 0.2, -0.0002]] for i, name in enumerate(NAMES)}
-    return Contest(frames, scores, SHARES, 0.001, rng.normal(size=(30, 2)), **text)
-
-
-MAKERS = [Rungs, contest]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: f"{s['kind']}-{s['rungs']}")
@@ -62,7 +51,7 @@ def test_frames_are_found_where_python_puts_them(js):
     about, points = figure.about, np.frombuffer(figure.points, "<i2") * figure.about["scale"]
     start = js("contest.js", "(m, about) => m.startOf(about, 2, 1, 1)", about)
     frames = np.random.default_rng(0)
-    clouds = [frames.normal(size=(2, 3, 40, 2)) for _ in NAMES]
+    clouds = [frames.normal(size=(2, 3, 40, 2)) for _ in range(4)]
     close = points[start : start + 80].reshape(40, 2)
     assert np.abs(close - clouds[2][1, 1]).max() <= about["scale"]
     assert len(points) == 2 * (30 + 4 * 2 * 3 * 40)
@@ -109,31 +98,6 @@ def test_the_contest_plays_and_changes_seed(page, write_page):
     page.get_by_role("button", name="Pause").click()
 
 
-@pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize("dark", [False, True])
-def test_figures_fit_a_phone(watch, write_page, make, dark):
-    watched = watch(width=375, color_scheme="dark" if dark else "light")
-    open_figures(watched.page, write_page, make(label="A figure", caption="Try."))
-    assert watched.page.evaluate("() => document.documentElement.scrollWidth") <= 375
-    assert data(watched.page, "dark") == str(dark).lower()
-    watched.check()
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_controls_have_names_room_and_a_place_in_the_tab_order(page, write_page, make):
-    open_figures(page, write_page, make())
-    for control in page.locator("button, input, select").all():
-        assert control.evaluate("(c) => (c.labels?.[0] ?? c).textContent.trim()")
-        box = control.locator("xpath=ancestor-or-self::label | self::*").first.bounding_box()
-        assert box["height"] >= 24 and box["width"] >= 24
-    stops = page.locator("button, input, select").count()
-    reached = set()
-    for _ in range(stops):
-        page.keyboard.press("Tab")
-        reached.add(page.evaluate("() => [...document.querySelectorAll('*')].indexOf(document.activeElement)"))
-    assert len(reached) == stops
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -147,8 +111,3 @@ def test_controls_have_names_room_and_a_place_in_the_tab_order(page, write_page,
 def test_bad_settings_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_posters_are_small(make):
-    assert 1000 < len(make().poster()) < 60_000

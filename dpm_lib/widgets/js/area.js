@@ -1,6 +1,6 @@
 // The I-MMSE curve: what is left to guess at every noise level, and the area beyond t0 as information in nats.
 
-import { chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
+import { clamp, draggable, html, openFigure, presetChooser, slider, svg } from "./common.js";
 import { table } from "./immse.js";
 
 const LOW = -3, HIGH = 4, SHOWN = 3, PER_DECADE = 20;
@@ -162,10 +162,9 @@ function render({ model, el }) {
       own();
     },
   });
-  const preset = chooser({
-    label: "Data", options: [...Object.keys(DATA), "your own"].map((key) => [key, key]), value: model.get("data"),
+  const preset = presetChooser({
+    label: "Data", names: Object.keys(DATA), value: model.get("data"),
     change: (name) => {
-      if (!(name in DATA)) return;
       data = structuredClone(DATA[name]);
       width.set(data.sigma ?? 0);
       found = null;

@@ -1,6 +1,6 @@
 // A crowd in a potential that the reader bends: particles by Euler-Maruyama, their density by the same equation's rates.
 
-import { button, chooser, clamp, draggable, fillNormals, html, isCalm, openFigure, slider, svg, uniforms } from "./common.js";
+import { button, chooser, clamp, draggable, fillNormals, html, isCalm, openFigure, presetChooser, slider, svg, uniforms } from "./common.js";
 
 // --- Numbers; the twins are dpm_lib.widgets.diffusion.potential and dpm_lib.fokker_planck. ---
 
@@ -228,10 +228,9 @@ function render({ model, el }) {
     Object.assign(figure.root.dataset, { t: time.toFixed(3), gap, away, temperature });
   };
 
-  const preset = chooser({
-    label: "Potential", options: [...Object.keys(PRESETS), "your own"].map((name) => [name, name]), value: "two wells",
+  const preset = presetChooser({
+    label: "Potential", names: Object.keys(PRESETS), value: "two wells",
     change: (name) => {
-      if (!(name in PRESETS)) return;
       heights = PRESETS[name].slice();
       bend();
     },

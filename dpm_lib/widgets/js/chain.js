@@ -1,6 +1,6 @@
 // A Markov chain to edit: its graph, its matrix, its eigenvalues in the unit circle, and its law over time.
 
-import { button, chooser, clamp, html, openFigure, slider, svg } from "./common.js";
+import { button, chooser, clamp, html, openFigure, presetChooser, slider, svg } from "./common.js";
 import { inkOf, matrixGrid, showGraph, svgText } from "./grid.js";
 
 // --- Numbers: P is an array of rows, each summing to 1. ---
@@ -252,11 +252,7 @@ function render({ model, el }) {
   // --- Controls ---
 
   const names = Object.keys(presets);
-  const preset = chooser({
-    label: "Chain", options: [...names, "your own"].map((key) => [key, key]), value: names[0],
-    change: (chosen) => chosen in presets && load(chosen),
-  });
-  preset.select.lastChild.disabled = true;
+  const preset = presetChooser({ label: "Chain", names, change: load });
   const begin = chooser({
     label: "Start in", options: [], value: "",
     change: (value) => {

@@ -235,6 +235,13 @@ export function chooser({ label, options, value, change }) {
   return { node, select };
 }
 
+/** A chooser of presets; its last entry says that the reader has changed one, and cannot be chosen. */
+export function presetChooser({ label, names, value = names[0], change }) {
+  const preset = chooser({ label, options: [...names, "your own"].map((name) => [name, name]), value, change });
+  preset.select.lastChild.disabled = true;
+  return preset;
+}
+
 export function checkbox({ label, checked = false, change }) {
   const box = html("input", { type: "checkbox", checked });
   box.addEventListener("change", () => change(box.checked));

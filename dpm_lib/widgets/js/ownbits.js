@@ -1,6 +1,6 @@
 // A schedule for bits to bend: alpha_bar by its knots, and the exact bound with its three losses, at once.
 
-import { chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
+import { clamp, draggable, html, openFigure, presetChooser, slider, svg } from "./common.js";
 import { bentTau, exactBits, heartbeatKinds } from "./bits.js";
 
 const LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 20;
@@ -123,10 +123,9 @@ function render({ model, el }) {
       own();
     },
   });
-  const preset = chooser({
-    label: "Schedule", options: [...Object.keys(presets), "your own"].map((key) => [key, key]), value: Object.keys(presets)[0],
+  const preset = presetChooser({
+    label: "Schedule", names: Object.keys(presets),
     change: (name) => {
-      if (!(name in presets)) return;
       ({ T, log10_beta_1: logBeta, knots } = structuredClone(presets[name]));
       number.set(T);
       first.set(logBeta);

@@ -1,6 +1,6 @@
 // A likelihood painted on a roll of Gaussians, and four reverse chains that are multiplied by it. Twin of dpm_lib.tilts.
 
-import { button, chooser, clamp, drawPoints, html, isCalm, openFigure, openSquare, slider, uniforms } from "./common.js";
+import { button, chooser, clamp, drawPoints, html, isCalm, openFigure, openSquare, presetChooser, slider, uniforms } from "./common.js";
 
 const EXTENT = 2.5, CELLS = 20, MOST = 14;
 const METHODS = ["constant", "annealed", "twisted", "particles"];
@@ -411,10 +411,9 @@ function render({ model, el }) {
     figure.redraw();
   });
 
-  const preset = chooser({
-    label: "Likelihood", options: [...Object.keys(PRESETS), "your own"].map((name) => [name, name]), value: "two spots",
+  const preset = presetChooser({
+    label: "Likelihood", names: Object.keys(PRESETS), value: "two spots",
     change: (name) => {
-      if (!(name in PRESETS)) return;
       dabs = PRESETS[name].slice();
       change();
     },

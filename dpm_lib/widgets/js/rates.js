@@ -1,6 +1,6 @@
 // A rate matrix to edit: the law forward, the function backward, and the chain reversed by Bayes.
 
-import { button, checkbox, chooser, clamp, html, openFigure, slider, svg } from "./common.js";
+import { button, checkbox, chooser, clamp, html, openFigure, presetChooser, slider, svg } from "./common.js";
 import { inkOf, matrixGrid, showGraph, svgText } from "./grid.js";
 
 // --- Numbers: Q is an array of rows, each summing to 0. ---
@@ -174,11 +174,7 @@ function render({ model, el }) {
   };
 
   const names = Object.keys(presets);
-  const preset = chooser({
-    label: "Chain", options: [...names, "your own"].map((key) => [key, key]), value: names[0],
-    change: (chosen) => chosen in presets && load(chosen),
-  });
-  preset.select.lastChild.disabled = true;
+  const preset = presetChooser({ label: "Chain", names, change: load });
   const begin = chooser({
     label: "Start in", options: [], value: "",
     change: (value) => {
