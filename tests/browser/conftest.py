@@ -60,6 +60,7 @@ class Watched:
 def open_profile(browser: Browser, **options: Any) -> BrowserContext:
     context = browser.new_context(offline=True, **options)
     context.set_default_timeout(20_000)
+    context.set_default_navigation_timeout(60_000)  # a long chapter, on a busy machine
     return context
 
 
@@ -85,8 +86,8 @@ def shared(browser: Browser) -> Iterator[Watched]:
 
 
 @pytest.fixture
-def watch(profile: Callable[..., Watched], shared: Watched) -> Callable[..., Watched]:
-    """``watch(width, height, color_scheme, reduced_motion)`` empties the shared page and gives it that look.
+def watch(profile: Callable[..., Watched], shared: Watched) -> Iterator[Callable[..., Watched]]:
+    """``watch(width, height, color_scheme, reduced_motion)`` is the shared page, empty, with that look.
 
     Whoever asks for more (``has_touch=True``, ...) gets a page in a fresh profile.
     """
@@ -94,7 +95,6 @@ def watch(profile: Callable[..., Watched], shared: Watched) -> Callable[..., Wat
     def open_page(width: int = 1280, height: int = 800, **options: Any) -> Watched:
         if not options.keys() <= {"color_scheme", "reduced_motion"}:
             return profile(width, height, **options)
-        shared.page.goto("about:blank")
         shared.page.set_viewport_size({"width": width, "height": height})
         shared.page.emulate_media(
             **{"media": "null", "color_scheme": "light", "reduced_motion": "no-preference"} | options
@@ -104,7 +104,8 @@ def watch(profile: Callable[..., Watched], shared: Watched) -> Callable[..., Wat
         shared.clear()
         return shared
 
-    return open_page
+    yield open_page
+    shared.page.goto("about:blank")  # else a figure would go on, beside the tests that follow
 
 
 @pytest.fixture
@@ -156,8 +157,6 @@ def js(shared: Watched) -> Iterator[Callable[..., Any]]:
     def call(module: str, code: str, args: Any = None) -> Any:
         return shared.page.evaluate(CALL, {"source": bundle(module), "code": code, "args": to_js(args)})
 
-    if shared.page.url != "about:blank":  # else a figure that a test left behind would go on
-        shared.page.goto("about:blank")
     shared.clear()
     yield call
     shared.check()
