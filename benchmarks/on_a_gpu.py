@@ -20,7 +20,11 @@ def main(arguments: list[str]) -> None:
     if len(arguments) < 2:
         raise SystemExit(__doc__)
     minutes, name = float(arguments[0]), arguments[1]
+    if not recipes.get(name).side:
+        raise SystemExit(f"RECIPE: {name} is not for images")
     folder = Path(os.environ.get("DPM_RUNS", "runs")) / f"{name}-gpu"
+    if (folder / "metrics.json").exists():
+        raise SystemExit(f"{folder}: holds a finished run; move it away, or name another folder with DPM_RUNS")
     resume = (folder / "checkpoint.safetensors").exists()
     if resume:
         recipe = recipes.Recipe.from_dict(checkpoints.load_json(folder / "config.json")["recipe"])
@@ -30,6 +34,7 @@ def main(arguments: list[str]) -> None:
     _, metrics = training.fit(recipe, 0, folder, resume=resume)
     record = {
         **metrics,
+        "resumed": resume,
         "settings": recipe.to_dict(),
         "course": checkpoints.load_lines(folder / "metrics.jsonl"),
         "provenance": results.provenance(" ".join(["python benchmarks/on_a_gpu.py", *arguments])),

@@ -195,7 +195,7 @@ def measure(name: str, settings: dict[str, str], command: str) -> None:
     """Measure one recipe and write what was found."""
     recipe = recipes.get(name).override(settings)
     runs = {variant: Run(recipe.override(changes), 0) for variant, changes in VARIANTS.items()}
-    device = runs["library"].accelerator.device
+    device = runs["library"].device
     work = {precision: counted(runs[f"library{precision}"]) for precision in ("", "-bf16")}
     steps: dict[str, Callable[[], Any]] = {variant: run.advance for variant, run in runs.items()}
     taken, said = seconds_a_step(steps | {"plain": plain_step(recipe, device)}, device)
@@ -216,7 +216,6 @@ def measure(name: str, settings: dict[str, str], command: str) -> None:
         "settings": recipe.to_dict(),
         "device": devices.name(device),
         "work_a_step": {"fp32": work[""], "bf16": work["-bf16"]},
-        "peak_bytes_of_memory": torch.cuda.max_memory_allocated(device) if card else None,
         "card": card or "not measured on a GPU",
         "rows": rows,
         "provenance": results.provenance(command),
@@ -233,6 +232,8 @@ def measure(name: str, settings: dict[str, str], command: str) -> None:
 def main(arguments: list[str]) -> None:
     """Measure the recipes named, with the settings given."""
     settings = dict(pair.split("=", 1) for pair in arguments if "=" in pair)
+    if clash := sorted({"precision", "compile"} & settings.keys()):
+        raise SystemExit(f"{', '.join(clash)}: each kind of step has its own")
     names = results.chosen([name for name in arguments if "=" not in name], list(recipes.RECIPES))
     command = " ".join(["python benchmarks/throughput.py", *arguments])
     for name in names if len(names) < len(recipes.RECIPES) else DEFAULT:

@@ -123,7 +123,7 @@ def _cost(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     if options.resume:
-        if options.recipe or options.out or options.set or options.precision or options.minutes:
+        if options.recipe or options.out or options.set or options.precision or options.minutes is not None:
             raise Failure("--resume takes the recipe and its settings from the run folder; give only --device with it")
         folder = _run_folder(options.resume)
         record = load_json(folder / "config.json")
@@ -134,6 +134,8 @@ def _train(options: argparse.Namespace) -> None:
     else:
         if not options.recipe:
             raise Failure(f"train: name a recipe; there are: {', '.join(RECIPES)}")
+        if options.minutes is not None and "steps" in _settings(options.set):
+            raise Failure("--minutes chooses the steps: leave out --set steps=...")
         settings = _settings(options.set) | ({"precision": options.precision} if options.precision else {})
         recipe, seed = get(options.recipe).override(settings), options.seed
         folder = Path(options.out or f"runs/{recipe.name}-{seed}")
@@ -148,7 +150,7 @@ def _train(options: argparse.Namespace) -> None:
     if PartialState().is_main_process:
         try:
             from dpm_lib import plots  # needs the notebooks' packages, which training itself does not
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             print(f"no summary.png: {error}", file=sys.stderr)
         else:
             plots.save_run_summary(folder / "summary.png", model, load_data(recipe), seed)

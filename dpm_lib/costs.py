@@ -27,7 +27,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from dpm_lib.data import Data
+from dpm_lib.data import DATA, Data
 from dpm_lib.objective import draw_batch
 from dpm_lib.recipes import Recipe, load_data
 from dpm_lib.run import Run
@@ -106,6 +106,8 @@ def trial(recipe: Recipe, rows: int) -> Run:
     """A run of ``recipe`` on the CPU with ``rows`` rows a batch, on data that have nothing but the right shape."""
     if recipe.covariance == "levels" and recipe.data.startswith(NOT_AT_HAND):
         raise ValueError(f"covariance: 'levels' of {recipe.data} depends on the pictures; count covariance=diagonal")
+    if not recipe.side and recipe.data not in DATA:
+        raise ValueError(f"side: 0 does not fit {recipe.data}, which are images or not known")
     recipe = replace(recipe, data=SAME_SHAPE.get(recipe.data, recipe.data), batch=rows, compile=False)
     dim = recipe.channels * recipe.side**2 if recipe.side else load_data(recipe).dim
     return Run(recipe, 0, "cpu", data=Shapes(dim))

@@ -37,7 +37,7 @@ class Data:
         return device.type == "cpu"
 
     def record(self) -> dict[str, Any]:
-        """Which data these are, for the files of a run: two data sets of one record are the same."""
+        """Which data these are, as far as the recipe does not say it, for the files of a run."""
         return {"name": self.name}
 
 

@@ -14,7 +14,8 @@ def accelerator_for(device: str) -> Accelerator:
 
     Chains are kept in float64, which Apple's GPUs do not have: there, "auto" is the CPU. Precision is the recipe's
     affair, whatever ``accelerate launch`` was told. Accelerate knows one kind of device in a process, that of the
-    first Accelerator; one process alone may change it here.
+    first Accelerator; one process alone may change it here, and earlier Accelerators then name the new one. On a GPU
+    the fastest convolutions are looked for, in the whole process (``cudnn.benchmark``).
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device: {device!r} is not one of auto, cpu, cuda")
@@ -25,7 +26,7 @@ def accelerator_for(device: str) -> Accelerator:
     if known is not None and known.num_processes == 1 and cpu != (known.device.type == "cpu"):
         AcceleratorState._reset_state(reset_partial_state=True)
     if not cpu:
-        torch.backends.cudnn.benchmark = True  # every batch has one shape: the fastest convolutions are looked for once
+        torch.backends.cudnn.benchmark = True  # training batches have one shape
     return Accelerator(cpu=cpu, mixed_precision="no")
 
 

@@ -25,7 +25,7 @@ from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.images import Images
 from dpm_lib.widgets.base import INK, PALETTE, image_html
 
-NUMBER = re.compile(r"[-−]?\d")
+NUMBER = re.compile(r"[-−]?[\d.,]+(\s*±.*)?$")
 
 
 def use_book_style() -> None:
@@ -49,7 +49,7 @@ def show(figure: Figure, alt: str) -> None:
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> None:
     """Show a table with its ``caption``: in a page one that scrolls in itself where it is too wide, else plain text.
 
-    The first cell of a row is its name; a text that starts as a number does is set as one. ValueError, with the index,
+    The first cell of a row is its name; a number, with or without its ±, is set as one. ValueError, with the index,
     for a row of another length than the ``header``.
     """
     lines = [[str(cell) for cell in row] for row in rows]
@@ -74,7 +74,8 @@ def table_html(header: Sequence[str], rows: Sequence[Sequence[str]], caption: st
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
     body = "".join(map(row, rows))
     return (
-        f'<div class="book-table" role="region" tabindex="0" aria-label="{name}"><table><caption>{name}</caption>'
+        f'<div class="book-table mathjax_ignore tex2jax_ignore" role="region" tabindex="0" aria-label="{name}">'
+        f"<table><caption>{name}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -45,8 +45,9 @@ class Run:
         self.accelerator = accelerator_for(device)
         if recipe.batch % self.accelerator.num_processes:
             raise ValueError(f"batch: {recipe.batch} cannot be split over {self.accelerator.num_processes} processes")
+        self.device = self.accelerator.device  # Accelerate's own would change with a later run on another device
         if recipe.precision == "bf16":
-            warn_of_slow_bf16(self.accelerator.device)
+            warn_of_slow_bf16(self.device)
         self.data = load_data(recipe) if data is None else data
         self.data_set = self.data.record()
         self.generator = torch.Generator().manual_seed(seed)
@@ -80,7 +81,7 @@ class Run:
 
     def _draw_share(self) -> list[Tensor]:
         """This process's share of the next global batch."""
-        device, generator = self.accelerator.device, self.generator
+        device, generator = self.device, self.generator
         if resides(self.data, device):
             seed = int(torch.randint(2**62, (1,), generator=generator))
             generator = torch.Generator(device).manual_seed(seed)
@@ -123,12 +124,12 @@ class Run:
         """Whether ``flag`` is true in any process; all processes have to ask."""
         if self.accelerator.num_processes == 1:
             return flag
-        votes = torch.tensor(float(flag), device=self.accelerator.device)
+        votes = torch.tensor(float(flag), device=self.device)
         return bool(self.accelerator.reduce(votes, reduction="sum"))
 
     def averaged_model(self) -> DiffusionModel:
         """A copy of the model with the averaged weights: the one that is evaluated and saved."""
-        model = build(self.recipe, self.seed, self.data.dim).to(self.accelerator.device)
+        model = build(self.recipe, self.seed, self.data.dim).to(self.device)
         model.load_state_dict(self.average)
         return model.requires_grad_(False)
 
@@ -152,7 +153,7 @@ class Run:
         """Write n draws of the averaged model to samples/, always from the same noise; the run's own is not touched."""
 
         def samples() -> tuple[dict[str, Tensor], dict[str, Any]]:
-            generator = torch.Generator(self.accelerator.device).manual_seed(self.seed)
+            generator = torch.Generator(self.device).manual_seed(self.seed)
             x = self.averaged_model().sample(n, generator)
             return {"x": x}, {"recipe": self.recipe.name, "seed": self.seed, "step": self.step}
 
@@ -207,6 +208,8 @@ class Run:
 
     def _check(self, path: Path, record: dict[str, Any]) -> None:
         """BrokenFile, with what differs, unless a checkpoint is of this run's recipe, seed and data."""
+        if "data_set" not in record:
+            raise BrokenFile(f"{path}: does not say what data it was trained on: not a checkpoint of this version")
         try:
             theirs = _flat(Recipe.from_dict(record["recipe"]), record["seed"], record["data_set"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:

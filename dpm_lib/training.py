@@ -24,7 +24,7 @@ from dpm_lib.run import Run
 
 LOG_EVERY = 50  # steps
 AGREE_EVERY = 10  # steps after which several processes ask each other whether to stop
-TIMED = 30  # steps by which the pace is measured
+PACED = 30  # steps by which the pace is measured
 
 
 def fit(
@@ -67,7 +67,7 @@ def fit(
         "recipe": recipe.name,
         "seed": seed,
         "data_set": run.data_set,
-        "device": devices.name(run.accelerator.device),
+        "device": devices.name(run.device),
         "steps": run.step,
         "seconds": round(run.seconds, 2),
         **evaluate(model, run.data, seed=seed),
@@ -79,20 +79,21 @@ def fit(
 
 
 def steps_within(minutes: float, recipe: Recipe, device: str = "auto", data: Data | None = None) -> int:
-    """How many steps of ``recipe`` this machine takes in so many minutes: by TIMED of them, after WARM to compile.
+    """How many steps of ``recipe`` this machine takes in so many minutes: by PACED of them, after WARM to compile.
 
-    At least 1, and the same number in every process. ValueError where ``minutes`` is not positive.
+    At least 1, and the same number in every process. Checkpoints, samples and the evaluation come on top. ValueError
+    where ``minutes`` is not positive.
     """
     if not 0 < minutes < math.inf:
         raise ValueError(f"minutes: {minutes} is not positive, or not finite")
     run = Run(recipe, 0, device, data=data)
-    for step in range(WARM + TIMED):
+    for step in range(WARM + PACED):
         if step == WARM:
             run.collect()  # waits for the device
             start = time.perf_counter()
-        run.advance()
+        _advance(run)
     run.collect()
-    taken = torch.tensor((time.perf_counter() - start) / TIMED, device=run.accelerator.device)
+    taken = torch.tensor((time.perf_counter() - start) / PACED, device=run.device)
     return max(1, round(60 * minutes / float(run.accelerator.reduce(taken, reduction="mean"))))
 
 
@@ -143,7 +144,7 @@ def _advance(run: Run) -> None:
             raise
         recipe, processes = run.recipe, run.accelerator.num_processes
         raise MemoryError(
-            f"step {run.step}: out of memory on {run.accelerator.device}, {recipe.batch // processes} rows of data a "
+            f"step {run.step}: out of memory on {run.device}, {recipe.batch // processes} rows of data a "
             f"process; {run.kept()}; use more processes, or a smaller --set batch (now {recipe.batch}), a smaller "
             f"--set width (now {recipe.width}), or --precision bf16"
         ) from None

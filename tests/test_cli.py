@@ -112,12 +112,15 @@ def test_minutes_choose_the_steps(tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: 30 * next(ticks)))
         assert training.steps_within(0.5, get("swiss-roll").override({k: str(v) for k, v in TINY.items()})) == 30
-    assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path), "--minutes", "0.005", *tiny()]) == 0
+    free = [part for key, value in TINY.items() if key != "steps" for part in ("--set", f"{key}={value}")]
+    assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path), "--minutes", "0.005", *free]) == 0
     metrics, config = json.loads(capsys.readouterr().out), json.loads((tmp_path / "config.json").read_text())
     assert metrics["steps"] == config["recipe"]["steps"] >= 1
-    error = fails(capsys, "train", "swiss-roll", "--device", "cpu", "--out", tmp_path / "b", "--minutes", "0", *tiny())
+    error = fails(capsys, "train", "swiss-roll", "--device", "cpu", "--out", tmp_path / "b", "--minutes", "0", *free)
     assert error == "error: minutes: 0.0 is not positive, or not finite"
-    assert "--resume takes the recipe" in fails(capsys, "train", "--resume", tmp_path, "--minutes", "1")
+    assert "leave out --set steps" in fails(capsys, "train", "swiss-roll", "--minutes", "1", "--set", "steps=3")
+    for minutes in ("0", "1"):
+        assert "--resume takes the recipe" in fails(capsys, "train", "--resume", tmp_path, "--minutes", minutes)
 
 
 def test_help_has_the_commands(capsys):

@@ -92,7 +92,7 @@ KILLED = """
 import os, signal, sys
 from dpm_lib import checkpoints
 from dpm_lib.training import fit
-from problems import blob_data, rng, tiny_recipe
+from problems import blob_data, tiny_recipe
 saves, replace = [], os.replace
 def fsync(descriptor):
     saves.append(os.readlink(f"/proc/self/fd/{descriptor}"))

@@ -193,13 +193,15 @@ def test_memory_that_runs_out_in_a_library_is_known(text):
 
 def test_one_process_may_change_its_device(monkeypatch):
     """Accelerate alone would go on on the first one, in silence, or refuse."""
-    assert devices.accelerator_for("cpu").device.type == "cpu"
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.cuda, "is_available", lambda: True)
-        patch.setattr(torch.backends.cudnn, "benchmark", False)
-        assert devices.accelerator_for("auto").device.type == "cuda"
+    run = Run(tiny("digits"), 0, "cpu", data=some_images(tiny("digits")))
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.cuda, "is_available", lambda: True)
+            patch.setattr(torch.backends.cudnn, "benchmark", False)
+            assert devices.accelerator_for("auto").device.type == "cuda"
+            assert run.accelerator.device.type == "cuda" and run.device.type == "cpu"  # a run stays where it is
+    finally:
         assert devices.accelerator_for("cpu").device.type == "cpu"
-    assert devices.accelerator_for("cpu").device.type == "cpu"
 
 
 # The compiled step

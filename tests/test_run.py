@@ -121,7 +121,7 @@ def test_images_are_moved_once_and_drawn_by_index(residing):
     run.objective.register_forward_pre_hook(lambda _, batch: given.append(batch))
     for _ in range(3):
         run.advance()
-        moved.append(data._moved[run.accelerator.device])
+        moved.append(data._moved[run.device])
     assert moved[0] is moved[2] and torch.equal(moved[0], data.train)
     rows = {tuple(row) for row in data.train.tolist()}
     assert all(tuple(row) in rows for x0, _, _ in given for row in data.pixels(x0).flatten(1).long().tolist())
@@ -278,7 +278,7 @@ def test_the_bound_and_its_gradient_are_those_of_the_cpu(name):
         run = Run(recipe, 0, device, data=data)
         for number, p in enumerate(run.model.parameters()):  # off the start, where the last layer is zero
             p.data += 0.05 * torch.randn(p.shape, generator=rng(number), dtype=p.dtype).to(p.device)
-        batch = [part.to(run.accelerator.device) for part in draw_batch(data, recipe, rng(1))]
+        batch = [part.to(run.device) for part in draw_batch(data, recipe, rng(1))]
         loss = run.loss(*batch)
         loss.backward()
         found[device] = loss.item(), gradient(run).cpu()

@@ -1,5 +1,6 @@
 """What training takes: time, price and memory of each recipe, for GPUs of the reader's choice."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,9 +40,12 @@ class TrainingCost(Figure):
     ) -> None:
         for name, cost in recipes.items():
             for key in COUNTED:
-                if not cost.get(key, 0) > 0:
-                    raise ValueError(f"recipes[{name!r}]: {key} must be positive, got {cost.get(key)}")
+                value = cost.get(key)
+                if not (isinstance(value, (int, float)) and 0 < value < math.inf):
+                    raise ValueError(f"recipes[{name!r}]: {key} must be positive and finite, got {value!r}")
         groups = {"all": list(recipes)} if groups is None else groups
+        if not groups or not all(groups.values()):
+            raise ValueError(f"groups: each needs a recipe, got {dict(groups)}")
         for words, names in groups.items():
             if missing := sorted(set(names) - set(recipes)):
                 raise ValueError(f"groups[{words!r}]: no such recipes: {', '.join(missing)}")

@@ -157,7 +157,10 @@ def test_the_cost_follows_speed_number_and_price(page, write_page):
 
 def test_bad_data_is_named():
     for make, message in (
-        (lambda: TrainingCost({"a": COSTS["mnist"] | {"steps": 0}}), r"recipes\['a'\]: steps must be positive, got 0"),
+        (
+            lambda: TrainingCost({"a": COSTS["mnist"] | {"steps": 0}}),
+            r"\['a'\]: steps must be positive and finite, got 0",
+        ),
         (lambda: TrainingCost(COSTS, {"b": ["x"]}), r"groups\['b'\]: no such recipes: x"),
         (lambda: training(gpus=3), "gpus: 3 is not 1, 2, 4 or 8"),
         (lambda: training(tflops=0.0), "tflops: 0.0 is not between"),

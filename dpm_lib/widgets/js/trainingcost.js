@@ -88,7 +88,7 @@ function render({ model, el }) {
     label: "Recipes", options: groups.map(([key]) => [key, key]), value: group, change: set((key) => (group = key)),
   });
   figure.add(html("div", { class: "dpm-controls" }, speed.node, count.node, price.node, kind.node), table);
-  figure.onChange("rows groups", figure.redraw);
+  figure.onChange("rows", figure.redraw);
   figure.redraw();
   return figure.close;
 }
