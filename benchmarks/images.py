@@ -94,19 +94,15 @@ def measure_levels() -> None:
 
 def measure_costs() -> None:
     """What the recipes cost, counted: see ``costs``. For the small ones also what a training step takes, measured:
-    bytes at its peak, and processor seconds on this machine; these are kept where they have been measured before,
-    unless DPM_TIMES is set, since they mean little on a busy machine.
+    bytes at its peak, and processor seconds on this machine.
     """
-    before = results.read("image-costs.json")["rows"]
     rows = {}
     for name in IMAGE_RECIPES:
         recipe = recipes.get(name)
         settings = {key: getattr(recipe, key) for key in ("side", "channels", "T", "batch", "steps", "precision")}
         rows[name] = asdict(costs.count(recipe)) | settings
         if name in RUNS:
-            seconds = before.get(name, {}).get("cpu_seconds_per_step")
-            if seconds is None or "DPM_TIMES" in os.environ:
-                seconds = round(_step_seconds(recipe), 4)
+            seconds = round(_step_seconds(recipe), 4)
             rows[name] |= {"cpu_seconds_per_step": seconds, "peak_bytes": costs.measured_peak(recipe)}
     record = {"rows": rows, "provenance": results.provenance("python benchmarks/images.py image-costs")}
     checkpoints.save_json(results.folder() / "image-costs.json", record)

@@ -121,6 +121,8 @@ def test_images_are_moved_once_and_drawn_by_index(residing):
     run.objective.register_forward_pre_hook(lambda _, batch: given.append(batch))
     for _ in range(3):
         run.advance()
+        if not moved:  # a tensor of its own, as on a GPU: there, moving again would make another
+            data._moved[run.device] = data._moved[run.device].clone()
         moved.append(data._moved[run.device])
     assert moved[0] is moved[2] and torch.equal(moved[0], data.train)
     rows = {tuple(row) for row in data.train.tolist()}
