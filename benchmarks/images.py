@@ -31,7 +31,7 @@ RUNS = (
     "dead-leaves-small",
     "dead-leaves-paper-small",
     "mnist-5k-small",
-    "mnist-5k-hour",
+    "mnist-5k-long",
 )
 TINY = {"T": "12", "width": "8", "batch": "64", "lr": "0.02"}
 
@@ -68,13 +68,13 @@ def measure_steps() -> None:
         schedule = schedules.geometric(T, recipe.beta_1, recipe.tau_T)
         kernel = GaussianKernel(data.dim, schedule)
         terms = bound.terms(DiffusionModel(kernel, model.reverse), data.held_out(), torch.Generator().manual_seed(0))
-        bits = data.bits_per_pixel(terms.K)
-        rows.append({"T": T, "bits_per_pixel": float(bits.mean()), "stderr": stderr(bits)})
+        bits = data.bits_per_dimension(terms.K)
+        rows.append({"T": T, "bits_per_dimension": float(bits.mean()), "stderr": stderr(bits)})
         if T == recipe.T:
             spent = [float(f"{v:.5g}") for v in (terms.kl.mean(1) / data.dim / LN2).tolist()]
-            ends = data.bits_per_pixel(terms.K + terms.kl.sum(0))
+            ends = data.bits_per_dimension(terms.K + terms.kl.sum(0))
     command = "python benchmarks/images.py digits-steps"
-    record = {"rows": rows, "kl_bits_per_pixel": spent, "ends_bits_per_pixel": float(ends.mean())}
+    record = {"rows": rows, "kl_bits_per_dimension": spent, "ends_bits_per_dimension": float(ends.mean())}
     checkpoints.save_json(results.folder() / "digits-steps.json", record | {"provenance": results.provenance(command)})
 
 
@@ -85,8 +85,8 @@ def measure_levels() -> None:
         for covariance in ("levels", "diagonal"):
             recipe = recipes.get("digits").override({**TINY, "steps": steps, "covariance": covariance})
             runs = [training.fit(recipe, seed, device="cpu", progress=False)[1] for seed in range(3)]
-            bits = torch.tensor([run["bits_per_pixel"] for run in runs]).double()
-            found = {"bits_per_pixel": float(bits.mean()), "stderr": stderr(bits), "seeds": bits.tolist()}
+            bits = torch.tensor([run["bits_per_dimension"] for run in runs]).double()
+            found = {"bits_per_dimension": float(bits.mean()), "stderr": stderr(bits), "seeds": bits.tolist()}
             rows.append({"steps": recipe.steps, "covariance": covariance, **found})
     record = {"rows": rows, "provenance": results.provenance("python benchmarks/images.py digits-levels")}
     checkpoints.save_json(results.folder() / "digits-levels.json", record)

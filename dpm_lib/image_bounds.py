@@ -19,7 +19,7 @@ def image_bounds(model: DiffusionModel, data: Images, n: int | None = None, seed
     generator = torch.Generator(device).manual_seed(seed)
     parts = data.held_out(n, seed).split(PART)
     K = torch.cat([bound.terms(model, part.to(device), generator).K for part in parts])
-    return data.bits_per_pixel(K).cpu()
+    return data.bits_per_dimension(K).cpu()
 
 
 def evaluate_images(model: DiffusionModel, data: Images, n: int | None = None, seed: int = 0) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def evaluate_images(model: DiffusionModel, data: Images, n: int | None = None, s
 
     n is by default all of them, or fewer where T times the pixels is large: about a minute's worth on the CPU, and 50
     times as many on a GPU; 100 at least.
-    ``gain_bits_per_pixel`` is K - L_null: what the model knows beyond an isotropic Gaussian of the same mean and
+    ``gain_bits_per_dimension`` is K - L_null: what the model knows beyond an isotropic Gaussian of the same mean and
     variance; it does not depend on the unit. ``bound_bits`` is K in the units of the chain, for the whole image.
     """
     if n is not None and n < 2:
@@ -37,14 +37,14 @@ def evaluate_images(model: DiffusionModel, data: Images, n: int | None = None, s
         n = max(100, (20_000_000 if device.type == "cpu" else 1_000_000_000) // (model.T * data.dim))
     bits = image_bounds(model, data, n, seed)
     x0 = data.held_out(n, seed)
-    null = data.bits_per_pixel(model.kernel.prior.log_prob(x0.to(device)).cpu())
+    null = data.bits_per_dimension(model.kernel.prior.log_prob(x0.to(device)).cpu())
     gain = null - bits
     return {
-        "bits_per_pixel": float(bits.mean()),
-        "bits_per_pixel_stderr": _stderr(bits),
-        "null_bits_per_pixel": float(null.mean()),
-        "gain_bits_per_pixel": float(gain.mean()),
-        "gain_bits_per_pixel_stderr": _stderr(gain),
+        "bits_per_dimension": float(bits.mean()),
+        "bits_per_dimension_stderr": _stderr(bits),
+        "null_bits_per_dimension": float(null.mean()),
+        "gain_bits_per_dimension": float(gain.mean()),
+        "gain_bits_per_dimension_stderr": _stderr(gain),
         "bound_bits": data.dim * (math.log2(data.std) - float(bits.mean())),
         "held_out": len(bits),
         "beta_1": float(model.schedule.beta[1]),

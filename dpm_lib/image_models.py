@@ -31,7 +31,9 @@ def image_model(recipe: "Recipe", schedule: Schedule, dim: int, generator: torch
         return DiffusionModel(kernel, PaperReverse(paper, kernel))
 
     def unet(numbers: int) -> UNet:
-        return UNet(shape, numbers, recipe.width, recipe.depth, recipe.scales, recipe.frequencies, generator)
+        return UNet(
+            shape, numbers, recipe.width, recipe.depth, recipe.scales, recipe.frequencies, generator, recipe.dropout
+        )
 
     if recipe.covariance == "levels":
         edges = images.load(recipe.data, recipe.side, recipe.channels).edges(recipe.cells)

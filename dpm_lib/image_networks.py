@@ -19,14 +19,15 @@ class UNet(nn.Module):
     ``scales`` resolutions, each half the last, with ``width``, 2 ``width``, ... channels; ``depth`` residual blocks at
     the lowest, with attention between its pixels, and one block on each way at the others. A map of the place is
     added at the start and a bias for each pixel at the end, since handwritten digits are centred. With ``frequencies``,
-    the network sees sines and cosines of x too, at 4, 8, 16... radians per unit: fine differences of grey.
+    the network sees sines and cosines of x too, at 4, 8, 16... radians per unit: fine differences of grey. In training
+    each block leaves out a share ``dropout`` of its channels' numbers (Srivastava et al. 2014).
     """
 
     frequencies: Tensor
 
     def __init__(
         self, shape: Shape, outputs: int, width: int = 24, depth: int = 1, scales: int = 2,
-        frequencies: int = 0, generator: torch.Generator | None = None,
+        frequencies: int = 0, generator: torch.Generator | None = None, dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
         channels, height, side = shape
@@ -40,12 +41,12 @@ class UNet(nn.Module):
         self.enter = nn.Conv2d(channels * (1 + 2 * frequencies), width, 3, padding=1)
         self.place = nn.Parameter(torch.zeros(width, height, side))
         widths = [width * 2**i for i in range(scales)]
-        self.downs = nn.ModuleList(Block(w, 2 * width) for w in widths[:-1])
+        self.downs = nn.ModuleList(Block(w, 2 * width, dropout) for w in widths[:-1])
         self.shrink = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
-        self.middle = nn.ModuleList(Block(widths[-1], 2 * width) for _ in range(depth))
+        self.middle = nn.ModuleList(Block(widths[-1], 2 * width, dropout) for _ in range(depth))
         self.attention = Attention(widths[-1])
         self.grow = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[:-1])
-        self.ups = nn.ModuleList(Block(w, 2 * width) for w in widths[:-1])
+        self.ups = nn.ModuleList(Block(w, 2 * width, dropout) for w in widths[:-1])
         self.leave = nn.Conv2d(width, outputs * channels, 1)
         self.bias = nn.Parameter(torch.zeros(outputs * channels, height, side))
         reset(self, generator)
@@ -71,18 +72,19 @@ class UNet(nn.Module):
 
 
 class Block(nn.Module):
-    """h + conv(silu(norm(conv h) (1 + a) + b)), with scale a and shift b from the time; starts as the identity."""
+    """h + conv(drop(silu(norm(conv h) (1 + a) + b))), scale a and shift b from the time; starts as the identity."""
 
-    def __init__(self, width: int, time: int) -> None:
+    def __init__(self, width: int, time: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.norm = nn.GroupNorm(4, width)
         self.when = nn.Linear(time, 2 * width)
+        self.drop = nn.Dropout(dropout)
         self.second = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, h: Tensor, when: Tensor) -> Tensor:
         scale, shift = self.when(when)[..., None, None].chunk(2, 1)
-        return h + self.second(silu(self.norm(self.first(h)) * (1 + scale) + shift))
+        return h + self.second(self.drop(silu(self.norm(self.first(h)) * (1 + scale) + shift)))
 
 
 class Attention(nn.Module):

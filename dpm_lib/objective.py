@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from dpm_lib import bound
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.images import Images
 from dpm_lib.recipes import Recipe
 
 WARMUP = 100  # steps
+ROWS, LOOK = 2048, 2_000_003  # of a look at the validation images: rows at least, and the seed of their noise
 
 
 class Objective(nn.Module):
@@ -41,6 +43,20 @@ def draw_batch(data: Data, recipe: Recipe, generator: torch.Generator) -> tuple[
     even = torch.arange(recipe.batch, device=device) + offset
     t = 2 + (even * ((recipe.T - 1) / recipe.batch)).long()
     return x0, t, torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=device)
+
+
+def validation_batch(data: Images, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+    """The same rows at every look: validation images x0 (n, d), times (n,) spread evenly over 2..T, and noise (n, d).
+
+    ROWS rows, or as many as there are images if these are more: each image about as often, at times of its own.
+    """
+    assert data.validation is not None
+    generator, images = torch.Generator().manual_seed(LOOK), len(data.validation)
+    n = max(ROWS, images)
+    x0 = data.dequantised(data.validation[torch.arange(n) % images], generator)
+    even = torch.randperm(n, generator=generator) + 0.5
+    t = 2 + (even * ((recipe.T - 1) / n)).long()
+    return x0, t, torch.randn(x0.shape, generator=generator, dtype=x0.dtype)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

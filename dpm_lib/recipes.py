@@ -27,7 +27,7 @@ IMAGE_NETWORKS = ("unet", "multi-scale")
 FORMS = (*COVARIANCES, "levels", "paper")
 PRECISIONS = ("fp32", "bf16")
 COUNTS = ("width", "depth", "units", "channels", "scales", "steps", "batch", "checkpoint_every")
-MAY_BE_ZERO = ("frequencies", "side", "cells", "clip", "sample_every")
+MAY_BE_ZERO = ("frequencies", "side", "cells", "clip", "sample_every", "validate_every")
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,15 @@ class Recipe:
     units: int = 16  # of the RBF network
     channels: int = 1  # of images
     side: int = 0  # of images, in pixels; 0 for other data
-    cells: int = 0  # of "levels": rare levels are put together; 0 for every level by itself
+    cells: int = 0  # of "levels": neighbouring levels are put together into so many; 0 for every level by itself
     scales: int = 2  # resolutions of a network for images
+    dropout: float = 0.0  # share of the U-Net's numbers that a step of training leaves out
     steps: int = 8000  # of training
     batch: int = 1024
     lr: float = 1e-2  # peak learning rate of Adam, warmed up over 100 steps, then a cosine to zero
     ema: float = 0.999  # averaging of the weights
     checkpoint_every: int = 500
+    validate_every: int = 0  # steps between looks at validation images, if the data have any; the best average is kept
     clip: float = 0.0  # greatest norm of the gradient; 0: any
     precision: str = "fp32"  # of the network's matrix products: "fp32" or "bf16"; all else is float64
     compile: bool = False  # the step through torch.compile: a minute or so at the start, then faster
@@ -89,8 +91,11 @@ class Recipe:
             raise ValueError(f"batch: {self.batch} is less than T - 1 = {self.T - 1}: every batch holds every time")
         if not 0 < self.beta_1 < 1:
             raise ValueError(f"beta_1: {self.beta_1} is outside (0, 1)")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema: {self.ema} is outside [0, 1)")
+        for name in ("ema", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is outside [0, 1)")
+        if self.dropout and self.network != "unet":
+            raise ValueError(f"dropout: {self.dropout}: the network {self.network!r} has none; only 'unet' has")
         for name, known in (
             ("kernel", KERNELS),
             ("covariance", FORMS if self.side else COVARIANCES),
@@ -143,8 +148,11 @@ def load_data(recipe: Recipe) -> Data:
 
 
 def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
-    """The recipe's model, for data of dimension ``dim``, with fresh weights drawn from ``seed``."""
-    generator = torch.Generator().manual_seed(seed)
+    """The recipe's model, for data of dimension ``dim``, with fresh weights drawn from ``seed``; no dropout is active."""
+    return _build(recipe, torch.Generator().manual_seed(seed), dim).eval()
+
+
+def _build(recipe: Recipe, generator: torch.Generator, dim: int) -> DiffusionModel:
     schedule = _schedule(recipe)
     bits = recipe.kernel == "binomial"
     if recipe.side:

@@ -7,6 +7,12 @@ several processes do what one does, up to the rounding of sums. On a GPU sums ar
 hold up to rounding. Nothing is read back from the device between the steps: the bounds stay there until ``collect``.
 (One kind of model asks the GPU once a step: Cholesky factors, of covariance "full", are checked.)
 
+Dropout draws from PyTorch's own generators, which a step that has any seeds anew from the run's; of several processes
+each draws its own.
+
+While it trains, a run can look at validation images: K of its averaged weights there, always with the same noise. The
+best weights are kept, and are what it ends with: learning for longer than is good does no harm but to the time.
+
 Images that are not too large are moved to the GPU once; their batches are then drawn there, from a generator of that
 device which the one on the CPU seeds anew for each step.
 """
@@ -26,7 +32,8 @@ from dpm_lib.checkpoints import BrokenFile, load_state, load_tensors, save_tenso
 from dpm_lib.data import Data
 from dpm_lib.devices import accelerator_for, compiled, keep_buffers_apart, moved, warn_of_slow_bf16
 from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.objective import Objective, draw_batch, learning_rate
+from dpm_lib.images import Images
+from dpm_lib.objective import Objective, draw_batch, learning_rate, validation_batch
 from dpm_lib.recipes import Recipe, build, load_data
 
 
@@ -51,13 +58,19 @@ class Run:
         self.data = load_data(recipe) if data is None else data
         self.data_set = self.data.record()
         self.generator = torch.Generator().manual_seed(seed)
-        objective = Objective(build(recipe, seed, self.data.dim), recipe.precision)
+        objective = Objective(build(recipe, seed, self.data.dim), recipe.precision).train()
         keep_buffers_apart(objective)
         optimizer = torch.optim.Adam(objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
         self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
         self.loss = compiled(self.objective) if recipe.compile else self.objective
         self.model: DiffusionModel = self.accelerator.unwrap_model(self.objective).model
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.validates = (
+            bool(recipe.validate_every) and isinstance(self.data, Images) and self.data.validation is not None
+        )
+        self.best = self._copy() if recipe.validate_every else None  # of the averages, those best on validation images
+        self.best_step: int | None = None
+        self.best_bits = -math.inf
         self.step = 0
         self.saved: int | None = None  # step of the checkpoint in the folder
         self.seconds = 0.0
@@ -68,7 +81,11 @@ class Run:
         """One step of training; returns the estimate of K in bits from this process's share of the batch, a scalar."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step)
-        loss = self.loss(*self._draw_share())
+        share = self._draw_share()
+        if self.recipe.dropout:
+            masks = int(torch.randint(2**62, (1,), generator=self.generator))
+            torch.manual_seed(masks + self.accelerator.process_index)
+        loss = self.loss(*share)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         if self.recipe.clip:
@@ -128,10 +145,43 @@ class Run:
         return bool(self.accelerator.reduce(votes, reduction="sum"))
 
     def averaged_model(self) -> DiffusionModel:
-        """A copy of the model with the averaged weights: the one that is evaluated and saved."""
+        """A copy of the model with the averaged weights."""
+        return self._model_with(self.average)
+
+    def kept_model(self) -> DiffusionModel:
+        """The model that is evaluated and saved: with the averaged weights, of the best look if there were any."""
+        return self._model_with(self.average if self.best is None or self.best_step is None else self.best)
+
+    def _model_with(self, weights: dict[str, Tensor]) -> DiffusionModel:
         model = build(self.recipe, self.seed, self.data.dim).to(self.device)
-        model.load_state_dict(self.average)
+        model.load_state_dict(weights)
         return model.requires_grad_(False)
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.average.items()}
+
+    @torch.no_grad()
+    def look(self) -> float:
+        """K in bits of the averaged weights on the validation images, which are kept where no look was better.
+
+        FloatingPointError where it is not finite.
+        """
+        assert isinstance(self.data, Images)
+        objective = Objective(self.averaged_model(), self.recipe.precision)
+        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        batch = [part[share].split(self.recipe.batch) for part in validation_batch(self.data, self.recipe)]
+        found = torch.zeros(2, dtype=torch.float64, device=self.device)  # the sum, and of how many
+        for parts in zip(*batch, strict=True):
+            rows = len(parts[0])
+            found += torch.tensor([0.0, rows], device=self.device)
+            found[0] -= rows * objective(*(moved(part, self.device) for part in parts))
+        total, n = self.accelerator.reduce(found, reduction="sum").tolist()
+        bits = total / n / LN2
+        if not math.isfinite(bits):
+            raise FloatingPointError(f"step {self.step}: the bound on validation images is {bits}; {self.advice()}")
+        if bits > self.best_bits:
+            self.best, self.best_step, self.best_bits = self._copy(), self.step, bits
+        return bits
 
     def write(self, name: str, content: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
         """Let the main process write tensors and a record to the folder, if there is one.
@@ -170,6 +220,8 @@ class Run:
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
+        looked = self.best is not None and self.best_step is not None
+        tensors |= {f"best.{name}": value for name, value in self.best.items()} if looked and self.best else {}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         tensors["random"] = self.generator.get_state()
@@ -180,6 +232,7 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
             "recent": self.recent,
+            "best": [self.best_step, self.best_bits] if looked else None,
         }
         return tensors, record
 
@@ -202,6 +255,10 @@ class Run:
             self.generator.set_state(tensors["random"])
             self.step, self.seconds = int(record["step"]), float(record["seconds"])
             self.recent = [float(value) for value in record["recent"]]
+            if record.get("best"):
+                best = _group(tensors, "best")
+                self.best = {name: best[name].to(value.device) for name, value in self.average.items()}
+                self.best_step, self.best_bits = int(record["best"][0]), float(record["best"][1])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BrokenFile(f"{path}: {error}") from None
         self.saved = self.step

@@ -39,6 +39,7 @@ def fit(
 ) -> tuple[DiffusionModel, dict[str, Any]]:
     """Train ``recipe``, on its own data or on ``data``; returns the averaged model and its metrics (``evaluate``).
 
+    Where the recipe looks at validation images, that is the average that was best on them: ``kept_step`` of the metrics.
     With a ``folder``, writes config.json, metrics.jsonl (the course of training), checkpoint.safetensors,
     model.safetensors and metrics.json there, and samples/ if the recipe asks for them. ``resume`` goes on from the
     folder's checkpoint. On Ctrl-C a checkpoint is saved before KeyboardInterrupt is raised. FloatingPointError where
@@ -62,13 +63,14 @@ def fit(
     finally:
         course.close()
     run.save_checkpoint()
-    model = run.averaged_model()
+    model = run.kept_model()
     metrics = {
         "recipe": recipe.name,
         "seed": seed,
         "data_set": run.data_set,
         "device": devices.name(run.device),
         "steps": run.step,
+        **({"kept_step": run.best_step} if run.validates else {}),
         "seconds": round(run.seconds, 2),
         **evaluate(model, run.data, seed=seed),
     }
@@ -106,14 +108,16 @@ def _train(run: Run, course: Course, progress: bool) -> None:
             bar.update()
             last = run.step == recipe.steps
             log = last or run.step % LOG_EVERY == 0
-            if log:
+            look = run.validates and (last or run.step % recipe.validate_every == 0)
+            if log or look:
                 run.collect()
+            looked = {"validation_bits": run.look()} if look else {}
             run.seconds = before + time.perf_counter() - start
-            if log:
+            if log or look:
                 bound_bits = sum(run.recent) / len(run.recent)
                 run.recent.clear()
                 bar.set_postfix_str(f"K = {bound_bits:.3f} bits")
-                course.add(run.step, bound_bits=bound_bits, seconds=round(run.seconds, 3))
+                course.add(run.step, bound_bits=bound_bits, **looked, seconds=round(run.seconds, 3))
             if run.step % recipe.checkpoint_every == 0:
                 run.save_checkpoint()
             if recipe.sample_every and run.step % recipe.sample_every == 0:

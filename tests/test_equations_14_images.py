@@ -35,14 +35,14 @@ def test_the_mean_log_density_of_a_cell_is_below_the_log_of_its_probability():
 
 
 @pytest.mark.equation("eq-img-unit")
-def test_bits_per_pixel_are_those_of_the_density_of_levels():
+def test_bits_per_dimension_are_those_of_the_density_of_levels():
     """A density of x, moved to v + u by SciPy's own loc and scale."""
     data, n = load("digits"), 50
     x = data.held_out(n)
     log_p = torch.as_tensor(stats.laplace(0.2, 0.7).logpdf(x.numpy())).sum(1)
     v = data.pixels(x).reshape(n, -1).numpy()
     moved = stats.laplace(data.mean + data.std * 0.2, data.std * 0.7).logpdf(v).sum(1)
-    close(data.bits_per_pixel(log_p), -moved / LN2 / data.dim)
+    close(data.bits_per_dimension(log_p), -moved / LN2 / data.dim)
 
 
 @pytest.mark.equation("eq-img-null")

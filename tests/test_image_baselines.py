@@ -12,7 +12,7 @@ from dpm_lib.data import load
 from dpm_lib.images import Images
 
 
-def test_the_unit_is_bits_per_pixel_of_levels_with_uniform_noise():
+def test_the_unit_is_bits_per_dimension_of_levels_with_uniform_noise():
     """The three numbers that pin the convention of -K for digits: isotropic 4.637, Gaussian 2.937, histogram 2.419."""
     found = image_baselines.baselines(load("digits"))
     for name, expected, within in (
@@ -20,8 +20,8 @@ def test_the_unit_is_bits_per_pixel_of_levels_with_uniform_noise():
         ("gaussian", 2.937, 0.006),
         ("histogram", 2.419, 0.001),
     ):
-        assert abs(found[name]["bits_per_pixel"] - expected) < within
-    assert found["scale mixture"]["bits_per_pixel"] < found["gaussian"]["bits_per_pixel"]
+        assert abs(found[name]["bits_per_dimension"] - expected) < within
+    assert found["scale mixture"]["bits_per_dimension"] < found["gaussian"]["bits_per_dimension"]
 
 
 def contrast(n: int = 6000) -> tuple[Images, torch.Tensor]:
@@ -38,7 +38,7 @@ def test_a_gaussian_is_the_one_of_scipy():
     data, _ = contrast()
     x = data.dequantised(data.train, rng(5))
     law = multivariate_normal(x.mean(0).numpy(), torch.cov(x.T).numpy())
-    expected = data.bits_per_pixel(torch.as_tensor(law.logpdf(data.held_out().numpy())))
+    expected = data.bits_per_dimension(torch.as_tensor(law.logpdf(data.held_out().numpy())))
     close(image_baselines.gaussian(data).mean(), expected.mean(), rtol=1e-3)
 
 

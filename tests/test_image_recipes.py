@@ -49,14 +49,14 @@ def test_every_image_recipe_survives_json_builds_and_has_a_bound(name, monkeypat
 
 def test_digits_train_save_load_and_evaluate(tmp_path):
     _, metrics = training.fit(little("digits"), folder=tmp_path, device="cpu", progress=False)
-    assert metrics["held_out"] == 297 and 0 < metrics["bits_per_pixel"] < 20
+    assert metrics["held_out"] == 297 and 0 < metrics["bits_per_dimension"] < 20
     loaded, r = checkpoints.load_model(tmp_path / "model.safetensors")
     assert r == little("digits")
     data = images.load("digits")
     again = evaluation.evaluate(loaded, data)
-    assert again["bits_per_pixel"] == metrics["bits_per_pixel"]
-    close(again["bound_bits"] / 64 + again["bits_per_pixel"], np.log2(data.std))
-    close(again["gain_bits_per_pixel"], again["null_bits_per_pixel"] - again["bits_per_pixel"])
+    assert again["bits_per_dimension"] == metrics["bits_per_dimension"]
+    close(again["bound_bits"] / 64 + again["bits_per_dimension"], np.log2(data.std))
+    close(again["gain_bits_per_dimension"], again["null_bits_per_dimension"] - again["bits_per_dimension"])
     assert evaluation.evaluate(loaded, data, n=20)["held_out"] == 20
     with pytest.raises(ValueError, match="n: 1: need at least 2 held-out images"):
         evaluation.evaluate(loaded, data, n=1)
@@ -70,7 +70,7 @@ def test_training_images_lowers_the_bits():
     r = little("digits", T="10", width="8", steps="40", batch="64", lr="0.05")
     _, metrics = training.fit(r, device="cpu", progress=False)
     _, before = training.fit(little("digits", T="10", width="8", steps="1"), device="cpu", progress=False)
-    assert metrics["bits_per_pixel"] < before["bits_per_pixel"] - 0.3
+    assert metrics["bits_per_dimension"] < before["bits_per_dimension"] - 0.3
 
 
 def test_an_untrained_paper_model_is_the_equilibrium():
@@ -106,4 +106,4 @@ def test_a_recipe_for_a_gpu_takes_its_steps_anywhere(name):
     """Two steps at a tiny size with the recipe's own precision and clipping."""
     r = little(name)
     _, metrics = training.fit(r, device="cpu", progress=False, data=some_images(r))
-    assert metrics["steps"] == 2 and np.isfinite(metrics["bits_per_pixel"]) and metrics["held_out"] == 4
+    assert metrics["steps"] == 2 and np.isfinite(metrics["bits_per_dimension"]) and metrics["held_out"] == 4

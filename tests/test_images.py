@@ -57,18 +57,18 @@ def test_edges_are_where_levels_begin():
     close(data.edges() * data.std, values)
 
 
-def test_bits_per_pixel_of_a_uniform_density():
+def test_bits_per_dimension_of_a_uniform_density():
     """A model that is uniform on [0, levels) in every pixel needs log2 levels bits, in any unit of the chain."""
     for data in (load("digits"), tiny()):
         log_p = -data.dim * torch.log(torch.tensor(data.levels / data.std, dtype=torch.float64))
-        close(data.bits_per_pixel(log_p), math.log2(data.levels))
+        close(data.bits_per_dimension(log_p), math.log2(data.levels))
 
 
 def test_null_is_the_isotropic_gaussian():
     data = load("digits")
     x = data.batch(5000, rng(1))
     log_p = -0.5 * (x.square().sum(1) + data.dim * math.log(2 * math.pi))
-    bits = data.bits_per_pixel(log_p)
+    bits = data.bits_per_dimension(log_p)
     assert abs(float(bits.mean()) - data.null_bits) < 4 * float(bits.std()) / math.sqrt(5000)
 
 

@@ -99,7 +99,7 @@ def test_with_the_right_weights_the_bound_reaches_the_entropy():
         entropy = -float(torch.xlogy(p, p).sum()) / math.log(2) / 3
         given = -p.clamp(min=1e-300).log2().expand(4000, 3, 4)  # bits of each level
         paid = given.gather(-1, data.test.long().unsqueeze(-1)).mean((1, 2))
-        bits = data.bits_per_pixel(bound.terms(model, data.held_out(), rng(2)).K)
+        bits = data.bits_per_dimension(bound.terms(model, data.held_out(), rng(2)).K)
         lost = bits - paid
         error = 4 * float(lost.std()) / math.sqrt(4000)
         assert least - error < float(lost.mean()) < most + error
