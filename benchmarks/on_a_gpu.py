@@ -41,7 +41,8 @@ def main(arguments: list[str]) -> None:
     }
     checkpoints.save_json(results.folder() / f"{name}-gpu.json", record)
     print(
-        f"{name}: {metrics['bits_per_dimension']:.3f} bits per pixel, {metrics['steps']} steps, {metrics['seconds']:.0f} s"
+        f"{name}: {metrics['bits_per_dimension']:.3f} bits per dimension, "
+        f"{metrics['steps']} steps, {metrics['seconds']:.0f} s"
     )
 
 

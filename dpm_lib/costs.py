@@ -3,7 +3,8 @@
 A real run is made, on a few rows of zeros and ones in place of the data, and two kinds of memory are told apart:
 
 - the state of training, which does not depend on the batch: weights, their gradients, Adam's two moments, the average
-  of the weights, and the copies in 16 bits that autocast makes of the weights where ``precision`` is bf16;
+  of the weights, the best average where the recipe looks at validation images, and the copies in 16 bits that autocast
+  makes of the weights where ``precision`` is bf16;
 - what a forward pass keeps for the backward one, which grows with the batch: the activations.
 
 The peak of a step is more, for the backward pass needs room for what it is working on, and a GPU for its libraries; or
@@ -27,6 +28,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from dpm_lib import images
 from dpm_lib.data import DATA, Data
 from dpm_lib.objective import draw_batch
 from dpm_lib.recipes import Recipe, load_data
@@ -89,14 +91,25 @@ def count(recipe: Recipe) -> Cost:
     )
 
 
+def epochs(recipe: Recipe) -> float | None:
+    """How often training draws each picture, on average; none for data drawn afresh, or a folder nobody has counted.
+
+    Hundreds are an invitation to learn them by heart: see ``validate_every`` and ``dropout`` of a recipe.
+    """
+    pictures = images.TRAINING.get(recipe.data)
+    return recipe.batch * recipe.steps / pictures if pictures else None
+
+
 def words(recipe: Recipe, cost: Cost) -> str:
     """``cost`` for a reader, in three lines."""
+    passes = epochs(recipe)
+    often = f" ({passes:.3g} epochs of {images.TRAINING[recipe.data]:,} images)" if passes else ""
     state, row, total = (size / 1e6 for size in (cost.state_bytes, cost.bytes_per_row, cost.bytes(recipe)))
     hours = cost.flop(recipe) / 1e12 / 3600
     return (
         f"{cost.parameters:,} weights; {cost.flop_per_row / 1e9:.3g} GFLOP for one row of data through the network\n"
-        f"training: {recipe.steps:,} steps of {recipe.batch} rows, {cost.flop(recipe) / 1e15:.3g} PFLOP: at least "
-        f"{hours:.2g} hours at 1 TFLOP/s, and less in proportion where more are sustained\n"
+        f"training: {recipe.steps:,} steps of {recipe.batch} rows{often}, {cost.flop(recipe) / 1e15:.3g} PFLOP: "
+        f"at least {hours:.2g} hours at 1 TFLOP/s, and less in proportion where more are sustained\n"
         f"memory: {state:.3g} MB whatever the batch, and {row:.3g} MB for each row of it: {total:.3g} MB in all "
         "(counted; the peak of a step may be 1.6 times that)"
     )
@@ -114,9 +127,10 @@ def trial(recipe: Recipe, rows: int) -> Run:
 
 
 def state_bytes(run: Run) -> int:
-    """Bytes of what ``run`` holds after a step: weights, gradients, the state of the optimizer, averages."""
+    """Bytes of what ``run`` holds after a step: weights, gradients, the state of the optimizer, averages, the best."""
     parameters = list(run.objective.parameters())
     tensors = [*run.model.state_dict().values(), *run.average.values(), *(p.grad for p in parameters)]
+    tensors += [*run.best.values()] if run.best else []
     tensors += [value for state in run.optimizer.state.values() for value in state.values()]
     return sum(value.nbytes for value in tensors if value is not None)
 

@@ -40,7 +40,7 @@ class DiffusionModel(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n draws of x_0 from the model, (n, d): T network calls."""
+        """n draws of x_0 from the model, (n, d): T - 1 network calls, for the edge step asks none."""
         x = self.kernel.prior.expand(n).sample(generator)
         for t in range(self.T, 0, -1):
             x = self.reverse_step(x, t).sample(generator)

@@ -1,7 +1,8 @@
-"""What simpler models make of the same images: bits per pixel on the held-out ones, fitted on the training ones.
+"""What simpler models make of the same images: fitted on the training ones, measured on the held-out ones.
 
-Each returns the bits per pixel (n,) of the n held-out images, in the unit of ``Images.bits_per_dimension``. The integers
-get the same uniform noise as the diffusion model's.
+Each returns bits per dimension (n,) of the n held-out images, in the unit of ``Images.bits_per_dimension``. Those that
+need densities get the same uniform noise as the diffusion model's. What a model has to choose, it chooses on a tenth of
+the training images.
 """
 
 import lzma
@@ -48,6 +49,8 @@ def histogram_mixture(
     the one of STRENGTHS that is best on a tenth of the training images for a fit to the others. EM starts at random
     images, each with those that are nearest to it.
     """
+    if classes < 1 or rounds < 1 or not (strength is None or strength > 0):
+        raise ValueError(f"classes, rounds, strength: {classes}, {rounds}, {strength}: all must be positive")
     if strength is None:
         fitted, left_out = _tenth(data, seed)
         costs = [float(_mixture(fitted, left_out, data.levels, classes, rounds, s, seed).mean()) for s in STRENGTHS]
@@ -57,10 +60,6 @@ def histogram_mixture(
 
 def _mixture(train: Tensor, test: Tensor, levels: int, classes: int, rounds: int, strength: float, seed: int) -> Tensor:
     """Bits of each row of ``test`` (n, d)."""
-    if classes < 1 or rounds < 1 or not strength > 0:
-        raise ValueError(
-            f"classes, rounds, strength: {classes}, {rounds}, {strength}: need at least 1, at least 1, and more than 0"
-        )
     seen = _one_hot(train, levels)
     common = (np.asarray(seen.sum(0)).reshape(-1, 1) + 0.5) / (len(train) + 0.5 * levels)  # (d levels, 1)
     share = _nearest(train.double(), classes, seed)

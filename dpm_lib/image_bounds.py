@@ -1,4 +1,4 @@
-"""What a model of images is worth: K in bits per pixel, on the held-out images."""
+"""What a model of images is worth: K in bits per dimension, on the held-out images."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ PART = 500  # images evaluated at a time
 
 
 def image_bounds(model: DiffusionModel, data: Images, n: int | None = None, seed: int = 0) -> Tensor:
-    """-K of n held-out images (all by default), (n,), in bits per pixel: all T terms, one draw of x_t for each."""
+    """-K of n held-out images (all by default), (n,), in bits per dimension: all T terms, one draw of x_t for each."""
     device = model.schedule.log_alpha_bar.device
     generator = torch.Generator(device).manual_seed(seed)
     parts = data.held_out(n, seed).split(PART)
@@ -23,10 +23,11 @@ def image_bounds(model: DiffusionModel, data: Images, n: int | None = None, seed
 
 
 def evaluate_images(model: DiffusionModel, data: Images, n: int | None = None, seed: int = 0) -> dict[str, Any]:
-    """-K in bits per pixel of dequantised levels on n held-out images, with its standard error over images.
+    """-K in bits per dimension of dequantised levels on n held-out images, with its standard error over images.
 
-    n is by default all of them, or fewer where T times the pixels is large: about a minute's worth on the CPU, and 50
-    times as many on a GPU; 100 at least.
+    Per dimension: per pixel and channel. n is by default all of them, or fewer where T times the pixels is large: about
+    a minute's worth on the CPU, and 50 times as many on a GPU; 100 at least. How many there are is ``held_out_of``.
+
     ``gain_bits_per_dimension`` is K - L_null: what the model knows beyond an isotropic Gaussian of the same mean and
     variance; it does not depend on the unit. ``bound_bits`` is K in the units of the chain, for the whole image.
     """
@@ -47,6 +48,7 @@ def evaluate_images(model: DiffusionModel, data: Images, n: int | None = None, s
         "gain_bits_per_dimension_stderr": _stderr(gain),
         "bound_bits": data.dim * (math.log2(data.std) - float(bits.mean())),
         "held_out": len(bits),
+        "held_out_of": len(data.test),
         "beta_1": float(model.schedule.beta[1]),
     }
 

@@ -1,8 +1,8 @@
 """The settings of the recipes for images, as plain records: ``recipes`` makes them Recipes.
 
-Those called -small fit on one core of a CPU in a few minutes, -long in about half an hour. The others are for a GPU, with
-the 2015 paper's T = 1000; what they cost is in chapter 14. The rate beta_1 of the first step is one for all sets of 256
-levels, the paper's network included: what it costs depends on its noise in levels, and so would every comparison.
+Those called -small fit on one core of a CPU in a few minutes, -long in about half an hour. The others are for a GPU,
+with the 2015 paper's T = 1000; what they cost is in chapter 14. All sets of 256 levels have one beta_1, under the
+paper's network too: what it costs depends on its noise in levels, and so would every comparison.
 """
 
 from typing import Any

@@ -130,7 +130,7 @@ def cell_ends(counts: list[int], cells: int) -> list[int]:
     """The ends of ``cells`` cells of neighbouring levels, cells + 1 numbers, from how often each level was counted.
 
     The fullest cell of more than one level (of equally full ones the widest) is cut in two, as evenly as it can be, and
-    so on. So a level that is most of the picture, such as white paper, is soon by itself, and the others share the rest.
+    so on. So a level that is most of the picture, such as blank paper, is soon alone, and the others share the rest.
     """
     ends = [0, len(counts)]
     below = [0, *accumulate(counts)]
@@ -176,7 +176,8 @@ def cifar10() -> Images:
 def dead_leaves(side: int = 16, sheets: int = 4, sheet: int = 512, n: int = 20_000) -> Images:
     """Patches of dead leaves of 256 levels, from ``sheets`` sheets; a tenth as many, held out, from one more sheet.
 
-    And as many again, from yet another sheet, for validation. The dither that makes their density finite is the uniform noise of one level, 1/256 of the range of grey.
+    And as many again, from yet another sheet, for validation. The dither that makes their density finite is the uniform
+    noise of one level, 1/256 of the range of grey.
     """
     generator = np.random.default_rng(0)
     made = [textures.dead_leaves(sheet, generator) for _ in range(sheets + 1)]
@@ -218,6 +219,9 @@ def folder(path: str, side: int, channels: int = 1) -> Images:
 
 FIXED: dict[str, Callable[[], Images]] = {"digits": digits, "mnist-5k": mnist_5k, "mnist": mnist, "cifar10": cifar10}
 PATCHES: dict[str, Callable[[int], Images]] = {"dead-leaves": dead_leaves, "textures": photographs}
+TRAINING = {  # how many images each has to train on
+    "digits": 1500, "mnist-5k": 4250, "mnist": 59_000, "cifar10": 49_000, "dead-leaves": 20_000, "textures": 30_000,
+}  # fmt: skip
 NAMES = (*FIXED, *PATCHES, "folder:PATH")
 
 

@@ -148,7 +148,7 @@ def load_data(recipe: Recipe) -> Data:
 
 
 def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
-    """The recipe's model, for data of dimension ``dim``, with fresh weights drawn from ``seed``; no dropout is active."""
+    """The recipe's model, for data of dimension ``dim``, fresh weights drawn from ``seed``, and no dropout active."""
     return _build(recipe, torch.Generator().manual_seed(seed), dim).eval()
 
 

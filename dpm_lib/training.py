@@ -39,7 +39,8 @@ def fit(
 ) -> tuple[DiffusionModel, dict[str, Any]]:
     """Train ``recipe``, on its own data or on ``data``; returns the averaged model and its metrics (``evaluate``).
 
-    Where the recipe looks at validation images, that is the average that was best on them: ``kept_step`` of the metrics.
+    Where the recipe looks at validation images, it is the average that was best on them: ``kept_step`` in the metrics.
+
     With a ``folder``, writes config.json, metrics.jsonl (the course of training), checkpoint.safetensors,
     model.safetensors and metrics.json there, and samples/ if the recipe asks for them. ``resume`` goes on from the
     folder's checkpoint. On Ctrl-C a checkpoint is saved before KeyboardInterrupt is raised. FloatingPointError where

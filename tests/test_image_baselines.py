@@ -22,6 +22,84 @@ def test_the_unit_is_bits_per_dimension_of_levels_with_uniform_noise():
     ):
         assert abs(found[name]["bits_per_dimension"] - expected) < within
     assert found["scale mixture"]["bits_per_dimension"] < found["gaussian"]["bits_per_dimension"]
+    assert 2.1 < found["histograms"]["bits_per_dimension"] < 2.25  # digits come in kinds
+    assert 2.6 < found["xz"]["bits_per_dimension"] < 2.7 and set(found["xz"]) == {"bits_per_dimension"}
+
+
+def strays(n: int = 400) -> Images:
+    """Twelve correlated pixels, and twelve that are blank in nearly every picture."""
+    busy = torch.randn(n, 12, generator=rng(2), dtype=torch.float64) @ torch.randn(12, 12, generator=rng(3)).double()
+    ink = torch.rand(n, 12, generator=rng(4)) < 0.003
+    values = torch.cat([(128 + 15 * busy).clamp(0, 255), 200.0 * ink.double()], 1).round().to(torch.uint8)
+    return Images("strays", train=values[: n // 2], test=values[n // 2 :], shape=(1, 4, 6), levels=256, split="half")
+
+
+def test_a_gaussian_is_shrunk_as_much_as_training_pictures_say(monkeypatch):
+    """Against the density of the same covariance by SciPy, fitted to nine tenths of the training pictures."""
+    data = strays()
+    a = image_baselines.shrinkage(data)
+    assert 0 < a < 0.1
+    order = torch.randperm(200, generator=rng(0))
+    fitted, left = (data.train[rows].double() for rows in (order[20:], order[:20]))
+    x = (fitted + 0.5 - data.mean) / data.std
+    C = torch.cov(x.T, correction=0) + torch.eye(24).double() / (12 * data.std**2)
+    found = {}
+    for share in image_baselines.SHRINKAGES:
+        mixed = (1 - share) * C + share * C.trace() / 24 * torch.eye(24).double()
+        law = multivariate_normal(x.mean(0).numpy(), mixed.numpy())
+        found[share] = float(law.logpdf(data.dequantised(left.to(torch.uint8), rng(0)).numpy()).mean())
+    assert max(found, key=found.get) == a
+    shrunk, mixture = image_baselines.gaussian(data), image_baselines.scale_mixture(data)
+    monkeypatch.setattr(image_baselines, "SHRINKAGES", (0.0,))
+    plain, wild = image_baselines.gaussian(data), image_baselines.scale_mixture(data)
+    assert float(shrunk.mean()) < float(plain.mean()) - 0.5 and float(mixture.mean()) < float(wild.mean()) - 0.5
+
+
+def test_a_mixture_of_histograms_is_its_formula():
+    """Two rounds of EM by loops, and the bits of what came out; a mixture of one is its histogram."""
+    g = torch.randint(3, (12, 2), generator=rng(6), dtype=torch.uint8)
+    data = Images("tiny", train=g[:9], test=g[9:], shape=(1, 1, 2), levels=3, split="none")
+    share = image_baselines._nearest(data.train.double(), 2, 0)
+    common = [[(int((data.train[:, i] == v).sum()) + 0.5) / 10.5 for v in range(3)] for i in range(2)]
+    for _ in range(2):
+        weight = share.mean(0)
+        p = [
+            [
+                [(share[(data.train[:, i] == v).numpy(), k].sum() + 4 * common[i][v]) / (share[:, k].sum() + 4)
+                 for v in range(3)]
+                for i in range(2)
+            ]
+            for k in range(2)
+        ]  # fmt: skip
+        for n, row in enumerate(data.train.tolist()):
+            joint = [weight[k] * p[k][0][row[0]] * p[k][1][row[1]] for k in range(2)]
+            share[n] = [value / sum(joint) for value in joint]
+    expected = [
+        -math.log2(sum(weight[k] * p[k][0][a] * p[k][1][b] for k in range(2))) / 2 for a, b in data.test.tolist()
+    ]
+    close(image_baselines.histogram_mixture(data, 2, 2, 4.0), expected, rtol=1e-8)
+    one = image_baselines.histogram_mixture(data, 1, 1, 1e-9)
+    counts = [[float((data.train[:, i] == v).sum()) / 9 for v in range(3)] for i in range(2)]
+    close(one, [-math.log2(counts[0][a] * counts[1][b]) / 2 for a, b in data.test.tolist()], rtol=1e-6)
+
+
+def test_a_mixture_of_histograms_finds_kinds():
+    """Pictures of two kinds, every pixel 0 or 1 by kind, a tenth of them wrong: 1/d + h(.1) bits, or one a pixel."""
+    kind = torch.rand(900, 1, generator=rng(0)) < 0.5
+    values = (kind ^ (torch.rand(900, 16, generator=rng(1)) < 0.1)).to(torch.uint8)
+    data = Images("kinds", train=values[:600], test=values[600:], shape=(1, 4, 4), levels=2, split="last")
+    bits = image_baselines.histogram_mixture(data, classes=2)
+    expected = 1 / 16 - 0.1 * math.log2(0.1) - 0.9 * math.log2(0.9)
+    assert abs(float(bits.mean()) - expected) < 4 * float(bits.std()) / math.sqrt(300) + 0.005
+    assert float(image_baselines.histogram(data).mean()) > 0.99
+
+
+def test_xz_learns_from_the_training_pictures():
+    noise = torch.randint(256, (80, 64), generator=rng(), dtype=torch.uint8)
+    data = Images("noise", train=noise[:40], test=noise[40:], shape=(1, 8, 8), levels=256, split="last")
+    assert 7.9 < image_baselines.lossless(data) < 8.3
+    again = Images("again", train=noise[:40], test=noise[:40], shape=(1, 8, 8), levels=256, split="none")
+    assert image_baselines.lossless(again) < 0.5 and image_baselines.lossless(data, 20) > 7.8
 
 
 def contrast(n: int = 6000) -> tuple[Images, torch.Tensor]:
@@ -71,3 +149,5 @@ def test_bad_settings_are_named():
         image_baselines.histogram(data, 0.0)
     with pytest.raises(ValueError, match="scales, rounds: 0, 60"):
         image_baselines.scale_mixture(data, 0)
+    with pytest.raises(ValueError, match="classes, rounds, strength: 0, 15, 1"):
+        image_baselines.histogram_mixture(data, 0, strength=1)

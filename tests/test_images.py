@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from problems import close, rng
 from sklearn.datasets import load_digits
 
+from dpm_lib import images
 from dpm_lib.data import load
 from dpm_lib.images import Images
 
@@ -55,6 +57,36 @@ def test_edges_are_where_levels_begin():
     data = load("digits")
     values = torch.arange(18, dtype=torch.float64) - data.mean
     close(data.edges() * data.std, values)
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 5, 17])
+def test_there_are_as_many_cells_as_are_asked_for(cells):
+    data = load("digits")
+    ends = (data.edges(cells) * data.std + data.mean).round().long().tolist()
+    assert len(ends) == cells + 1 and ends[0] == 0 and ends[-1] == 17 and ends == sorted(set(ends))
+    if cells == 17:
+        close(data.edges(17), data.edges())
+
+
+def test_cells_follow_the_counts():
+    """Blank paper, 80 of 100, is alone; what is left is cut where it is halved; equal counts are cut in equal cells."""
+    assert images.cell_ends([80, 1, 2, 3, 4, 5, 5], 2) == [0, 1, 7]
+    assert images.cell_ends([80, 1, 2, 3, 4, 5, 5], 3) == [0, 1, 5, 7]
+    assert images.cell_ends([80, 1, 2, 3, 4, 5, 5], 4) == [0, 1, 4, 5, 7]
+    assert images.cell_ends([7] * 256, 16) == list(range(0, 257, 16))
+    assert images.cell_ends([1] + [0] * 7, 4) == [0, 1, 2, 4, 8] or images.cell_ends([1] + [0] * 7, 4)[:2] == [0, 1]
+    data = load("mnist-5k")
+    ends = (data.edges(16) * data.std + data.mean).round().long()
+    share = torch.bincount(data.train.flatten().long(), minlength=256).double() / data.train.numel()
+    each = torch.stack([share[a:b].sum() for a, b in pairwise(ends.tolist())])
+    assert len(ends) == 17 and ends[:2].tolist() == [0, 1] and float(each[0]) > 0.8
+    grey = each[1:]
+    assert float(grey.max()) < 0.03 and float(grey.sum()) == pytest.approx(1 - float(each[0]))
+
+
+def test_more_cells_than_levels_are_refused():
+    with pytest.raises(ValueError, match="cells: 18: digits has 17 levels; 0 keeps each by itself"):
+        load("digits").edges(18)
 
 
 def test_bits_per_dimension_of_a_uniform_density():
