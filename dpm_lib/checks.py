@@ -1,9 +1,80 @@
-"""Checks on what runs along a clock: states, times, and that all numbers stay finite. Each names argument and place."""
+"""Checks at the boundary: states and times of what runs along a clock, probabilities, numbers that stay finite.
+
+Each names the argument and the place. Probabilities may come as a list, a NumPy array or a tensor. How near their sum
+must be to 1 depends on the precision they come in: see :func:`float64`.
+"""
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
+
+LARGEST_DENSE = 4000  # rows of a sparse matrix that is made a full one: 128 MB at this size
+ROUNDINGS = 16  # in single precision, a row of a softmax is off by a few
+
+
+def float64(name: str, value: Any) -> tuple[NDArray[np.float64], float]:
+    """``value`` as a new float64 array, and by how much a sum of its numbers may be off.
+
+    That is 1e-10, or 16 roundings of the precision it came in if that is more: 2e-6 for float32. Takes lists, arrays,
+    tensors, and sparse matrices of up to 4000 rows. ValueError for what holds no real numbers, and for half precision,
+    in which no sum says whether the numbers are probabilities.
+    """
+    if sparse.issparse(value):
+        if max(value.shape) > LARGEST_DENSE:
+            raise ValueError(f"{name}: a sparse matrix of shape {value.shape}: need at most {LARGEST_DENSE} rows here")
+        value = value.toarray()
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = value.float() if (half := value.dtype in (torch.float16, torch.bfloat16)) else value
+    else:
+        half = getattr(value, "dtype", None) == np.float16
+    try:
+        given = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: need numbers in rows of one length: {error}") from None
+    if half or np.iscomplexobj(given):
+        raise ValueError(f"{name}: {'half precision' if half else 'complex numbers'}: need float32 or float64")
+    try:
+        numbers = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: need real numbers: {error}") from None
+    return numbers, ROUNDINGS * float(np.finfo(np.float32).eps) if given.dtype == np.float32 else 1e-10
+
+
+def renormalised(laws: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+    """Laws over the last axis, divided by their sum if they came in single precision; float64 ones as they are."""
+    return laws / laws.sum(-1, keepdims=True) if tolerance > 1e-10 else laws
+
+
+def precision_hint(off: float) -> str:
+    """For a message: what to do about a sum that is off by as little as single precision would make it."""
+    return "; single precision? divide by the sum, in float64" if abs(off) < 1e-4 else ""
+
+
+def laws(name: str, value: Any) -> NDArray[np.float64]:
+    """Probabilities over the last axis, (..., n), as float64. ValueError for an entry below 0 or NaN, or a sum not 1.
+
+    Single precision is renormalised, so that its sums are 1 to float64's rounding.
+    """
+    rows, tolerance = float64(name, value)
+    if rows.ndim == 0 or 0 in rows.shape:
+        raise ValueError(f"{name} must hold one probability per state along its last axis, got shape {rows.shape}")
+    wrong = np.argwhere(~(rows >= 0))  # NaN is not >= 0
+    if len(wrong):
+        first = ", ".join(map(str, wrong[0]))
+        raise ValueError(f"{name} must hold probabilities, got {name}[{first}] = {rows[tuple(wrong[0])]}")
+    sums = rows.sum(-1)
+    if not (np.abs(sums - 1) <= tolerance).all():
+        row = np.unravel_index(np.abs(sums - 1).argmax(), sums.shape)
+        place = f" at index {', '.join(map(str, row))}" if row else ""
+        hint = precision_hint(sums[row] - 1)
+        raise ValueError(f"{name} must sum to 1, got a sum of {sums[row]:.12g}{place}{hint}")
+    return renormalised(rows, tolerance)
 
 
 def finite(name: str, value: Tensor, t: Tensor | float) -> Tensor:

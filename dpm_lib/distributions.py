@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from scipy.special import roots_hermitenorm, roots_legendre
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.kernels import LOG_2PI
 
 CHUNK = 128  # points handled together
@@ -29,12 +30,10 @@ class Mixture:
 
     def __init__(self, centers: Tensor, weights: Tensor, variance: float) -> None:
         self.centers = torch.as_tensor(centers, dtype=torch.float64)
-        self.weights = torch.as_tensor(weights, dtype=torch.float64)
+        self.weights = torch.as_tensor(checks.laws("weights", weights))
         self.variance = float(variance)
         if self.centers.ndim != 2 or self.weights.shape != self.centers.shape[:1]:
             raise ValueError(f"weights: shape {tuple(self.weights.shape)} for centers {tuple(self.centers.shape)}")
-        if not self.weights.min() >= 0 or abs(self.weights.sum() - 1) > 1e-9:
-            raise ValueError(f"weights: must be >= 0 and sum to 1, got sum {self.weights.sum()}")
         if not torch.isfinite(self.centers).all():
             row = int((~torch.isfinite(self.centers)).any(1).nonzero()[0])
             raise ValueError(f"centers: not finite at row {row}: {self.centers[row].tolist()}")

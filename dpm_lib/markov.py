@@ -7,17 +7,23 @@ Everything is NumPy in float64; time is counted in steps.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csgraph
 
+from dpm_lib import checks
+
 Array = NDArray[np.float64]
 
 
-def checked_chain(P: ArrayLike, tolerance: float = 1e-10) -> Array:
-    """P as a float64 array (n, n), or a ``ValueError`` that names the entry or the row that is wrong, and its value."""
-    chain = np.array(P, dtype=np.float64)
+def checked_chain(P: Any) -> Array:
+    """P as a float64 array (n, n), or a ``ValueError`` that names the entry or the row that is wrong, and its value.
+
+    Rows must sum to 1 within 1e-10, or 2e-6 for a matrix in single precision, which is then renormalised.
+    """
+    chain, tolerance = checks.float64("P", P)
     if chain.ndim != 2 or chain.shape[0] != chain.shape[1] or len(chain) == 0:
         raise ValueError(f"P must be a square matrix with at least one state, got shape {chain.shape}")
     wrong = np.argwhere(~(chain >= 0) | ~np.isfinite(chain))  # NaN is not >= 0
@@ -28,18 +34,16 @@ def checked_chain(P: ArrayLike, tolerance: float = 1e-10) -> Array:
     if (off > tolerance).any():
         row = int(off.argmax())
         columns = (np.abs(chain.sum(0) - 1) <= tolerance).all()
-        hint = "; its columns do sum to 1, so transpose it" if columns else ""
+        hint = "; its columns do sum to 1, so transpose it" if columns else checks.precision_hint(off[row])
         raise ValueError(f"P must be row-stochastic: row {row} sums to {chain[row].sum():.12g}, not 1{hint}")
-    return chain
+    return checks.renormalised(chain, tolerance)
 
 
-def checked_law(p: ArrayLike, n: int, name: str = "p") -> Array:
+def checked_law(p: Any, n: int, name: str = "p") -> Array:
     """A distribution over n states as a float64 array (n,), or a ``ValueError`` that says what is wrong with it."""
-    law = np.array(p, dtype=np.float64)
+    law = checks.laws(name, p)
     if law.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one probability per state, got {law.shape}")
-    if not (law >= 0).all() or abs(law.sum() - 1) > 1e-10:
-        raise ValueError(f"{name} must be non-negative and sum to 1, got {law} with sum {law.sum():.12g}")
     return law
 
 
