@@ -178,6 +178,12 @@ def folder(path: str, side: int, channels: int = 1) -> Images:
 FIXED: dict[str, Callable[[], Images]] = {"digits": digits, "mnist-5k": mnist_5k, "mnist": mnist, "cifar10": cifar10}
 PATCHES: dict[str, Callable[[int], Images]] = {"dead-leaves": dead_leaves, "textures": photographs}
 NAMES = (*FIXED, *PATCHES, "folder:PATH")
+SHAPES = {"digits": (1, 8), "mnist-5k": (1, 28), "mnist": (1, 28), "cifar10": (3, 32)}  # channels, side
+
+
+def known(name: str) -> bool:
+    """Whether ``load`` knows images of this name."""
+    return name in NAMES or name.startswith("folder:")
 
 
 @lru_cache(maxsize=4)

@@ -26,6 +26,7 @@ from dpm_lib.checkpoints import BrokenFile, load_state, load_tensors, save_tenso
 from dpm_lib.data import Data
 from dpm_lib.devices import accelerator_for, compiled, keep_buffers_apart, moved, warn_of_slow_bf16
 from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.images import Images
 from dpm_lib.objective import Objective, draw_batch, learning_rate
 from dpm_lib.recipes import Recipe, build, load_data
 
@@ -51,7 +52,7 @@ class Run:
         self.data = load_data(recipe) if data is None else data
         self.data_set = self.data.record()
         self.generator = torch.Generator().manual_seed(seed)
-        objective = Objective(build(recipe, seed, self.data.dim), recipe.precision)
+        objective = Objective(self._built(), recipe.precision)
         keep_buffers_apart(objective)
         optimizer = torch.optim.Adam(objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
         self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
@@ -129,9 +130,15 @@ class Run:
 
     def averaged_model(self) -> DiffusionModel:
         """A copy of the model with the averaged weights: the one that is evaluated and saved."""
-        model = build(self.recipe, self.seed, self.data.dim).to(self.device)
+        model = self._built().to(self.device)
         model.load_state_dict(self.average)
         return model.requires_grad_(False)
+
+    def _built(self) -> DiffusionModel:
+        """The recipe's model for the data of this run, with fresh weights."""
+        recipe, data = self.recipe, self.data
+        edges = data.edges(recipe.cells) if isinstance(data, Images) and recipe.covariance == "levels" else None
+        return build(recipe, self.seed, data.dim, edges)
 
     def write(self, name: str, content: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
         """Let the main process write tensors and a record to the folder, if there is one.
