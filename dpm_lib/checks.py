@@ -5,6 +5,7 @@ must be to 1 depends on the precision they come in: see :func:`float64`.
 """
 
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -104,3 +105,33 @@ def checked_times(times: Tensor, like: Tensor | None = None) -> Tensor:
         k = int(wrong.nonzero()[0])
         raise ValueError(f"times: must all rise or all fall, got {checked[k].item()}, {checked[k + 1].item()} at {k}")
     return checked
+
+
+def checked_step(t: int | Tensor, T: int, first: int = 1) -> int | Tensor:
+    """``t`` itself: an int, or an integer tensor. ValueError unless all of it is in ``first``..``T``.
+
+    What lies on a GPU, or is being compiled, is taken as it is: to look at it would be to wait for it.
+    """
+    if isinstance(t, Tensor):
+        if t.dtype.is_floating_point or t.dtype.is_complex or t.dtype == torch.bool:
+            raise ValueError(f"t: steps are counted in integers, got {t.dtype}")
+        if t.device.type != "cpu" or torch.compiler.is_compiling():
+            return t
+        wrong = t[(t < first) | (t > T)]
+        if not len(wrong.reshape(-1)):
+            return t
+        shown = int(wrong.reshape(-1)[0])
+    elif isinstance(t, Integral):
+        if first <= t <= T:
+            return t
+        shown = int(t)
+    else:
+        raise ValueError(f"t: {t!r}: steps are counted in integers")
+    raise ValueError(f"t: {shown}: need {first} <= t <= T = {T}; steps back run from t = T down to 1")
+
+
+def checked_width(name: str, x: Tensor, dim: int) -> Tensor:
+    """``x`` (..., dim) itself. ValueError for another width: broadcasting would make other numbers of it, silently."""
+    if x.ndim < 1 or x.shape[-1] != dim:
+        raise ValueError(f"{name}: need shape (..., {dim}), one number per dimension, got {tuple(x.shape)}")
+    return x

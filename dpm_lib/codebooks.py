@@ -142,7 +142,7 @@ class Classes:
 
     def _costs(self, schedule: Schedule, t: Tensor) -> Tensor:
         """``step_costs`` at the times t (m,): (m,). Axes: times, kinds, groups, value of the bit."""
-        kernel = BinomialKernel(1, schedule)
+        kernel = BinomialKernel(2, schedule)  # the two values of a bit, side by side
         joint = self.log_joint(kernel.evidence[t])
         ones, zeros = (pattern.clamp(min=1e-300).log() for pattern in (self.pattern, 1 - self.pattern))
         on, off = ((joint.unsqueeze(-2) + log).logsumexp(-1) for log in (ones, zeros))

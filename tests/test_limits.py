@@ -26,6 +26,7 @@ from dpm_lib.limits import BestReverse
 from dpm_lib.schedules import from_beta, geometric
 
 
+@pytest.mark.equation("eq-ceiling")
 def test_the_ceiling_is_the_law_of_x1_and_the_edge():
     """By hand for a Gaussian: -H(X_1) + beta_1 (d - E|x_0|^2) / 2."""
     schedule = short_schedule()
