@@ -14,7 +14,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dpm_lib.enumeration import MOST_PATHS, Array, FiniteChains, check_laws, safe_log
+from dpm_lib import checks
+from dpm_lib.enumeration import MOST_PATHS, Array, FiniteChains, safe_log
 from dpm_lib.markovian import MarkovianVAE
 
 
@@ -44,10 +45,15 @@ class FiniteLadder:
         ]
         for i, (a, b) in enumerate(pairwise(sizes)):
             tables += [(f"encoder[{i}]", self.encoder[i], (a, b)), (f"generator[{i}]", self.generator[i], (b, a))]
+        laws = []
         for name, table, shape in tables:
             if table.shape != shape:
                 raise ValueError(f"{name}: shape {table.shape}, and {shape} is needed")
-            check_laws(name, table)
+            laws.append(checks.laws(name, table))
+        for name, value in zip(
+            ("data", "prior", "encoder", "generator"), (*laws[:2], laws[2::2], laws[3::2]), strict=True
+        ):
+            object.__setattr__(self, name, value)
 
     @property
     def N(self) -> int:
