@@ -117,6 +117,9 @@ class Autoregressive:
         law[..., place, self.kinds] = -math.inf
         return Symbols(law)
 
+    def read(self, y: Tensor) -> Tensor:
+        return y
+
     def marginal(self, y: Tensor, rung: int) -> Symbols:
         """The prefix of length N - l, surely."""
         return Symbols.point(self.prefix(y, self.length - rung), self.kinds + 1)

@@ -176,6 +176,17 @@ def test_vae_terms_and_weights_estimate_the_same_bound():
     assert vae.state(y.float()).dtype == torch.float64
 
 
+@pytest.mark.parametrize("rungs", [1, 2, 4])
+def test_a_step_of_training_asks_every_network_once_a_row(rungs):
+    """What the contest counts as 3 passes a step: every weight is used for each row once, and twice backwards."""
+    vae, seen = GaussianVAE(2, 2, rungs, 8, 1, rng(0)), []
+    for net in (vae.encoder, *vae.generators):
+        net.register_forward_hook(lambda net, given, out: seen.append((net, len(given[0]))))
+    markovian.terms(vae, blobs().sample(50, rng(1)), rng(2))
+    assert sorted(map(id, (net for net, _ in seen))) == sorted(map(id, (vae.encoder, *vae.generators)))
+    assert {rows for _, rows in seen} == {50}
+
+
 def test_gradients_reach_every_network_of_a_vae():
     vae = GaussianVAE(2, 2, 2, 8, 1, rng(0))
     markovian.terms(vae, blobs().sample(50, rng(1)), rng(2)).elbo.mean().backward()
