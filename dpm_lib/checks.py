@@ -87,11 +87,19 @@ def finite(name: str, value: Tensor, t: Tensor | float) -> Tensor:
     return value
 
 
-def checked_states(x0: Tensor, name: str = "x0") -> Tensor:
-    """States (n, d) as float64. ValueError for another shape, no states, or numbers that are not finite."""
+def shaped(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """What a function answered, itself. ValueError for another shape, which would broadcast without a word."""
+    if tuple(value.shape) != tuple(shape):
+        raise ValueError(f"{name}: answers with shape {tuple(value.shape)}: need {tuple(shape)}")
+    return value
+
+
+def checked_states(x0: Any, name: str = "x0") -> Tensor:
+    """States (n, d), a tensor or nested lists, as float64. ValueError for another shape, no states, or not finite."""
+    x0 = torch.as_tensor(x0, dtype=torch.float64)
     if x0.ndim != 2 or 0 in x0.shape:
         raise ValueError(f"{name}: needs shape (n, d), one row per particle, got {tuple(x0.shape)}")
-    return finite(name, x0.to(torch.float64), math.nan)
+    return finite(name, x0, math.nan)
 
 
 def checked_times(times: Tensor, like: Tensor | None = None) -> Tensor:

@@ -63,6 +63,7 @@ class GaussianKernel(nn.Module):
 
     def state(self, x0: Tensor) -> Tensor:
         """x0 as float64 chain state; ValueError where it is not (..., d) or holds NaN or infinity."""
+        x0 = torch.as_tensor(x0, dtype=torch.float64)
         return _checked(x0, self.dim, torch.isfinite(x0), "")
 
     @property
@@ -117,6 +118,7 @@ class BinomialKernel(nn.Module):
 
     def state(self, x0: Tensor) -> Tensor:
         """x0 as float64 chain state; ValueError where it is not (..., d) or an entry is neither 0 nor 1."""
+        x0 = torch.as_tensor(x0, dtype=torch.float64)
         return _checked(x0, self.dim, (x0 == 0) | (x0 == 1), ": neither 0 nor 1")
 
     @property
@@ -167,4 +169,4 @@ def _checked(x0: Tensor, dim: int, fits: Tensor, why: str) -> Tensor:
     if not fits.all():
         where = tuple((~fits).nonzero()[0].tolist())
         raise ValueError(f"x0: {x0[where].item()} at index {where}{why}")
-    return x0.to(torch.float64)
+    return x0
