@@ -5,6 +5,7 @@ must be to 1 depends on the precision they come in: see :func:`float64`.
 """
 
 import math
+import operator
 from numbers import Integral
 from typing import Any
 
@@ -45,6 +46,39 @@ def float64(name: str, value: Any) -> tuple[NDArray[np.float64], float]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: need real numbers: {error}") from None
     return numbers, ROUNDINGS * float(np.finfo(np.float32).eps) if given.dtype == np.float32 else 1e-10
+
+
+def tensor(name: str, value: Any, device: Any = None) -> Tensor:
+    """A tensor as it is, if it holds real floats; whole numbers, lists and NumPy arrays as a float64 tensor."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value
+    device = value.device if isinstance(value, Tensor) else device
+    return torch.as_tensor(float64(name, value)[0], device=device)
+
+
+def points(x: Any, dim: int, name: str = "x") -> Tensor:
+    """Points (..., dim) as a tensor. ValueError for another width: broadcasting would make a number of it."""
+    checked = tensor(name, x)
+    if checked.ndim == 0 or checked.shape[-1] != dim:
+        raise ValueError(f"{name}: shape {tuple(checked.shape)}: need (..., {dim}), points in {dim} dimensions")
+    return checked
+
+
+def count(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, of whatever type, as an int. ValueError below ``least``, and for 2.5 or "3"."""
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name}: {value!r}: need a whole number") from None
+    if whole < least:
+        raise ValueError(f"{name}: {whole}: need at least {least}")
+    return whole
+
+
+def positive(name: str, value: float) -> None:
+    """ValueError unless the number is positive and finite."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name}: {value}: must be positive and finite")
 
 
 def renormalised(laws: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
