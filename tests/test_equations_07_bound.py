@@ -249,7 +249,18 @@ class LinearChains:
         return -0.5 * (math.log(2 * math.pi * width) + row @ self.S @ row / width)
 
 
-@pytest.mark.equation(*(f"eq-bound-line-{n}" for n in range(1, 11)))
+@pytest.mark.equation(
+    "eq-bound-line-1",
+    "eq-bound-line-2",
+    "eq-bound-line-3",
+    "eq-bound-line-4",
+    "eq-bound-line-5",
+    "eq-bound-line-6",
+    "eq-bound-line-7",
+    "eq-bound-line-8",
+    "eq-bound-line-9",
+    "eq-bound-line-10",
+)
 def test_the_closed_forms_of_all_lines_for_gaussians():
     """Term by term, against densities of jointly normal paths: each is a conditional law of one covariance matrix."""
     beta, s2 = [0.1, 0.3, 0.5], 0.6
