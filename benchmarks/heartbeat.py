@@ -26,10 +26,10 @@ from dpm_lib.bound import LN2
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.schedules import Schedule
 
-RUNS: dict[str, tuple[str, dict[str, str]]] = {
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "heartbeat": ("heartbeat", {}),
-    "heartbeat-even": ("heartbeat", {"schedule": "even", "learn_schedule": "false"}),
-    "heartbeat-50": ("heartbeat", {"T": "50"}),
+    "heartbeat-even": ("heartbeat", {"schedule": "even", "learn_schedule": False}),
+    "heartbeat-50": ("heartbeat", {"T": 50}),
     "heartbeat-paper": ("heartbeat-paper", {}),
 }
 WEIGHTS = ("heartbeat",)  # the models that the book loads
@@ -40,7 +40,7 @@ FRAMES += [5000, 6000, 7000, 8000]
 def measure(name: str) -> None:
     """Train one run; write its metrics with provenance, and, for some, its weights."""
     base, settings = RUNS[name]
-    recipe = recipes.get(base).override(settings)
+    recipe = recipes.get(base).override(**settings)
     command = " ".join(["python -m dpm_lib train", base, *(f"--set {k}={v}" for k, v in settings.items())])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

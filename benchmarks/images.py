@@ -33,7 +33,7 @@ RUNS = (
     "mnist-5k-small",
     "mnist-5k-long",
 )
-TINY = {"T": "12", "width": "8", "batch": "64", "lr": "0.02"}
+TINY = {"T": 12, "width": 8, "batch": 64, "lr": 0.02}
 
 
 def measure(name: str) -> None:
@@ -81,9 +81,9 @@ def measure_steps() -> None:
 def measure_levels() -> None:
     """The last exercise of chapter 14, with a reader's minutes: two readouts, trained for 40 and for 400 steps."""
     rows = []
-    for steps in ("40", "400"):
+    for steps in (40, 400):
         for covariance in ("levels", "diagonal"):
-            recipe = recipes.get("digits").override({**TINY, "steps": steps, "covariance": covariance})
+            recipe = recipes.get("digits").override(**TINY, steps=steps, covariance=covariance)
             runs = [training.fit(recipe, seed, device="cpu", progress=False)[1] for seed in range(3)]
             bits = torch.tensor([run["bits_per_dimension"] for run in runs]).double()
             found = {"bits_per_dimension": float(bits.mean()), "stderr": stderr(bits), "seeds": bits.tolist()}

@@ -29,8 +29,8 @@ def main(arguments: list[str]) -> None:
     if resume:
         recipe = recipes.Recipe.from_dict(checkpoints.load_json(folder / "config.json")["recipe"])
     else:
-        recipe = recipes.get(name).override(dict(pair.split("=", 1) for pair in arguments[2:]))
-        recipe = recipe.override({"steps": str(training.steps_within(minutes, recipe))})
+        recipe = recipes.get(name).override(**recipes.parse(arguments[2:]))
+        recipe = recipe.override(steps=training.steps_within(minutes, recipe))
     _, metrics = training.fit(recipe, 0, folder, resume=resume)
     record = {
         **metrics,

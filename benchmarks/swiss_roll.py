@@ -20,12 +20,12 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "swiss-roll": ("swiss-roll", {}),
     "swiss-roll-diagonal": ("swiss-roll", {"covariance": "diagonal"}),
     "swiss-roll-posterior": ("swiss-roll", {"covariance": "posterior"}),
-    "swiss-roll-fixed": ("swiss-roll", {"learn_schedule": "false"}),
+    "swiss-roll-fixed": ("swiss-roll", {"learn_schedule": False}),
     "swiss-roll-thin": ("swiss-roll-thin", {}),
-    "swiss-roll-thin-diagonal": ("swiss-roll-thin", {"T": "40", "covariance": "diagonal"}),
+    "swiss-roll-thin-diagonal": ("swiss-roll-thin", {"T": 40, "covariance": "diagonal"}),
     "swiss-roll-paper": ("swiss-roll-paper", {}),
-    "swiss-roll-paper-learned": ("swiss-roll-paper", {"learn_schedule": "true"}),
-    "swiss-roll-paper-64": ("swiss-roll-paper", {"units": "64"}),
+    "swiss-roll-paper-learned": ("swiss-roll-paper", {"learn_schedule": True}),
+    "swiss-roll-paper-64": ("swiss-roll-paper", {"units": 64}),
 }
 WEIGHTS = ("swiss-roll", "swiss-roll-thin")  # the models that the book loads
 
@@ -33,7 +33,7 @@ WEIGHTS = ("swiss-roll", "swiss-roll-thin")  # the models that the book loads
 def measure(name: str) -> None:
     """Train one run; write its metrics with provenance, its course, and, for some, its weights."""
     base, settings = RUNS[name]
-    recipe = recipes.get(base).override(settings)
+    recipe = recipes.get(base).override(**settings)
     command = " ".join(["python -m dpm_lib train", base, *(f"--set {k}={v}" for k, v in settings.items())])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -1,17 +1,20 @@
-"""How good can K be? The best Gaussian reverse kernels on the swiss roll, each with its best schedule.
+"""How good can K be? The best Gaussian reverse kernels on the swiss roll, with the best schedules and with given ones.
 
-    OMP_NUM_THREADS=1 python benchmarks/swiss_roll_limits.py
+    OMP_NUM_THREADS=1 python benchmarks/swiss_roll_limits.py [limits] [schedules]
 
-Writes book/results/swiss-roll-limits.json. About five minutes on one core.
+Writes book/results/swiss-roll-limits.json and swiss-roll-schedules.json: all, or those named. About five minutes each
+on one core.
 """
 
 import math
+import sys
 from typing import Any
 
 from dpm_lib import checkpoints, results
 from dpm_lib.bound import LN2
 from dpm_lib.distributions import SwissRoll
-from dpm_lib.limits import BestReverse
+from dpm_lib.limits import BestReverse, best_bound
+from dpm_lib.schedules import even, geometric
 
 CASES = ((0.25, 1e-6), (0.02, 1e-8))  # noise, beta_1
 SEEDS = range(5)
@@ -29,7 +32,7 @@ def limits(noise: float, beta_1: float) -> list[dict[str, Any]]:
             best = [table.best_schedule(T, form) for table in tables]
             gaps = [limit - K / LN2 for _, K in best]
             mean = sum(gaps) / len(gaps)
-            spread = math.sqrt(sum((g - mean) ** 2 for g in gaps) / (len(gaps) - 1) / len(gaps))
+            spread = stderr(gaps)
             rows.append(
                 {
                     "noise": noise,
@@ -46,7 +49,28 @@ def limits(noise: float, beta_1: float) -> list[dict[str, Any]]:
     return rows
 
 
+def stderr(values: list[float]) -> float:
+    """The standard error of their mean."""
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
+
+
+def schedules(noise: float, beta_1: float) -> list[dict[str, Any]]:
+    """What the best full Gaussians lose with two given schedules: a geometric, and that for bits, after beta_1."""
+    target = SwissRoll(noise)
+    limit = -target.entropy() / LN2
+    rows: list[dict[str, Any]] = []
+    for T in (40, 200, 1000):
+        for name, schedule in (("bits", even(T, beta_1)), ("geometric", geometric(T, beta_1, 20.0))):
+            gaps = [limit - best_bound(target, schedule, n=2048, seed=seed) / LN2 for seed in SEEDS]
+            case = {"noise": noise, "beta_1": beta_1, "T": T, "schedule": name, "covariance": "full"}
+            rows.append(case | {"gap_bits": sum(gaps) / len(gaps), "gap_bits_stderr": stderr(gaps)})
+    return rows
+
+
 if __name__ == "__main__":
-    rows = [row for case in CASES for row in limits(*case)]
-    provenance = results.provenance("python benchmarks/swiss_roll_limits.py")
-    checkpoints.save_json(results.folder() / "swiss-roll-limits.json", {"rows": rows, "provenance": provenance})
+    for name in results.chosen(sys.argv[1:], ["limits", "schedules"]):
+        cases = CASES if name == "limits" else CASES[:1]
+        rows = [row for case in cases for row in {"limits": limits, "schedules": schedules}[name](*case)]
+        provenance = results.provenance(f"python benchmarks/swiss_roll_limits.py {name}")
+        checkpoints.save_json(results.folder() / f"swiss-roll-{name}.json", {"rows": rows, "provenance": provenance})

@@ -39,11 +39,11 @@ from dpm_lib.recipes import Recipe
 from dpm_lib.run import Run
 
 DEFAULT = ["mnist-5k", "dead-leaves", "textures"]
-VARIANTS: dict[str, dict[str, str]] = {
-    "library": {"precision": "fp32", "compile": "false"},
-    "library-bf16": {"precision": "bf16", "compile": "false"},
-    "library-compiled": {"precision": "fp32", "compile": "true"},
-    "library-both": {"precision": "bf16", "compile": "true"},
+VARIANTS: dict[str, dict[str, Any]] = {
+    "library": {"precision": "fp32", "compile": False},
+    "library-bf16": {"precision": "bf16", "compile": False},
+    "library-compiled": {"precision": "fp32", "compile": True},
+    "library-both": {"precision": "bf16", "compile": True},
 }
 ROUNDS, SECONDS = 5, 2.0  # each variant is timed so often, for about so long
 ATEN = torch.ops.aten
@@ -179,7 +179,7 @@ def ceilings(device: torch.device) -> dict[str, float]:
 def what_binds(seconds: float, work: dict[str, int], variant: str, card: dict[str, float]) -> dict[str, Any]:
     """The two least times of a step of ``seconds``, and which of them, if any, it is near."""
     precision = VARIANTS.get(variant, {}).get("precision", "fp32")
-    bytes_ = work["least_bytes" if VARIANTS.get(variant, {}).get("compile") == "true" else "eager_bytes"]
+    bytes_ = work["least_bytes" if VARIANTS.get(variant, {}).get("compile") else "eager_bytes"]
     arithmetic, bandwidth = work["flops"] / card[f"{precision}_flops_per_second"], bytes_ / card["bytes_per_second"]
     share = max(arithmetic, bandwidth) / seconds
     binds = "arithmetic" if arithmetic > bandwidth else "bandwidth"
@@ -191,10 +191,10 @@ def what_binds(seconds: float, work: dict[str, int], variant: str, card: dict[st
     }
 
 
-def measure(name: str, settings: dict[str, str], command: str) -> None:
+def measure(name: str, settings: dict[str, Any], command: str) -> None:
     """Measure one recipe and write what was found."""
-    recipe = recipes.get(name).override(settings)
-    runs = {variant: Run(recipe.override(changes), 0) for variant, changes in VARIANTS.items()}
+    recipe = recipes.get(name).override(**settings)
+    runs = {variant: Run(recipe.override(**changes), 0) for variant, changes in VARIANTS.items()}
     device = runs["library"].device
     work = {precision: counted(runs[f"library{precision}"]) for precision in ("", "-bf16")}
     steps: dict[str, Callable[[], Any]] = {variant: run.advance for variant, run in runs.items()}
@@ -231,7 +231,7 @@ def measure(name: str, settings: dict[str, str], command: str) -> None:
 
 def main(arguments: list[str]) -> None:
     """Measure the recipes named, with the settings given."""
-    settings = dict(pair.split("=", 1) for pair in arguments if "=" in pair)
+    settings = recipes.parse(pair for pair in arguments if "=" in pair)
     if clash := sorted({"precision", "compile"} & settings.keys()):
         raise SystemExit(f"{', '.join(clash)}: each kind of step has its own")
     names = results.chosen([name for name in arguments if "=" not in name], list(recipes.RECIPES))

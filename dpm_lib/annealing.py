@@ -6,7 +6,8 @@ log w = sum_k (b_k - b_{k-1}) [log p*(x_{k-1}) - log q(x_{k-1})]. Then E[w] = Z 
 temperatures and however badly the moves mix (Neal 2001; Jarzynski 1997 with the work W = -log w).
 
 ``simulated_annealing`` only searches. ``annealed_importance_sampling`` keeps the weights, its reverse bounds log Z from
-the other side, and ``sequential_monte_carlo`` resamples on the way. ``tuning`` chooses temperatures and steps.
+the other side, ``bennett`` makes one estimate of both, and ``sequential_monte_carlo`` resamples on the way. ``tuning``
+chooses temperatures and steps. Points may be lists or arrays: they become float64 tensors.
 """
 
 import math
@@ -14,8 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.tempering import (
     LogDensity,
     Normal,
@@ -37,6 +40,7 @@ __all__ = [
     "RandomWalk",
     "ResampledSamples",
     "annealed_importance_sampling",
+    "bennett",
     "effective_size",
     "resample",
     "reverse_annealed_importance_sampling",
@@ -51,8 +55,11 @@ class ResampledSamples(WeightedSamples):
 
     @property
     def log_z_stderr(self) -> Tensor:
-        """Raises TypeError: only repeated runs tell."""
-        raise TypeError("log_z_stderr: resampled particles are not independent; repeat the run, and compare")
+        """Raises TypeError: only repeated runs tell, and of the noise alone."""
+        raise TypeError(
+            "log_z_stderr: resampled particles are not independent; repeat the run, and compare; then with more moves, "
+            "for a bias is the same in all repeats"
+        )
 
 
 def simulated_annealing(
@@ -64,7 +71,7 @@ def simulated_annealing(
     (n, d), and its energy, (n,). No weights: where the walkers end is a distribution of no particular use.
     Kirkpatrick, Gelatt and Vecchi 1983.
     """
-    falling = _checked_cooling(temperatures)
+    falling, x = _checked_cooling(temperatures), _checked_points(x, generator)
 
     def ends(y: Tensor) -> Tensor:
         return torch.stack([torch.zeros_like(y[:, 0]), checked("-energy", -energy(y), y)])
@@ -97,7 +104,7 @@ def annealed_importance_sampling(
     """
     b = checked_temperatures(temperatures)
     path, move = Path(log_target, proposal), transition or RandomWalk()
-    x = proposal.sample(_checked_n(n), generator)
+    x = _drawn(proposal, n, generator)
     ends = path.ends(x)
     log_weights = torch.zeros(n, dtype=x.dtype, device=x.device)
     for k in range(1, len(b)):
@@ -128,7 +135,7 @@ def reverse_annealed_importance_sampling(
     """
     b = checked_temperatures(temperatures)
     path, move = Path(log_target, proposal), transition or RandomWalk()
-    _checked_n(len(x))
+    x = _checked_points(x, generator)
     ends = path.ends(x)
     log_weights = torch.zeros(len(x), dtype=x.dtype, device=x.device)
     for k in range(len(b) - 1, 0, -1):
@@ -136,6 +143,35 @@ def reverse_annealed_importance_sampling(
         if k > 1:
             x, ends = move(path, x, ends, b[k - 1], k - 1, generator)
     return WeightedSamples(x, log_weights)
+
+
+def bennett(forward: WeightedSamples, reverse: WeightedSamples) -> tuple[float, float]:
+    """log Z from paths of both directions, and its standard error, nats: Bennett's acceptance ratio.
+
+    ``forward`` (n,) from ``annealed_importance_sampling`` and ``reverse`` (m,) from its reverse, with the same path and
+    moves; their numbers may differ. With each path's chance s = 1 / (1 + n Z / (m w)) of being one of the m, given its
+    w alone, log Z is where these chances add up to m over all n + m paths. {eq}`eq-ais-bennett`; Bennett 1976. The
+    standard error is for independent paths and to first order. ValueError for weights that are no such pair: batches,
+    all 0, or resampled.
+    """
+    for name, run in (("forward", forward), ("reverse", reverse)):
+        if run.log_weights.ndim != 1 or isinstance(run, ResampledSamples):
+            raise ValueError(
+                f"{name}: need (n,) weights of independent paths, got shape {tuple(run.log_weights.shape)}"
+            )
+        if not torch.isfinite(run.log_weights).any():
+            raise ValueError(f"{name}: all {run.n} weights are 0")
+    log_w = torch.cat([forward.log_weights, -reverse.log_weights]).double()  # reverse ones are weights 1/w
+    shift = math.log(reverse.n / forward.n)
+
+    def excess(log_z: float) -> float:
+        return float(torch.sigmoid(log_w - log_z + shift).sum()) - reverse.n
+
+    inside, reach = log_w[torch.isfinite(log_w)], abs(shift) + 40.0
+    log_z = float(brentq(excess, float(inside.min()) - reach, float(inside.max()) + reach, xtol=1e-13))
+    chance = torch.sigmoid(log_w - log_z + shift)
+    variance = 1 / float((chance * (1 - chance)).sum()) - 1 / forward.n - 1 / reverse.n
+    return log_z, math.sqrt(max(variance, 0.0))
 
 
 @torch.no_grad()
@@ -158,20 +194,22 @@ def sequential_monte_carlo(
     Without ``temperatures`` each next one is found by bisection, so that the conditional effective sample size is
     ``keep`` * n. Without ``transition`` the moves are random walks shaped like the weighted cloud. At a resampling
     all weights become their mean: so ``log_z`` of the result is right with no more ado. E[w] = Z holds with fixed
-    temperatures and transition; adapting either to the particles costs a bias of order 1/n, less than the error.
+    temperatures and transition. Adapting either to the particles costs a bias that vanishes as n grows, and is less
+    than the error where the moves mix well. It need not be where they do not, as from a proposal narrower than the
+    target: then raise ``moves`` or ``keep`` until the answer stays; repeated runs are all off by the same.
     With ``chain`` > 1 it is waste-free: at a resampling only n // chain parents are drawn, each walks chain - 1 moves,
     and every state on the way is a particle, (n // chain) chain of them. Particles of one chain are dependent, but
     E[w] = Z still holds (Dau and Chopin 2022).
-    At b = 1 the weights are returned as they are: to resample or move once more would cost, and say nothing of Z.
+    At b = 1 the weights are returned as they are: to resample or move once more would cost, and say nothing of Z. So
+    ``x`` alone are not draws of the target, they go with their weights (draw again with ``probabilities``).
     ``callback(b, x, log_weights, step)`` sees each temperature after its move. Del Moral, Doucet and Jasra 2006.
     """
     given = None if temperatures is None else checked_temperatures(temperatures)
-    if chain < 1:
-        raise ValueError(f"chain: {chain}: must be at least 1")
+    chain, moves = checks.count("chain", chain), checks.count("moves", moves)
     path, b, k, scale = Path(log_target, proposal), 0.0, 0, 1.0
     if chain > 1 and (transition is not None or n < 2 * chain):
         raise ValueError(f"chain: {chain}: needs n >= 2 chain (n is {n}), and the built-in moves")
-    x = proposal.sample(_checked_n(n), generator)
+    x = _drawn(proposal, n, generator)
     ends = path.ends(x)
     log_weights = torch.zeros(n, dtype=x.dtype, device=x.device)
     step: Any = None
@@ -207,8 +245,9 @@ def sequential_monte_carlo(
 
 def effective_size(log_weights: Tensor) -> float:
     """(sum w)^2 / sum w^2 of (n,) log weights; 0 where every weight is."""
-    top = torch.logsumexp(log_weights, 0)
-    return 0.0 if top == -torch.inf else float((2 * top - torch.logsumexp(2 * log_weights, 0)).exp())
+    if (log_weights == -torch.inf).all():
+        return 0.0
+    return 1 / float(torch.softmax(log_weights, 0).square().sum())
 
 
 def _walk(
@@ -241,7 +280,7 @@ def resample(
 
 
 def _checked_cooling(temperatures: Tensor) -> list[float]:
-    values = torch.as_tensor(temperatures, dtype=torch.float64).reshape(-1).tolist()
+    values = checks.tensor("temperatures", temperatures).reshape(-1).tolist()
     for k, value in enumerate(values):
         if not value > 0 or (k and value > values[k - 1]):
             raise ValueError(f"temperatures: {value} at index {k}: they must be positive, and not rise")
@@ -250,7 +289,15 @@ def _checked_cooling(temperatures: Tensor) -> list[float]:
     return values
 
 
-def _checked_n(n: int) -> int:
-    if n < 1:
-        raise ValueError(f"n: {n}: need at least 1 particle")
-    return n
+def _drawn(proposal: Proposal, n: int, generator: torch.Generator) -> Tensor:
+    x = checks.tensor("proposal.sample", proposal.sample(checks.count("n", n), generator), generator.device)
+    if x.ndim != 2 or len(x) != n:
+        raise ValueError(f"proposal.sample: returned shape {tuple(x.shape)}, not ({n}, d)")
+    return x
+
+
+def _checked_points(x: Tensor, generator: torch.Generator) -> Tensor:
+    points = checks.tensor("x", x, generator.device)
+    if points.ndim != 2 or 0 in points.shape:
+        raise ValueError(f"x: need shape (n, d), one row per particle, got {tuple(points.shape)}")
+    return points

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpm_lib.checks import laws
+
 
 @dataclass(frozen=True)
 class Symbols:
@@ -57,15 +59,11 @@ class Autoregressive:
     def __init__(self, tables: Sequence[Tensor]) -> None:
         if not tables:
             raise ValueError("tables: need at least one")
-        self.tables = [torch.as_tensor(table, dtype=torch.float64) for table in tables]
+        self.tables = [torch.from_numpy(laws(f"tables[{i}]", table)) for i, table in enumerate(tables)]
         self.length, self.kinds = len(tables), self.tables[0].shape[-1]
         for i, table in enumerate(self.tables):
             if table.shape != (self.kinds**i, self.kinds):
                 raise ValueError(f"tables[{i}]: shape {tuple(table.shape)}, not {(self.kinds**i, self.kinds)}")
-            wrong = ~((table >= 0).all(-1) & ((table.sum(-1) - 1).abs() < 1e-9))
-            if wrong.any():
-                row = int(wrong.nonzero()[0])
-                raise ValueError(f"tables[{i}]: row {row} is not a law: {table[row].tolist()}")
 
     @classmethod
     def fit(cls, strings: Tensor, kinds: int, memory: int, pseudo: float = 1.0) -> "Autoregressive":
@@ -75,7 +73,10 @@ class Autoregressive:
         """
         if memory < 0 or not pseudo > 0:
             raise ValueError(f"memory, pseudo: need memory >= 0 and pseudo > 0, got {memory}, {pseudo}")
-        strings, tables = _checked(strings, strings.shape[-1], kinds), []
+        strings = torch.as_tensor(strings)
+        if strings.ndim != 2 or 0 in strings.shape:
+            raise ValueError(f"strings: need rows (n, length), got shape {tuple(strings.shape)}")
+        strings, tables = _checked(strings, strings.shape[1], kinds), []
         for i in range(strings.shape[1]):
             seen = kinds ** min(i, memory)  # prefixes that can be told apart
             counts = torch.full((seen, kinds), pseudo, dtype=torch.float64)
@@ -117,6 +118,9 @@ class Autoregressive:
         law[..., place, self.kinds] = -math.inf
         return Symbols(law)
 
+    def read(self, y: Tensor) -> Tensor:
+        return y
+
     def marginal(self, y: Tensor, rung: int) -> Symbols:
         """The prefix of length N - l, surely."""
         return Symbols.point(self.prefix(y, self.length - rung), self.kinds + 1)
@@ -137,6 +141,7 @@ def _code(prefix: Tensor, kinds: int) -> Tensor:
 
 
 def _checked(strings: Tensor, length: int, kinds: int) -> Tensor:
+    strings = torch.as_tensor(strings)
     if strings.ndim < 1 or strings.shape[-1] != length or strings.is_floating_point():
         raise ValueError(f"y: need integers (..., {length}), got {strings.dtype} {tuple(strings.shape)}")
     bad = (strings < 0) | (strings >= kinds)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpm_lib.checks import checked_step
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.kernels import Kernel
 
@@ -43,8 +44,13 @@ class BoundTerms:
 
 
 def terms(model: DiffusionModel, x0: Tensor, generator: torch.Generator) -> BoundTerms:
-    """Every term of K for each row of ``x0`` (n, d). Costs T-1 network calls on n points."""
+    """Every term of K for each row of ``x0`` (n, d). Costs T-1 network calls on n points.
+
+    ValueError for another shape (a single point is ``x0.unsqueeze(0)``), no rows, or rows that are no states.
+    """
     x0 = model.kernel.state(x0)
+    if x0.ndim != 2 or not len(x0):
+        raise ValueError(f"x0: need shape (n, {model.kernel.dim}), at least one row, got {tuple(x0.shape)}")
     with torch.no_grad():
         kl = [torch.zeros_like(x0[:, 0])] * 2
         for t in range(2, model.T + 1):
@@ -56,9 +62,11 @@ def terms(model: DiffusionModel, x0: Tensor, generator: torch.Generator) -> Boun
 def step_kl(model: DiffusionModel, x0: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
     """D_KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), (n,), nats, at the x_t made of standard normal ``noise`` (n, d).
 
-    For t >= 2: one int, or an integer tensor (n,).
+    For t in 2..T: one int, or an integer tensor (n,). ValueError for others: at t = 1 the divergence is infinite.
     """
-    kernel = model.kernel
+    kernel, t = model.kernel, checked_step(t, model.T, first=2)
+    if noise.shape != x0.shape:
+        raise ValueError(f"noise: need the shape of x0, {tuple(x0.shape)}, got {tuple(noise.shape)}")
     forward = kernel.marginal(x0, t)
     xt = forward.from_noise(noise)
     return kernel.posterior(x0, xt, t).kl(model.reverse(xt, t, kernel)) * forward.ratio(xt)
@@ -79,5 +87,7 @@ def estimate(model: DiffusionModel, x0: Tensor, t: Tensor, noise: Tensor) -> Ten
 
     ``t`` (n,) holds times that are uniform on 2..T over the batch; the sum over t becomes (T-1) times a mean.
     """
+    if t.shape != x0.shape[:1]:
+        raise ValueError(f"t: need one time per row of x0, {len(x0)}, got shape {tuple(t.shape)}")
     prior, edge, entropy_T, entropy_1 = ends(model.kernel, x0)
     return prior + edge + entropy_T - entropy_1 - (model.T - 1) * step_kl(model, x0, t, noise)

@@ -115,7 +115,7 @@ def load_model(path: str | Path) -> tuple[DiffusionModel, Recipe]:
     tensors, record = load_tensors(path)
     try:
         recipe = Recipe.from_dict(record["recipe"])
-        model = build(recipe, dim=int(record.get("dim", 2)))
+        model = build(recipe, dim=int(record.get("dim", 2)), edges=tensors.get("reverse.edges"))
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenFile(f"{path}: {error}") from None
     load_state(model, tensors, path)

@@ -1,9 +1,115 @@
-"""Checks on what runs along a clock: states, times, and that all numbers stay finite. Each names argument and place."""
+"""Checks at the boundary: states and times of what runs along a clock, probabilities, numbers that stay finite.
+
+Each names the argument and the place. Probabilities may come as a list, a NumPy array or a tensor. How near their sum
+must be to 1 depends on the precision they come in: see :func:`float64`.
+"""
 
 import math
+import operator
+from numbers import Integral
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
+
+LARGEST_DENSE = 4000  # rows of a sparse matrix that is made a full one: 128 MB at this size
+ROUNDINGS = 16  # in single precision, a row of a softmax is off by a few
+
+
+def float64(name: str, value: Any) -> tuple[NDArray[np.float64], float]:
+    """``value`` as a new float64 array, and by how much a sum of its numbers may be off.
+
+    That is 1e-10, or 16 roundings of the precision it came in if that is more: 2e-6 for float32. Takes lists, arrays,
+    tensors, and sparse matrices of up to 4000 rows. ValueError for what holds no real numbers, and for half precision,
+    in which no sum says whether the numbers are probabilities.
+    """
+    if sparse.issparse(value):
+        if max(value.shape) > LARGEST_DENSE:
+            raise ValueError(f"{name}: a sparse matrix of shape {value.shape}: need at most {LARGEST_DENSE} rows here")
+        value = value.toarray()
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = value.float() if (half := value.dtype in (torch.float16, torch.bfloat16)) else value
+    else:
+        half = getattr(value, "dtype", None) == np.float16
+    try:
+        given = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: need numbers in rows of one length: {error}") from None
+    if half or np.iscomplexobj(given):
+        raise ValueError(f"{name}: {'half precision' if half else 'complex numbers'}: need float32 or float64")
+    try:
+        numbers = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: need real numbers: {error}") from None
+    return numbers, ROUNDINGS * float(np.finfo(np.float32).eps) if given.dtype == np.float32 else 1e-10
+
+
+def tensor(name: str, value: Any, device: Any = None) -> Tensor:
+    """A tensor as it is, if it holds real floats; whole numbers, lists and NumPy arrays as a float64 tensor."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value
+    device = value.device if isinstance(value, Tensor) else device
+    return torch.as_tensor(float64(name, value)[0], device=device)
+
+
+def points(x: Any, dim: int, name: str = "x") -> Tensor:
+    """Points (..., dim) as a tensor. ValueError for another width: broadcasting would make a number of it."""
+    checked = tensor(name, x)
+    if checked.ndim == 0 or checked.shape[-1] != dim:
+        raise ValueError(f"{name}: shape {tuple(checked.shape)}: need (..., {dim}), points in {dim} dimensions")
+    return checked
+
+
+def count(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, of whatever type, as an int. ValueError below ``least``, and for 2.5 or "3"."""
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name}: {value!r}: need a whole number") from None
+    if whole < least:
+        raise ValueError(f"{name}: {whole}: need at least {least}")
+    return whole
+
+
+def positive(name: str, value: float) -> None:
+    """ValueError unless the number is positive and finite."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name}: {value}: must be positive and finite")
+
+
+def renormalised(laws: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+    """Laws over the last axis, divided by their sum if they came in single precision; float64 ones as they are."""
+    return laws / laws.sum(-1, keepdims=True) if tolerance > 1e-10 else laws
+
+
+def precision_hint(off: float) -> str:
+    """For a message: what to do about a sum that is off by as little as single precision would make it."""
+    return "; single precision? divide by the sum, in float64" if abs(off) < 1e-4 else ""
+
+
+def laws(name: str, value: Any) -> NDArray[np.float64]:
+    """Probabilities over the last axis, (..., n), as float64. ValueError for an entry below 0 or NaN, or a sum not 1.
+
+    Single precision is renormalised, so that its sums are 1 to float64's rounding.
+    """
+    rows, tolerance = float64(name, value)
+    if rows.ndim == 0 or 0 in rows.shape:
+        raise ValueError(f"{name} must hold one probability per state along its last axis, got shape {rows.shape}")
+    wrong = np.argwhere(~(rows >= 0))  # NaN is not >= 0
+    if len(wrong):
+        first = ", ".join(map(str, wrong[0]))
+        raise ValueError(f"{name} must hold probabilities, got {name}[{first}] = {rows[tuple(wrong[0])]}")
+    sums = rows.sum(-1)
+    if not (np.abs(sums - 1) <= tolerance).all():
+        row = np.unravel_index(np.abs(sums - 1).argmax(), sums.shape)
+        place = f" at index {', '.join(map(str, row))}" if row else ""
+        hint = precision_hint(sums[row] - 1)
+        raise ValueError(f"{name} must sum to 1, got a sum of {sums[row]:.12g}{place}{hint}")
+    return renormalised(rows, tolerance)
 
 
 def finite(name: str, value: Tensor, t: Tensor | float) -> Tensor:
@@ -15,11 +121,19 @@ def finite(name: str, value: Tensor, t: Tensor | float) -> Tensor:
     return value
 
 
-def checked_states(x0: Tensor, name: str = "x0") -> Tensor:
-    """States (n, d) as float64. ValueError for another shape, no states, or numbers that are not finite."""
+def shaped(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """What a function answered, itself. ValueError for another shape, which would broadcast without a word."""
+    if tuple(value.shape) != tuple(shape):
+        raise ValueError(f"{name}: answers with shape {tuple(value.shape)}: need {tuple(shape)}")
+    return value
+
+
+def checked_states(x0: Any, name: str = "x0") -> Tensor:
+    """States (n, d), a tensor or nested lists, as float64. ValueError for another shape, no states, or not finite."""
+    x0 = torch.as_tensor(x0, dtype=torch.float64)
     if x0.ndim != 2 or 0 in x0.shape:
         raise ValueError(f"{name}: needs shape (n, d), one row per particle, got {tuple(x0.shape)}")
-    return finite(name, x0.to(torch.float64), math.nan)
+    return finite(name, x0, math.nan)
 
 
 def checked_times(times: Tensor, like: Tensor | None = None) -> Tensor:
@@ -33,3 +147,33 @@ def checked_times(times: Tensor, like: Tensor | None = None) -> Tensor:
         k = int(wrong.nonzero()[0])
         raise ValueError(f"times: must all rise or all fall, got {checked[k].item()}, {checked[k + 1].item()} at {k}")
     return checked
+
+
+def checked_step(t: int | Tensor, T: int, first: int = 1) -> int | Tensor:
+    """``t`` itself: an int, or an integer tensor. ValueError unless all of it is in ``first``..``T``.
+
+    What lies on a GPU, or is being compiled, is taken as it is: to look at it would be to wait for it.
+    """
+    if isinstance(t, Tensor):
+        if t.dtype.is_floating_point or t.dtype.is_complex or t.dtype == torch.bool:
+            raise ValueError(f"t: steps are counted in integers, got {t.dtype}")
+        if t.device.type != "cpu" or torch.compiler.is_compiling():
+            return t
+        wrong = t[(t < first) | (t > T)]
+        if not len(wrong.reshape(-1)):
+            return t
+        shown = int(wrong.reshape(-1)[0])
+    elif isinstance(t, Integral):
+        if first <= t <= T:
+            return t
+        shown = int(t)
+    else:
+        raise ValueError(f"t: {t!r}: steps are counted in integers")
+    raise ValueError(f"t: {shown}: need {first} <= t <= T = {T}; steps back run from t = T down to 1")
+
+
+def checked_width(name: str, x: Tensor, dim: int) -> Tensor:
+    """``x`` (..., dim) itself. ValueError for another width: broadcasting would make other numbers of it, silently."""
+    if x.ndim < 1 or x.shape[-1] != dim:
+        raise ValueError(f"{name}: need shape (..., {dim}), one number per dimension, got {tuple(x.shape)}")
+    return x

@@ -26,7 +26,7 @@ from dpm_lib import costs, training
 from dpm_lib.checkpoints import load_json, load_model, save_tensors
 from dpm_lib.devices import accelerator_for
 from dpm_lib.evaluation import evaluate
-from dpm_lib.recipes import PRECISIONS, RECIPES, Recipe, get, load_data
+from dpm_lib.recipes import PRECISIONS, RECIPES, Recipe, get, load_data, parse
 
 MISTAKES = (ValueError, FloatingPointError, OSError, MemoryError, torch.cuda.OutOfMemoryError, torch.linalg.LinAlgError)
 
@@ -117,7 +117,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _cost(options: argparse.Namespace) -> None:
-    recipe = get(options.recipe).override(_settings(options.set))
+    recipe = get(options.recipe).override(**parse(options.set))
     print(f"{recipe.name}: {costs.words(recipe, costs.count(recipe))}")
 
 
@@ -134,16 +134,20 @@ def _train(options: argparse.Namespace) -> None:
     else:
         if not options.recipe:
             raise Failure(f"train: name a recipe; there are: {', '.join(RECIPES)}")
-        if options.minutes is not None and "steps" in _settings(options.set):
+        settings = parse(options.set)
+        if options.minutes is not None and "steps" in settings:
             raise Failure("--minutes chooses the steps: leave out --set steps=...")
-        settings = _settings(options.set) | ({"precision": options.precision} if options.precision else {})
-        recipe, seed = get(options.recipe).override(settings), options.seed
+        if options.precision:
+            if settings.get("precision", options.precision) != options.precision:
+                raise Failure("--precision: another is set by --set precision=...; give one of them")
+            settings["precision"] = options.precision
+        recipe, seed = get(options.recipe).override(**settings), options.seed
         folder = Path(options.out or f"runs/{recipe.name}-{seed}")
         if (folder / "config.json").exists():
             raise Failure(f"{folder}: holds a run already; go on with --resume {folder}, or name another --out")
         if options.minutes is not None:
             steps = training.steps_within(options.minutes, recipe, options.device)
-            recipe = recipe.override({"steps": str(steps)})
+            recipe = recipe.override(steps=steps)
         options.out = folder
     resume, tensorboard = bool(options.resume), options.tensorboard
     model, metrics = training.fit(recipe, seed, folder, options.device, resume, tensorboard=tensorboard)
@@ -198,13 +202,3 @@ def _run_folder(name: str | Path) -> Path:
     if not folder.is_dir():
         raise Failure(f"{folder}: no such run folder")
     return folder
-
-
-def _settings(pairs: list[str]) -> dict[str, str]:
-    settings = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise Failure(f"--set {pair}: expected KEY=VALUE")
-        settings[key] = value
-    return settings

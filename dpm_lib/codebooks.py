@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from dpm_lib import checks
 from dpm_lib.kernels import BinomialKernel
 from dpm_lib.laws import Bernoulli
 from dpm_lib.reverse import BernoulliReverse, mixed
@@ -36,8 +37,8 @@ class Codebook:
         if len(torch.unique(rows, dim=0)) < len(rows):
             raise ValueError("rows: two of them are the same; give one row the weight of both")
         even = torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
-        weights = even if weights is None else torch.as_tensor(weights, dtype=torch.float64)
-        if weights.shape != even.shape or not bool((weights > 0).all()) or abs(float(weights.sum()) - 1) > 1e-6:
+        weights = even if weights is None else torch.as_tensor(checks.laws("weights", weights))
+        if weights.shape != even.shape or not bool((weights > 0).all()):
             raise ValueError(f"weights: need {len(rows)} positive numbers that sum to 1, got {weights.tolist()}")
         self.rows, self.weights = rows, weights / weights.sum()
 
@@ -142,7 +143,7 @@ class Classes:
 
     def _costs(self, schedule: Schedule, t: Tensor) -> Tensor:
         """``step_costs`` at the times t (m,): (m,). Axes: times, kinds, groups, value of the bit."""
-        kernel = BinomialKernel(1, schedule)
+        kernel = BinomialKernel(2, schedule)  # the two values of a bit, side by side
         joint = self.log_joint(kernel.evidence[t])
         ones, zeros = (pattern.clamp(min=1e-300).log() for pattern in (self.pattern, 1 - self.pattern))
         on, off = ((joint.unsqueeze(-2) + log).logsumexp(-1) for log in (ones, zeros))

@@ -53,7 +53,7 @@ def load(name: str, noise: float = 0.25, side: int = 0, channels: int = 1) -> Da
         return Data(name, SwissRoll(noise))
     if name == "heartbeat":
         return Data(name, heartbeat())
-    if name in images.NAMES or name.startswith("folder:"):
+    if images.known(name):
         return images.load(name, side, channels)
     raise ValueError(f"data: {name!r} is not known; there are: {', '.join((*DATA, *images.NAMES))}")
 

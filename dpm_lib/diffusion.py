@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dpm_lib import markovian
+from dpm_lib.checks import checked_step
 from dpm_lib.kernels import Kernel
 from dpm_lib.laws import Law
 from dpm_lib.reverse import Reverse
@@ -35,12 +36,16 @@ class DiffusionModel(nn.Module):
         return self.schedule.T
 
     def reverse_step(self, xt: Tensor, t: int) -> Law:
-        """p(x_{t-1} | x_t): learned for t >= 2, the edge kernel T_pi(x_0 | x_1; beta_1) for t = 1."""
+        """p(x_{t-1} | x_t): learned for t >= 2, the edge kernel T_pi(x_0 | x_1; beta_1) for t = 1.
+
+        ValueError for any other t: a loop back is ``for t in range(model.T, 0, -1)``.
+        """
+        checked_step(t, self.T)
         return self.kernel.step(xt, 1) if t == 1 else self.reverse(xt, t, self.kernel)
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n draws of x_0 from the model, (n, d): T - 1 network calls, for the edge step asks none."""
+        """n draws of x_0 from the model, (n, d): T - 1 calls of the network, for the edge step, t = 1, needs none."""
         x = self.kernel.prior.expand(n).sample(generator)
         for t in range(self.T, 0, -1):
             x = self.reverse_step(x, t).sample(generator)
@@ -73,7 +78,8 @@ class DiffusionModel(nn.Module):
 
     @torch.no_grad()
     def score(self, x: Tensor, t: int) -> Tensor:
-        """The model's estimate of grad log q_t(x), (..., d), by Tweedie's formula from its E[x_0 | x_t]."""
+        """The model's estimate of grad log q_t(x), (..., d), t in 1..T, by Tweedie's formula from its E[x_0 | x_t]."""
+        checked_step(t, self.T)
         return self.reverse.score(x, t, self.kernel)
 
     @torch.no_grad()

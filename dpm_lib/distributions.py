@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from scipy.special import roots_hermitenorm, roots_legendre
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.kernels import LOG_2PI
 
 CHUNK = 128  # points handled together
@@ -29,12 +30,10 @@ class Mixture:
 
     def __init__(self, centers: Tensor, weights: Tensor, variance: float) -> None:
         self.centers = torch.as_tensor(centers, dtype=torch.float64)
-        self.weights = torch.as_tensor(weights, dtype=torch.float64)
+        self.weights = torch.as_tensor(checks.laws("weights", weights))
         self.variance = float(variance)
         if self.centers.ndim != 2 or self.weights.shape != self.centers.shape[:1]:
             raise ValueError(f"weights: shape {tuple(self.weights.shape)} for centers {tuple(self.centers.shape)}")
-        if not self.weights.min() >= 0 or abs(self.weights.sum() - 1) > 1e-9:
-            raise ValueError(f"weights: must be >= 0 and sum to 1, got sum {self.weights.sum()}")
         if not torch.isfinite(self.centers).all():
             row = int((~torch.isfinite(self.centers)).any(1).nonzero()[0])
             raise ValueError(f"centers: not finite at row {row}: {self.centers[row].tolist()}")
@@ -51,8 +50,12 @@ class Mixture:
         return float(self.weights @ self.centers.square().sum(-1)) + self.dim * self.variance
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n independent draws of y, (n, d), float64."""
-        which = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        """n independent draws of y, (n, d), float64. ValueError for n < 0."""
+        if n < 0:
+            raise ValueError(f"n: {n}: need 0 draws or more")
+        which = torch.arange(0)
+        if n:
+            which = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         noise = torch.randn(n, self.dim, generator=generator, dtype=torch.float64)
         return self.centers[which] + math.sqrt(self.variance) * noise
 
@@ -70,7 +73,7 @@ class Mixture:
         return self.centers, self.weights
 
     def log_prob(self, z: Tensor, t: float = 0.0) -> Tensor:
-        """log density of y + sqrt(t) noise at z (n, d): (n,), nats."""
+        """log density of y + sqrt(t) noise at z (n, d): (n,), nats. Differentiable in z."""
         z, width = self._points(z), self._width(t)
         out = torch.empty(len(z), dtype=torch.float64)
         for index, log_terms, _ in self._log_terms(z, t):
@@ -98,7 +101,11 @@ class Mixture:
         return (self._center_moments(z, t)[0] - self._points(z)) / self._width(t)
 
     def entropy(self, t: float = 0.0, nodes: int = 16) -> float:
-        """-E log density of y + sqrt(t) noise, nats: Gauss-Hermite quadrature over each component's noise."""
+        """-E log density of y + sqrt(t) noise, nats: Gauss-Hermite quadrature over each component's noise.
+
+        Where components overlap it is off by up to 3e-4 nats with 16 ``nodes`` an axis, 3e-5 with 32, 2e-6 with 64;
+        ``estimation.blurred_entropy`` is good to 1e-9 for a small mixture. The swiss roll's, with 16, is right to 1e-6.
+        """
         centers, weights = self._outer_nodes(t)
         width = self._width(t)
         root, root_weight = roots_hermitenorm(nodes)
@@ -134,18 +141,21 @@ class Mixture:
         """
         centers, weights = self.components(t)
         width = self._width(t)
+        if len(z) == 0:
+            return
         if len(centers) <= FEW:
             for index in torch.arange(len(z)).split(64 * CHUNK):
                 square = (z[index].unsqueeze(1) - centers).square().sum(-1)
                 yield index, weights.log() - square / (2 * width), centers
             return
-        distance, nearest = (torch.as_tensor(a) for a in cKDTree(centers).query(z))
+        places = z.detach()
+        distance, nearest = (torch.as_tensor(a) for a in cKDTree(centers).query(places))
         margin = 2 * width * (40 - weights[nearest].log())
         for index in torch.argsort(nearest).split(CHUNK):
-            part = z[index]
+            part = places[index]
             reach = (distance[index].square() + margin[index]).max().sqrt()
             near = ((centers > part.amin(0) - reach) & (centers < part.amax(0) + reach)).all(-1)
-            square = torch.cdist(part, centers[near], compute_mode="donot_use_mm_for_euclid_dist").square()
+            square = _squares(z[index], centers[near])
             yield index, weights[near].log() - square / (2 * width), centers[near]
 
     def _center_moments(self, z: Tensor, t: float) -> tuple[Tensor, Tensor]:
@@ -167,6 +177,13 @@ class Mixture:
         shrink = self.variance / self._width(t)  # given its component, y is a Gaussian between the centre and z
         within = shrink * t * torch.eye(self.dim, dtype=torch.float64)
         return (1 - shrink) * mean + shrink * self._points(z), (1 - shrink) ** 2 * covariance + within
+
+
+def _squares(x: Tensor, centers: Tensor) -> Tensor:
+    """|x - center|^2, (n, m). ``cdist`` takes half the time, but cannot be differentiated twice."""
+    if x.requires_grad:
+        return (x.unsqueeze(1) - centers).square().sum(-1)
+    return torch.cdist(x, centers, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
 def finite_set(points: Tensor, weights: Tensor | None = None) -> Mixture:

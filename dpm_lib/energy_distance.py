@@ -19,6 +19,7 @@ def estimate(x: Tensor, y: Tensor, blocks: int = 10) -> tuple[float, float]:
     for p = q the estimate is often negative. ValueError where the shapes differ, a value is not finite,
     or the blocks would hold fewer than two rows.
     """
+    x, y = (torch.as_tensor(values, dtype=torch.float64) for values in (x, y))
     if x.ndim != 2 or x.shape != y.shape:
         raise ValueError(f"x, y: need the same shape (n, d), got {tuple(x.shape)} and {tuple(y.shape)}")
     if blocks < 2 or len(x) < 2 * blocks:
@@ -27,7 +28,7 @@ def estimate(x: Tensor, y: Tensor, blocks: int = 10) -> tuple[float, float]:
         if not torch.isfinite(values).all():
             raise ValueError(f"{name}: not finite at row {int((~torch.isfinite(values)).any(1).nonzero()[0])}")
     size = len(x) // blocks
-    parts = zip(x.double().split(size)[:blocks], y.double().split(size)[:blocks], strict=True)
+    parts = zip(x.split(size)[:blocks], y.split(size)[:blocks], strict=True)
     found = torch.stack([2 * torch.cdist(a, b).mean() - _apart(a) - _apart(b) for a, b in parts])
     return float(found.mean()), float(found.std()) / math.sqrt(blocks)
 

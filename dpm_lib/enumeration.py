@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from dpm_lib import checks
 from dpm_lib.diffusion import DiffusionModel
 
 Array = NDArray[np.float64]
@@ -33,6 +34,7 @@ class FiniteChains:
 
     ``data`` (S,) is q(x_0) and ``prior`` (S,) is pi, the law of x_T under p.  ``forward`` (T+1, S, S) holds
     q(x_t = j | x_{t-1} = i) at [t, i, j].  ``reverse`` (T+1, S, S) holds p(x_{t-1} = i | x_t = j) at [t, j, i].
+    Tables in single precision are renormalised.
     Raises ValueError naming the table, the entry and its value where a row is not a law, shapes disagree, a forward
     entry is 0 (then q could not see every path of p), the prior is 0 somewhere, or there are more than 2^20 paths.
     """
@@ -44,16 +46,20 @@ class FiniteChains:
 
     def __post_init__(self) -> None:
         size, T = len(self.data), len(self.forward) - 1
-        if T < 2:
-            raise ValueError(f"forward: shape {self.forward.shape}: need (T+1, S, S) with T >= 2")
+        if T < 2 or np.ndim(self.forward) != 3:
+            raise ValueError(f"forward: shape {np.shape(self.forward)}: need (T+1, S, S) with T >= 2")
         wanted = {"data": (size,), "prior": (size,), "forward": (T + 1, size, size), "reverse": (T + 1, size, size)}
         if size ** (T + 1) > MOST_PATHS:
             raise ValueError(f"forward: {size} states, {T} steps: {size ** (T + 1)} paths, of at most {MOST_PATHS}")
         for name, shape in wanted.items():
-            table = getattr(self, name)
+            table, _ = checks.float64(name, given := getattr(self, name))
             if table.shape != shape:
                 raise ValueError(f"{name}: shape {table.shape}, and {shape} is needed")
-            check_laws(name, table[1:] if len(shape) == 3 else table)
+            if len(shape) == 3:
+                table[1:] = checks.laws(f"{name}[1:]", given[1:])
+            else:
+                table = checks.laws(name, given)
+            object.__setattr__(self, name, table)
         if not (self.forward[1:] > 0).all():
             t, i, j = np.argwhere(self.forward[1:] <= 0)[0]
             raise ValueError(f"forward: is 0 at [{t + 1}, {i}, {j}]: q cannot reach every path that p may take")
@@ -158,7 +164,7 @@ def from_model(model: DiffusionModel, data: ArrayLike) -> FiniteChains:
             forward.append(model.kernel.step(one.expand_as(other), t).log_prob(other).exp().numpy())
             reverse.append(model.reverse_step(one.expand_as(other), t).log_prob(other).exp().numpy())
         prior = model.kernel.prior.log_prob(x).exp().numpy()
-    return FiniteChains(np.asarray(data, np.float64), prior, np.stack(forward), np.stack(reverse))
+    return FiniteChains(checks.laws("data", data), prior, np.stack(forward), np.stack(reverse))
 
 
 # A family to play with: coupled bits
@@ -223,14 +229,3 @@ def safe_log(table: Array) -> Array:
     """log, minus infinity at 0, without a warning."""
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(table))
-
-
-def check_laws(name: str, table: Array) -> None:
-    """Raises ValueError naming the table, the entry and its value where a row over the last axis is not a law."""
-    if not (table >= 0).all():  # NaN too
-        where = tuple(int(i) for i in np.argwhere(~(table >= 0))[0])
-        raise ValueError(f"{name}: {table[where]} at index {where} is not a probability")
-    off = np.abs(table.sum(-1) - 1)
-    if off.max() > 1e-9:
-        where = tuple(int(i) for i in np.argwhere(off == off.max())[0])
-        raise ValueError(f"{name}: row {where} sums to {table.sum(-1)[where]}, not 1")

@@ -55,7 +55,10 @@ def sampled_mmse(target: Mixture, t: float, n: int, generator: torch.Generator) 
 
 
 def noisy(y: Tensor, t: float, generator: torch.Generator) -> Tensor:
-    """z(t) = y + sqrt(t) noise, for rows y (n, d)."""
+    """z(t) = y + sqrt(t) noise, for rows y (n, d). ValueError for t < 0."""
+    if not 0 <= t < math.inf:
+        raise ValueError(f"t: {t}: the noise's variance must be >= 0 and finite")
+    y = torch.as_tensor(y, dtype=torch.float64)
     return y + math.sqrt(t) * torch.randn(y.shape, generator=generator, dtype=torch.float64)
 
 

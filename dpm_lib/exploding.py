@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dpm_lib.checks import checked_states
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.kernels import GaussianKernel
 from dpm_lib.networks import RBF
@@ -54,6 +55,7 @@ def tweedie(target: Target, z: Tensor, t: float) -> tuple[Tensor, Tensor]:
     Equations eq-tw-first and eq-tw-second. ValueError for a t that is not positive.
     """
     _check_noise(t)
+    z = checked_states(z, "z")
     identity = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
     score = (target.posterior_mean(z, t) - z) / t
     return score, (target.posterior_covariance(z, t) / t - identity) / t
@@ -67,7 +69,7 @@ def step_back(target: Target, z: Tensor, t: float, dt: float) -> tuple[Tensor, T
     _check_noise(t)
     if not 0 < dt <= t:
         raise ValueError(f"dt: {dt}: need 0 < dt <= t = {t}")
-    share = dt / t
+    z, share = checked_states(z, "z"), dt / t
     identity = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
     mean = z + share * (target.posterior_mean(z, t) - z)
     return mean, dt * (1 - share) * identity + share**2 * target.posterior_covariance(z, t)
@@ -104,10 +106,12 @@ class Denoiser:
 
     def score(self, z: Tensor, t: Tensor | float) -> Tensor:
         """The guess of grad log P_t(z), (n, d), by Tweedie's formula."""
+        z = torch.as_tensor(z, dtype=torch.float64)
         return (self.posterior_mean(z, float(t)) - z) / float(t)
 
     def _moments(self, z: Tensor, t: float) -> tuple[Tensor, Tensor | None]:
         _check_noise(t)
+        z = torch.as_tensor(z, dtype=torch.float64)
         if z.ndim != 2 or z.shape[1] != self.dim:
             raise ValueError(f"z: expected shape (n, {self.dim}), got {tuple(z.shape)}")
         kernel = GaussianKernel(self.dim, from_tau(torch.tensor([0.0, float(t)], dtype=torch.float64)))

@@ -73,14 +73,18 @@ class GaussianVAE(nn.Module):
     def generate(self, z: Tensor, rung: int) -> Gaussian:
         return _gaussian(self.generators[rung - 1], z)
 
-    def marginal(self, y: Tensor, rung: int) -> Gaussian:
+    def read(self, y: Tensor) -> Gaussian:
+        """P_enc(z_1 | y): all that the rungs above know of y."""
+        return self.encode(y, 1)
+
+    def marginal(self, first: Gaussian, rung: int) -> Gaussian:
         """The Gaussian of z_1, shrunk and blurred by the steps between: eq-vae-two-step."""
-        first, c = _gaussian(self.encoder, y), self.kept[: rung + 1].prod()
+        c = self.kept[: rung + 1].prod()
         return Gaussian(c * first.mean, (c**2 * first.scale.square() + 1 - c**2).sqrt())
 
-    def posterior(self, y: Tensor, z: Tensor, rung: int) -> Gaussian:
+    def posterior(self, first: Gaussian, z: Tensor, rung: int) -> Gaussian:
         """P_enc(z_{l-1} | z_l, y): precisions add up."""
-        before, c = self.marginal(y, rung - 1), self.kept[rung]
+        before, c = self.marginal(first, rung - 1), self.kept[rung]
         precision = 1 / before.scale.square() + c**2 / (1 - c**2)
         mean = (before.mean / before.scale.square() + c * z / (1 - c**2)) / precision
         return Gaussian(mean, precision.rsqrt())

@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from dpm_lib import images
 from dpm_lib.diffusion import DiffusionModel
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     from dpm_lib.recipes import Recipe
 
 
-def image_model(recipe: "Recipe", schedule: Schedule, dim: int, generator: torch.Generator) -> DiffusionModel:
-    """The model of ``recipe`` for images of ``dim`` entries; ValueError where side and channels do not fit them."""
+def image_model(
+    recipe: "Recipe", schedule: Schedule, dim: int, generator: torch.Generator, edges: Tensor | None = None
+) -> DiffusionModel:
+    """The model of ``recipe`` for images of ``dim`` entries; ValueError where side and channels do not fit them.
+
+    ``edges`` (L+1,) of "levels" are those of the data that are trained on; by default of the recipe's own.
+    """
     shape = (recipe.channels, recipe.side, recipe.side)
     kernel = GaussianKernel(math.prod(shape), schedule)
     if kernel.dim != dim:
@@ -36,7 +42,8 @@ def image_model(recipe: "Recipe", schedule: Schedule, dim: int, generator: torch
         )
 
     if recipe.covariance == "levels":
-        edges = images.load(recipe.data, recipe.side, recipe.channels).edges(recipe.cells)
+        if edges is None:
+            edges = images.load(recipe.data, recipe.side, recipe.channels).edges(recipe.cells)
         return DiffusionModel(kernel, LevelReverse(unet(len(edges) - 1), kernel, edges))
     if recipe.covariance not in ("posterior", "constant", "diagonal"):
         raise ValueError(f"covariance: {recipe.covariance!r} is not for images; use diagonal, levels or constant")

@@ -60,7 +60,7 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         PAPER
         | LEAVES
         | {"covariance": "paper", "frequencies": 0, "side": 32, "width": 100, "scales": 4}
-        | {"steps": 50_000, "batch": 256, "lr": 1e-3, "ema": 0.9995, "clip": 1.0},
+        | {"steps": 50_000, "batch": 256, "lr": 1e-3, "ema": 0.9995, "clip": 1.0, "validate_every": 1000},
     ),
     "dead-leaves-paper-small": (
         "that at a size for a CPU, 16x16, T=1000: about two CPU-minutes",

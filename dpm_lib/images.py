@@ -223,6 +223,12 @@ TRAINING = {  # how many images each has to train on
     "digits": 1500, "mnist-5k": 4250, "mnist": 59_000, "cifar10": 49_000, "dead-leaves": 20_000, "textures": 30_000,
 }  # fmt: skip
 NAMES = (*FIXED, *PATCHES, "folder:PATH")
+SHAPES = {"digits": (1, 8), "mnist-5k": (1, 28), "mnist": (1, 28), "cifar10": (3, 32)}  # channels, side
+
+
+def known(name: str) -> bool:
+    """Whether ``load`` knows images of this name."""
+    return name in NAMES or name.startswith("folder:")
 
 
 @lru_cache(maxsize=4)

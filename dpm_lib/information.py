@@ -18,8 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.special import roots_legendre
+from scipy.stats import t as student
 from torch import Tensor
 
+from dpm_lib.checks import shaped
 from dpm_lib.distributions import Mixture
 from dpm_lib.estimation import Equidistant, blurred_entropy, covariance, line_rule, mmse, noisy, sampled_mmse
 
@@ -56,6 +58,9 @@ def tail(cov: Tensor, t: float) -> float:
     """
     if not 0 < t < math.inf:
         raise ValueError(f"t: {t} is not in (0, infinity)")
+    cov = torch.as_tensor(cov, dtype=torch.float64)
+    if cov.ndim != 2 or cov.shape[0] != cov.shape[1]:
+        raise ValueError(f"cov: need a square matrix, got shape {tuple(cov.shape)}")
     return 0.5 * float(torch.linalg.slogdet(torch.eye(len(cov), dtype=torch.float64) + cov / t)[1])
 
 
@@ -127,22 +132,25 @@ def entropy_bound(
     h(y) <= d/2 log(2 pi e (v + t0)) + int_{t0}^{t1} [mse(t) - mse_linear(t)] / (2 t^2) dt          (eq-info-learned)
 
     Beyond t1 the linear denoiser v z / (v + t) serves, v = E|y|^2 / d; below t0, h(y | z(t0)) is bounded by a Gaussian
-    of variance t0. ``mean_square`` is E|y|^2 (default: d); a larger one is safe, a smaller one is not. The bound holds
-    in expectation, up to quadrature. The two errors share their noise, so that much of it cancels. ``density`` is
-    mse / 2t, if ``mean_square`` is exact.
+    of variance t0. ``mean_square`` is E|y|^2 (default: d); a larger one is safe, a smaller one is not: ValueError where
+    the rows show, at odds of a million to one, that it is too small. The bound holds in expectation, up to quadrature.
+    The two errors share their noise, so that much of it cancels. ``density`` is mse / 2t, if ``mean_square`` is exact.
     """
+    y = torch.as_tensor(y, dtype=torch.float64)
     if y.ndim != 2 or len(y) < 2 or not torch.isfinite(y).all():
         raise ValueError(f"y: need at least 2 finite rows (n, d), got shape {tuple(y.shape)}")
     d = y.shape[1]
     v = (float(d) if mean_square is None else mean_square) / d
     if not 0 < v < math.inf:
         raise ValueError(f"mean_square: {mean_square} is not in (0, infinity)")
+    _enough(d * v, y.square().sum(-1))
     t, weights = log_nodes(t0, t1, nodes)
     values = torch.full((len(y),), 0.5 * d * math.log(2 * math.pi * math.e * (v + t0)), dtype=torch.float64)
     density = []
     for level, weight in zip(t, weights, strict=True):
         z = noisy(y, level, generator)
-        gain = (y - denoiser(z, level)).square().sum(-1) - (y - v * z / (v + level)).square().sum(-1)
+        off = y - shaped("denoiser", denoiser(z, level), z.shape)
+        gain = off.square().sum(-1) - (y - v * z / (v + level)).square().sum(-1)
         values += weight * gain
         density.append((d * v * level / (v + level) + float(gain.mean())) / (2 * level))
     return LearnedEntropy(values, *torch.tensor([t, density], dtype=torch.float64))
@@ -162,10 +170,17 @@ def excess(
     values, density = torch.zeros(n, dtype=torch.float64), []
     for level, weight in zip(t, weights, strict=True):
         z = noisy(y, level, generator)
-        off = (denoiser(z, level) - target.posterior_mean(z, level)).square().sum(-1)
+        off = (shaped("denoiser", denoiser(z, level), z.shape) - target.posterior_mean(z, level)).square().sum(-1)
         values += weight * off
         density.append(float(off.mean()) / (2 * level))
     return LearnedEntropy(values, *torch.tensor([t, density], dtype=torch.float64))
+
+
+def _enough(mean_square: float, squares: Tensor) -> None:
+    """ValueError where |y|^2 of the rows (n,) shows by a t-test that its mean is above ``mean_square``."""
+    mean, error = float(squares.mean()), float(squares.std()) / math.sqrt(len(squares))
+    if mean - float(student.isf(1e-6, len(squares) - 1)) * error > mean_square:
+        raise ValueError(f"mean_square: {mean_square:g}: too small for data of {mean:.4g} ± {error:.1g}: no bound")
 
 
 def _closest(target: Mixture) -> float:

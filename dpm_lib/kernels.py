@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from dpm_lib.checks import checked_step, checked_width
 from dpm_lib.laws import LOG_2PI, Bernoulli, Gaussian, Law
 from dpm_lib.schedules import Schedule
 
@@ -17,7 +18,10 @@ __all__ = ["LOG_2PI", "Bernoulli", "BinomialKernel", "Gaussian", "GaussianKernel
 
 
 class Kernel(Protocol):
-    """The interface. Times ``t`` are an int or an integer tensor of shape (...) for states (..., d)."""
+    """The interface. Times ``t`` are an int or an integer tensor of shape (...) for states (..., d).
+
+    ValueError for a time outside 1..T (0..T for ``marginal``), and for states of another width.
+    """
 
     dim: int
     schedule: Schedule
@@ -59,6 +63,7 @@ class GaussianKernel(nn.Module):
 
     def state(self, x0: Tensor) -> Tensor:
         """x0 as float64 chain state; ValueError where it is not (..., d) or holds NaN or infinity."""
+        x0 = torch.as_tensor(x0, dtype=torch.float64)
         return _checked(x0, self.dim, torch.isfinite(x0), "")
 
     @property
@@ -69,17 +74,19 @@ class GaussianKernel(nn.Module):
 
     def step(self, x_prev: Tensor, t: int | Tensor) -> Gaussian:
         """q(x_t | x_{t-1}). The kernel is reversible in pi, so this is also T_pi(x_{t-1} | x_t; beta_t)."""
-        beta = pick(self.schedule.beta, t)
-        return Gaussian((1 - beta).sqrt() * x_prev, beta.sqrt())
+        beta = pick(self.schedule.beta, checked_step(t, self.schedule.T))
+        return Gaussian((1 - beta).sqrt() * checked_width("x_prev", x_prev, self.dim), beta.sqrt())
 
     def marginal(self, x0: Tensor, t: int | Tensor) -> Gaussian:
         """q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)."""
-        log_alpha_bar = pick(self.schedule.log_alpha_bar, t)
-        return Gaussian((0.5 * log_alpha_bar).exp() * x0, (-torch.expm1(log_alpha_bar)).sqrt())
+        log_alpha_bar = pick(self.schedule.log_alpha_bar, checked_step(t, self.schedule.T, first=0))
+        signal = (0.5 * log_alpha_bar).exp()
+        return Gaussian(signal * checked_width("x0", x0, self.dim), (-torch.expm1(log_alpha_bar)).sqrt())
 
     def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Gaussian:
         """q(x_{t-1} | x_t, x_0), for t >= 2 (at t = 1 it is a point mass at x_0)."""
         from_xt, from_x0, variance = self.bridge(t)
+        x0, xt = checked_width("x0", x0, self.dim), checked_width("xt", xt, self.dim)
         return Gaussian(from_xt * xt + from_x0 * x0, variance.sqrt())
 
     def bridge(self, t: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,6 +96,7 @@ class GaussianKernel(nn.Module):
         b = sqrt(alpha_bar_{t-1}) (1 - r),  v = (1 - alpha_bar_{t-1}) (1 - r). Written with log tau, so that
         nothing cancels where alpha_bar is close to 1.
         """
+        t = checked_step(t, self.schedule.T)
         now, before = pick(self.schedule.log_alpha_bar, t), pick(self.schedule.log_alpha_bar, t - 1)
         log_r = pick(self.schedule.log_tau, t - 1) - pick(self.schedule.log_tau, t)
         gap = -torch.expm1(log_r)
@@ -110,6 +118,7 @@ class BinomialKernel(nn.Module):
 
     def state(self, x0: Tensor) -> Tensor:
         """x0 as float64 chain state; ValueError where it is not (..., d) or an entry is neither 0 nor 1."""
+        x0 = torch.as_tensor(x0, dtype=torch.float64)
         return _checked(x0, self.dim, (x0 == 0) | (x0 == 1), ": neither 0 nor 1")
 
     @property
@@ -119,16 +128,23 @@ class BinomialKernel(nn.Module):
 
     def step(self, x_prev: Tensor, t: int | Tensor) -> Bernoulli:
         """q(x_t | x_{t-1}): a bit stays with probability 1 - beta_t / 2. Reversible in pi, as the Gaussian one is."""
-        return Bernoulli(_sign(x_prev) * pick(self.evidence_of_step, t))
+        t = checked_step(t, self.schedule.T)
+        return Bernoulli(self._sign("x_prev", x_prev) * pick(self.evidence_of_step, t))
 
     def marginal(self, x0: Tensor, t: int | Tensor) -> Bernoulli:
         """q(x_t | x_0) = B(alpha_bar_t x_0 + (1 - alpha_bar_t) / 2)."""
-        return Bernoulli(_sign(x0) * pick(self.evidence, t))
+        t = checked_step(t, self.schedule.T, first=0)
+        return Bernoulli(self._sign("x0", x0) * pick(self.evidence, t))
 
     def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Bernoulli:
         """q(x_{t-1} | x_t, x_0): log-odds add up. A point at x_0 for t = 1."""
-        from_xt = _sign(xt) * pick(self.evidence_of_step, t)
-        return Bernoulli(from_xt + _sign(x0) * pick(self.evidence, t - 1))
+        t = checked_step(t, self.schedule.T)
+        from_xt = self._sign("xt", xt) * pick(self.evidence_of_step, t)
+        return Bernoulli(from_xt + self._sign("x0", x0) * pick(self.evidence, t - 1))
+
+    def _sign(self, name: str, x: Tensor) -> Tensor:
+        """Bits 0, 1 as signs -1, 1."""
+        return 2 * checked_width(name, x, self.dim) - 1
 
     @property
     def evidence(self) -> Tensor:
@@ -142,11 +158,6 @@ class BinomialKernel(nn.Module):
         return _log_odds(torch.cat([torch.zeros_like(log[:1]), log[1:] - log[:-1]]))
 
 
-def _sign(x: Tensor) -> Tensor:
-    """Bits 0, 1 as signs -1, 1."""
-    return 2 * x - 1
-
-
 def _log_odds(log_kept: Tensor) -> Tensor:
     """2 artanh(exp(log_kept)) = log (1 + a) / (1 - a), without cancellation where a is close to 1."""
     return torch.log1p(log_kept.exp()) - torch.log(-torch.expm1(log_kept))
@@ -154,9 +165,8 @@ def _log_odds(log_kept: Tensor) -> Tensor:
 
 def _checked(x0: Tensor, dim: int, fits: Tensor, why: str) -> Tensor:
     """x0 as float64; ValueError where its last axis is not ``dim``, or ``fits``, of its shape, is somewhere false."""
-    if x0.ndim < 1 or x0.shape[-1] != dim:
-        raise ValueError(f"x0: last axis should have {dim} entries, got shape {tuple(x0.shape)}")
+    checked_width("x0", x0, dim)
     if not fits.all():
         where = tuple((~fits).nonzero()[0].tolist())
         raise ValueError(f"x0: {x0[where].item()} at index {where}{why}")
-    return x0.to(torch.float64)
+    return x0

@@ -20,22 +20,28 @@ from scipy import sparse
 from scipy.integrate import solve_ivp
 from scipy.special import rel_entr
 
+from dpm_lib import checks
 from dpm_lib.markov import Array, checked_chain, checked_law
 from dpm_lib.steppers import uniformisation
 
 Matrix = Any  # float64: an array (n, n), or a scipy.sparse CSR array of that shape
 Generator = Any  # what a Matrix can be made of, or a function of time that returns that
 
-LARGEST_DENSE = 4000  # states: exp(Qt) is a full matrix, of 128 MB at this size
+LARGEST_DENSE = checks.LARGEST_DENSE  # states: exp(Qt) is a full matrix
 
 
-def checked_generator(Q: Any, tolerance: float = 1e-10) -> Matrix:
+def checked_generator(Q: Any) -> Matrix:
     """Q as a float64 array or CSR array (n, n), or a ``ValueError`` naming the entry or the row that is wrong.
 
-    A row's sum may be off by ``tolerance`` times the sum of its absolute entries: that is rounding. Each row is
-    judged by itself, so that fast states do not hide what is wrong with slow ones.
+    A row's sum may be off by 1e-10 times the sum of its absolute entries: that is rounding. (For a matrix in single
+    precision, by 2e-6; its diagonal is then computed anew.) Each row is judged by itself, so that fast states do not
+    hide what is wrong with slow ones.
     """
-    rates: Any = sparse.csr_array(Q, dtype=np.float64) if sparse.issparse(Q) else np.array(Q, dtype=np.float64)
+    if sparse.issparse(Q):
+        _, tolerance = checks.float64("Q", Q.data)
+        rates: Any = sparse.csr_array(Q, dtype=np.float64)
+    else:
+        rates, tolerance = checks.float64("Q", Q)
     if rates.ndim != 2 or rates.shape[0] != rates.shape[1] or rates.shape[0] == 0:
         raise ValueError(f"Q must be a square matrix with at least one state, got shape {rates.shape}")
     entries = rates.tocoo() if sparse.issparse(rates) else None
@@ -52,6 +58,9 @@ def checked_generator(Q: Any, tolerance: float = 1e-10) -> Matrix:
         columns = (np.abs(rates.sum(axis=0)) <= tolerance * abs(rates).sum(axis=0)).all()
         hint = "; its columns do sum to 0, so transpose it" if columns else ""
         raise ValueError(f"Q must have rows that sum to 0: row {row} sums to {rates.sum(axis=1)[row]:.6g}{hint}")
+    if tolerance > 1e-10:
+        rates = rates - (sparse.diags_array if entries is not None else np.diag)(rates.sum(axis=1))
+        rates = sparse.csr_array(rates) if entries is not None else rates
     return rates
 
 
@@ -252,26 +261,9 @@ def reverse_generator(Q: Generator, p: ArrayLike | Callable[[float], ArrayLike])
 def relative_entropy(p: ArrayLike, q: ArrayLike) -> Array:
     """D(p || q) = sum_i p_i log(p_i / q_i) over the last axis, nats; infinite where q_i = 0 < p_i.
 
-    Equation def-kolm-divergence. Raises ``ValueError`` for an entry below 0 (or NaN), or a sum that is not 1 to 1e-9.
+    Equation def-kolm-divergence. Raises ``ValueError`` for an entry below 0 (or NaN), or a sum that is not 1.
     """
-    return np.asarray(rel_entr(_checked_laws(p, "p"), _checked_laws(q, "q")).sum(-1))
-
-
-def _checked_laws(laws: ArrayLike, name: str) -> Array:
-    """Laws along the last axis, (..., n), as a float64 array, or a ``ValueError`` with the first wrong entry or sum."""
-    rows = np.array(laws, dtype=np.float64)
-    if rows.ndim == 0 or rows.shape[-1] == 0:
-        raise ValueError(f"{name} must hold one probability per state along its last axis, got shape {rows.shape}")
-    wrong = np.argwhere(~(rows >= 0))  # NaN is not >= 0
-    if len(wrong):
-        first = ", ".join(map(str, wrong[0]))
-        raise ValueError(f"{name} must hold probabilities, got {name}[{first}] = {rows[tuple(wrong[0])]}")
-    sums = rows.sum(-1)
-    if not (np.abs(sums - 1) <= 1e-9).all():
-        row = np.unravel_index(np.abs(sums - 1).argmax(), sums.shape)
-        place = f" at index {', '.join(map(str, row))}" if row else ""
-        raise ValueError(f"{name} must sum to 1, got a sum of {sums[row]:.12g}{place}")
-    return rows
+    return np.asarray(rel_entr(checks.laws("p", p), checks.laws("q", q)).sum(-1))
 
 
 def entropy_loss(Q: Any, p: ArrayLike, q: ArrayLike) -> float:

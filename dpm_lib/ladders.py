@@ -14,8 +14,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dpm_lib.enumeration import MOST_PATHS, Array, FiniteChains, check_laws, safe_log
+from dpm_lib.checks import laws
+from dpm_lib.enumeration import MOST_PATHS, Array, FiniteChains, safe_log
 from dpm_lib.markovian import MarkovianVAE
+
+CHAINS = ("encoder", "generator")
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,8 @@ class FiniteLadder:
     """Pop(y), and the two chains. Rung l has S_l states, and z_0 = y.
 
     ``data`` (S_0,) is Pop, ``prior`` (S_N,) is P_pri.  ``encoder[l-1]`` (S_{l-1}, S_l) holds P_enc(z_l | z_{l-1}), and
-    ``generator[l-1]`` (S_l, S_{l-1}) holds P_gen(z_{l-1} | z_l), for l = 1..N.  Raises ValueError naming the table
-    where shapes disagree, a row is not a law, or there are more than 2^20 paths.
+    ``generator[l-1]`` (S_l, S_{l-1}) holds P_gen(z_{l-1} | z_l), for l = 1..N; lists will do.  Raises ValueError
+    naming the table where shapes disagree, a row is not a law, or there are more than 2^20 paths.
     """
 
     data: Array
@@ -33,21 +36,23 @@ class FiniteLadder:
     generator: Sequence[Array]
 
     def __post_init__(self) -> None:
-        if not self.encoder or len(self.encoder) != len(self.generator):
-            raise ValueError(f"encoder, generator: {len(self.encoder)} and {len(self.generator)} tables")
-        sizes = [len(self.data), *(table.shape[-1] for table in self.encoder)]
+        N = len(self.encoder)
+        if not N or N != len(self.generator):
+            raise ValueError(f"encoder, generator: {N} and {len(self.generator)} tables")
+        own = {name: laws(name, getattr(self, name)) for name in ("data", "prior")}
+        own |= {f"{name}[{i}]": laws(f"{name}[{i}]", getattr(self, name)[i]) for name in CHAINS for i in range(N)}
+        sizes = [own["data"].shape[-1], *(own[f"encoder[{i}]"].shape[-1] for i in range(N))]
         if np.prod(np.asarray(sizes, np.float64)) > MOST_PATHS:
             raise ValueError(f"encoder: {sizes} states: more than {MOST_PATHS} paths")
-        tables: list[tuple[str, Array, tuple[int, ...]]] = [
-            ("data", self.data, (sizes[0],)),
-            ("prior", self.prior, (sizes[-1],)),
-        ]
+        shapes: dict[str, tuple[int, ...]] = {"data": (sizes[0],), "prior": (sizes[-1],)}
         for i, (a, b) in enumerate(pairwise(sizes)):
-            tables += [(f"encoder[{i}]", self.encoder[i], (a, b)), (f"generator[{i}]", self.generator[i], (b, a))]
-        for name, table, shape in tables:
-            if table.shape != shape:
-                raise ValueError(f"{name}: shape {table.shape}, and {shape} is needed")
-            check_laws(name, table)
+            shapes |= {f"encoder[{i}]": (a, b), f"generator[{i}]": (b, a)}
+        for name, shape in shapes.items():
+            if own[name].shape != shape:
+                raise ValueError(f"{name}: shape {own[name].shape}, and {shape} is needed")
+        chains = {name: [own[f"{name}[{i}]"] for i in range(N)] for name in CHAINS}
+        for name, value in ({"data": own["data"], "prior": own["prior"]} | chains).items():
+            object.__setattr__(self, name, value)
 
     @property
     def N(self) -> int:

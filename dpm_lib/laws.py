@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from dpm_lib.checks import checked_width
+
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -51,12 +53,21 @@ class Gaussian:
     """Gaussians over the last axis, with ``mean`` (..., d).
 
     ``scale`` holds standard deviations, (..., 1) isotropic or (..., d) diagonal; or, with ``full``, lower-triangular
-    Cholesky factors (..., d, d) of the covariances.
+    Cholesky factors (..., d, d) of the covariances. ValueError for a scale, a point or another law of another width:
+    broadcasting would give the density of something else.
     """
 
     mean: Tensor
     scale: Tensor
     full: bool = False
+
+    def __post_init__(self) -> None:
+        d, shape = self.mean.shape[-1:], self.scale.shape
+        if not d or (shape[-2:] != 2 * d if self.full else shape[-1:] not in (d, (1,))):
+            form = "(..., d, d)" if self.full else "(..., d) or (..., 1)"
+            raise ValueError(
+                f"scale: need shape {form} for a mean (..., d), got {tuple(shape)}, {tuple(self.mean.shape)}"
+            )
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One draw per Gaussian, (..., d)."""
@@ -75,7 +86,7 @@ class Gaussian:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log N(x; mean, covariance), (...), nats."""
-        square = self._whiten(x - self.mean).square().sum(-1)
+        square = self._whiten(checked_width("x", x, self.mean.shape[-1]) - self.mean).square().sum(-1)
         return -0.5 * (square + self.mean.shape[-1] * LOG_2PI) - self._log_scale
 
     @property
@@ -97,7 +108,7 @@ class Gaussian:
 
     def _mean_square(self, other: "Gaussian") -> Tensor:
         """E |L^-1 (x - m)|^2 for x of this law, with the other's mean m and factor L, (...)."""
-        apart = self.mean - other.mean
+        apart = self.mean - checked_width("other", other.mean, self.mean.shape[-1])
         shift = other._whiten(apart).square().sum(-1)
         if self.full or other.full:
             ratio = torch.linalg.solve_triangular(other.factor, self.factor, upper=False)
@@ -123,7 +134,10 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Bernoulli:
-    """Independent bits over the last axis: ``logits`` (..., d), log P(x = 1) - log P(x = 0), may be infinite."""
+    """Independent bits over the last axis: ``logits`` (..., d), log P(x = 1) - log P(x = 0), may be infinite.
+
+    ValueError for a point or another law of another width.
+    """
 
     logits: Tensor
 
@@ -149,6 +163,7 @@ class Bernoulli:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log P(x) for bits x (..., d), (...), nats."""
+        x = checked_width("x", x, self.logits.shape[-1])
         return logsigmoid(torch.where(x > 0.5, self.logits, -self.logits)).sum(-1)
 
     @property
@@ -163,13 +178,15 @@ class Bernoulli:
 
     def cross_entropy(self, other: "Bernoulli") -> Tensor:
         """-E log other(x) for x of this law, (...), nats."""
-        on = _expected(self.logits, logsigmoid(other.logits))
-        return -(on + _expected(-self.logits, logsigmoid(-other.logits))).sum(-1)
+        logits = checked_width("other", other.logits, self.logits.shape[-1])
+        on = _expected(self.logits, logsigmoid(logits))
+        return -(on + _expected(-self.logits, logsigmoid(-logits))).sum(-1)
 
     def kl(self, other: "Bernoulli") -> Tensor:
         """D_KL(self || other), (...), nats: infinite where ``other`` rules out what this law does not."""
-        on = _expected(self.logits, logsigmoid(self.logits) - logsigmoid(other.logits))
-        off = _expected(-self.logits, logsigmoid(-self.logits) - logsigmoid(-other.logits))
+        logits = checked_width("other", other.logits, self.logits.shape[-1])
+        on = _expected(self.logits, logsigmoid(self.logits) - logsigmoid(logits))
+        off = _expected(-self.logits, logsigmoid(-self.logits) - logsigmoid(-logits))
         return (on + off).sum(-1)
 
     def expand(self, n: int) -> "Bernoulli":

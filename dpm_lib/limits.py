@@ -12,6 +12,7 @@ from torch import Tensor
 from dpm_lib.bound import ends
 from dpm_lib.codebooks import Codebook
 from dpm_lib.distributions import Mixture
+from dpm_lib.estimation import covariance as moments
 from dpm_lib.kernels import GaussianKernel
 from dpm_lib.schedules import Schedule, from_tau
 
@@ -46,17 +47,7 @@ class BestReverse:
     def __init__(self, target: Mixture, tau_1: float, tau_T: float, levels: int = 120, n: int = 1024, seed: int = 0):
         self.target = target
         self.log_tau = torch.linspace(math.log(tau_1), math.log(tau_T), levels, dtype=torch.float64)
-        uniform = torch.as_tensor(qmc.Sobol(target.dim + 1, rng=seed).random(n)).clamp(1e-12, 1 - 1e-12)
-        taus = self.log_tau.exp().tolist()
-        covariance = torch.stack([target.posterior_covariance(target.transport(uniform, t), t) for t in taus])
-        diagonal = covariance.diagonal(dim1=-2, dim2=-1)
-        trace = diagonal.mean(-1, keepdim=True).expand_as(diagonal)
-        self.variances = {  # each (levels, n or 1, d)
-            "full": torch.linalg.eigvalsh(covariance).clamp(min=1e-300),
-            "diagonal": diagonal,
-            "isotropic": trace,
-            "constant": trace.mean(1, keepdim=True),
-        }
+        self.variances = _variances(target, self.log_tau.exp(), n, seed)
 
     def step_costs(self, covariance: str) -> Tensor:
         """Least KL of a step from level j down to level i, (levels, levels), nats; infinite unless i < j."""
@@ -99,8 +90,44 @@ class BestReverse:
 
     def _ends(self, last: int | Tensor) -> float:
         """The terms of K other than the KL, nats: they depend on level 0 and on the last level alone."""
-        schedule = self.schedule(torch.tensor([0, int(last)]))
-        d, square = self.target.dim, self.target.mean_square
-        x0 = torch.full((1, d), math.sqrt(square / d), dtype=torch.float64)
-        prior, edge, entropy_T, entropy_1 = ends(GaussianKernel(d, schedule), x0)
-        return float(prior + edge + entropy_T - entropy_1)
+        return _ends(self.target, self.schedule(torch.tensor([0, int(last)])))
+
+
+def best_bound(target: Mixture, schedule: Schedule, covariance: str = "full", n: int = 1024, seed: int = 0) -> float:
+    """K of the best Gaussian reverse kernel of this form for any given schedule, nats; tau_T may be infinite.
+
+    The same quasi-random points as ``BestReverse``: its error shows in the spread over seeds. ValueError for a form
+    that is none of ``BestReverse.FORMS``.
+    """
+    if covariance not in BestReverse.FORMS:
+        raise ValueError(f"covariance: {covariance!r} is not one of {', '.join(BestReverse.FORMS)}")
+    variances, snr = _variances(target, schedule.tau[2:], n, seed)[covariance], schedule.snr[1:]
+    costs = 0.5 * torch.log1p((snr[:-1] - snr[1:]).reshape(-1, 1, 1) * variances).sum(-1).mean(-1)
+    return _ends(target, schedule) - float(costs.sum())
+
+
+def _variances(target: Mixture, tau: Tensor, n: int, seed: int) -> dict[str, Tensor]:
+    """Of x_0 given x_t, as each covariance form has them, at ``tau`` (m,): (m, n or 1, d)."""
+    uniform = torch.as_tensor(qmc.Sobol(target.dim + 1, rng=seed).random(n)).clamp(1e-12, 1 - 1e-12)
+
+    def of_x0(t: float) -> Tensor:
+        if math.isinf(t):  # x_t says nothing
+            return moments(target).expand(n, target.dim, target.dim)
+        return target.posterior_covariance(target.transport(uniform, t), t)
+
+    covariance = torch.stack([of_x0(t) for t in tau.tolist()])
+    diagonal = covariance.diagonal(dim1=-2, dim2=-1)
+    trace = diagonal.mean(-1, keepdim=True).expand_as(diagonal)
+    return {
+        "full": torch.linalg.eigvalsh(covariance).clamp(min=1e-300),
+        "diagonal": diagonal,
+        "isotropic": trace,
+        "constant": trace.mean(1, keepdim=True),
+    }
+
+
+def _ends(target: Mixture, schedule: Schedule) -> float:
+    """The terms of K other than the KL, nats."""
+    x0 = torch.full((1, target.dim), math.sqrt(target.mean_square / target.dim), dtype=torch.float64)
+    prior, edge, entropy_T, entropy_1 = ends(GaussianKernel(target.dim, schedule), x0)
+    return float(prior + edge + entropy_T - entropy_1)

@@ -7,17 +7,23 @@ Everything is NumPy in float64; time is counted in steps.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csgraph
 
+from dpm_lib import checks
+
 Array = NDArray[np.float64]
 
 
-def checked_chain(P: ArrayLike, tolerance: float = 1e-10) -> Array:
-    """P as a float64 array (n, n), or a ``ValueError`` that names the entry or the row that is wrong, and its value."""
-    chain = np.array(P, dtype=np.float64)
+def checked_chain(P: Any) -> Array:
+    """P as a float64 array (n, n), or a ``ValueError`` that names the entry or the row that is wrong, and its value.
+
+    Rows must sum to 1 within 1e-10, or 2e-6 for a matrix in single precision, which is then renormalised.
+    """
+    chain, tolerance = checks.float64("P", P)
     if chain.ndim != 2 or chain.shape[0] != chain.shape[1] or len(chain) == 0:
         raise ValueError(f"P must be a square matrix with at least one state, got shape {chain.shape}")
     wrong = np.argwhere(~(chain >= 0) | ~np.isfinite(chain))  # NaN is not >= 0
@@ -28,18 +34,16 @@ def checked_chain(P: ArrayLike, tolerance: float = 1e-10) -> Array:
     if (off > tolerance).any():
         row = int(off.argmax())
         columns = (np.abs(chain.sum(0) - 1) <= tolerance).all()
-        hint = "; its columns do sum to 1, so transpose it" if columns else ""
+        hint = "; its columns do sum to 1, so transpose it" if columns else checks.precision_hint(off[row])
         raise ValueError(f"P must be row-stochastic: row {row} sums to {chain[row].sum():.12g}, not 1{hint}")
-    return chain
+    return checks.renormalised(chain, tolerance)
 
 
-def checked_law(p: ArrayLike, n: int, name: str = "p") -> Array:
+def checked_law(p: Any, n: int, name: str = "p") -> Array:
     """A distribution over n states as a float64 array (n,), or a ``ValueError`` that says what is wrong with it."""
-    law = np.array(p, dtype=np.float64)
+    law = checks.laws(name, p)
     if law.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one probability per state, got {law.shape}")
-    if not (law >= 0).all() or abs(law.sum() - 1) > 1e-10:
-        raise ValueError(f"{name} must be non-negative and sum to 1, got {law} with sum {law.sum():.12g}")
     return law
 
 
@@ -108,12 +112,24 @@ def stationary_distribution(P: ArrayLike) -> Array:
     """
     chain = checked_chain(P)
     states = _only_class(chain, "the stationary distribution")
-    pi = np.zeros(len(chain))
-    pi[states] = _eliminate(chain[np.ix_(states, states)])
+    pi = stationary_laws(chain)[0]
     if not pi[states].all():
         lost = states[int(pi[states].argmin())]
         raise ValueError(f"P: the stationary probability of state {lost} is positive, but too small for a float64")
     return pi
+
+
+def stationary_laws(P: ArrayLike) -> Array:
+    """The stationary law of each recurrent class, in the order of ``recurrent_classes``: (classes, n).
+
+    All stationary laws are their mixtures. An entry too small for a float64 comes out as 0.
+    """
+    chain = checked_chain(P)
+    classes = recurrent_classes(chain)
+    laws = np.zeros((len(classes), len(chain)))
+    for law, states in zip(laws, classes, strict=True):
+        law[states] = _eliminate(chain[np.ix_(states, states)])
+    return laws
 
 
 def _eliminate(P: Array) -> Array:
@@ -148,10 +164,9 @@ def eigenvalues(P: ArrayLike) -> NDArray[np.complex128]:
     transient states is made symmetric first, so that its eigenvalues come out real, and within rounding.
     """
     chain = checked_chain(P)
-    classes = recurrent_classes(chain)
-    pi = np.zeros(len(chain))
-    pi[classes[0]] = _eliminate(chain[np.ix_(classes[0], classes[0])])
-    if len(classes) == 1 and pi.all() and is_reversible(chain):
+    laws = stationary_laws(chain)
+    pi = laws[0]
+    if len(laws) == 1 and pi.all() and is_reversible(chain):
         root = np.sqrt(pi)
         symmetric = root[:, None] * chain / root - np.outer(root, root)
         rest = np.linalg.eigvalsh((symmetric + symmetric.T) / 2).astype(np.complex128)
@@ -173,23 +188,31 @@ def spectral_gap(P: ArrayLike) -> float:
 
 
 def total_variation(p: ArrayLike, q: ArrayLike) -> Array:
-    """(1/2) sum_i |p_i - q_i| over the last axis: the largest difference in the probability of any event."""
-    return np.asarray(0.5 * np.abs(np.asarray(p, np.float64) - np.asarray(q, np.float64)).sum(-1))
+    """(1/2) sum_i |p_i - q_i| over the last axis: the largest difference in the probability of any event.
+
+    Raises ``ValueError`` for what is no law: an entry below 0 (or NaN), a sum that is not 1, or two numbers of states.
+    """
+    p, q = checks.laws("p", p), checks.laws("q", q)
+    if p.shape[-1] != q.shape[-1]:
+        raise ValueError(f"p, q must be laws over the same states, got shapes {p.shape} and {q.shape}")
+    return _distance(p, q)
+
+
+def _distance(p: Array, q: Array) -> Array:
+    return np.asarray(0.5 * np.abs(p - q).sum(-1))
 
 
 def contraction(P: ArrayLike) -> float:
     """Dobrushin's coefficient, the largest total variation distance between two rows: def-chain-contraction."""
     chain = checked_chain(P)
-    return float(max(total_variation(chain, row).max() for row in chain))
+    return float(max(_distance(chain, row).max() for row in chain))
 
 
 def evolve(P: ArrayLike, p0: ArrayLike, steps: int) -> Array:
     """The laws p_0, ..., p_steps from p_{t+1} = p_t P, shape (steps + 1, n), for steps >= 0."""
     chain = checked_chain(P)
-    if steps < 0:
-        raise ValueError(f"steps must not be negative, got {steps}")
     laws = [checked_law(p0, len(chain), "p0")]
-    for _ in range(steps):
+    for _ in range(checks.count("steps", steps, 0)):
         laws.append(laws[-1] @ chain)
     return np.stack(laws)
 
@@ -207,16 +230,16 @@ def mixing_time(P: ArrayLike, distance: float = 0.25) -> int:
         raise ValueError("P must be ergodic: from some start it never gets close to one law")
     pi = stationary_distribution(chain)
     powers, reached, t = [chain], np.eye(len(chain)), 0
-    if total_variation(reached, pi).max() <= distance:
+    if _distance(reached, pi).max() <= distance:
         return 0
-    while total_variation(powers[-1], pi).max() > distance:
+    while _distance(powers[-1], pi).max() > distance:
         if len(powers) > 60:
             raise ValueError("P takes more than 2^60 steps to mix")
         square = powers[-1] @ powers[-1]
         powers.append(square / square.sum(1, keepdims=True))
     for k in reversed(range(len(powers))):  # the longest time that is still too short
         later = reached @ powers[k]
-        if total_variation(later, pi).max() > distance:
+        if _distance(later, pi).max() > distance:
             reached, t = later, t + 2**k
     return t + 1
 
@@ -245,7 +268,7 @@ def double_well(n: int, barrier: float) -> Array:
 def walk(P: ArrayLike, start: ArrayLike, steps: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """Walkers that start in the states ``start`` (m,), and their states at times 0, ..., steps: (steps + 1, m).
 
-    Raises ``ValueError`` for a start that is not a state.
+    Raises ``ValueError`` for a start that is not a state, and for steps below 0.
     """
     chain = checked_chain(P)
     state = np.array(start).astype(np.int64)
@@ -254,6 +277,6 @@ def walk(P: ArrayLike, start: ArrayLike, steps: int, generator: np.random.Genera
     ladder = chain.cumsum(1)
     ladder /= ladder[:, -1:]
     path = [state]
-    for _ in range(steps):
+    for _ in range(checks.count("steps", steps, 0)):
         path.append((ladder[path[-1]] <= generator.random(len(state))[:, None]).sum(1))
     return np.stack(path)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class MarkovianVAE(Protocol):
-    """The interface: two chains as laws. The last two methods serve only ``terms``."""
+    """The interface: two chains as laws. The last three methods serve only ``terms``."""
 
     @property
     def N(self) -> int:
@@ -46,12 +46,16 @@ class MarkovianVAE(Protocol):
         """P_gen(z_{l-1} | z_l = z)."""
         ...
 
-    def marginal(self, y: Tensor, rung: int) -> Any:
-        """P_enc(z_l | y)."""
+    def read(self, y: Tensor) -> Any:
+        """What the two laws below need of a state y: an encoder that is a network is asked here, once."""
         ...
 
-    def posterior(self, y: Tensor, z: Tensor, rung: int) -> Any:
-        """P_enc(z_{l-1} | z_l = z, y) for l = 2..N."""
+    def marginal(self, known: Any, rung: int) -> Any:
+        """P_enc(z_l | y), with ``known`` = ``read(y)``."""
+        ...
+
+    def posterior(self, known: Any, z: Tensor, rung: int) -> Any:
+        """P_enc(z_{l-1} | z_l = z, y) for l = 2..N, with ``known`` = ``read(y)``."""
         ...
 
 
@@ -107,16 +111,18 @@ class ElboTerms:
 def terms(vae: MarkovianVAE, y: Tensor, generator: torch.Generator) -> ElboTerms:
     """Every term of the ELBO for each row of ``y`` (n, d), with one draw of each z_l from P_enc(z_l | y).
 
-    Gradients pass where the laws' ``sample`` lets them: for Gaussians, through the frozen noise.
+    Each network is asked once a row, so a step of training passes over each weight once, and twice backwards. Gradients
+    pass where the laws' ``sample`` lets them: for Gaussians, through the frozen noise.
     """
     y = vae.state(y)
-    first = vae.marginal(y, 1).sample(generator)
+    known = vae.read(y)
+    first = vae.marginal(known, 1).sample(generator)
     reconstruction = vae.generate(first, 1).log_prob(y)
     kl = [torch.zeros_like(reconstruction)] * 2
     for rung in range(2, vae.N + 1):
-        z = vae.marginal(y, rung).sample(generator)
-        kl.append(vae.posterior(y, z, rung).kl(vae.generate(z, rung)))
-    return ElboTerms(reconstruction, torch.stack(kl), vae.marginal(y, vae.N).kl(vae.prior))
+        z = vae.marginal(known, rung).sample(generator)
+        kl.append(vae.posterior(known, z, rung).kl(vae.generate(z, rung)))
+    return ElboTerms(reconstruction, torch.stack(kl), vae.marginal(known, vae.N).kl(vae.prior))
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,9 @@ class Diffusion:
 
     def generate(self, z: Tensor, rung: int) -> Law:
         return self.model.reverse_step(z, rung)
+
+    def read(self, y: Tensor) -> Tensor:
+        return y
 
     def marginal(self, y: Tensor, rung: int) -> Law:
         return self.model.kernel.marginal(y, rung)

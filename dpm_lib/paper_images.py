@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, softplus
 
+from dpm_lib.checks import checked_step
 from dpm_lib.image_networks import Shape, reset, zero
 from dpm_lib.kernels import GaussianKernel, pick
 from dpm_lib.laws import Gaussian
@@ -86,8 +87,8 @@ class PaperReverse(GaussianReverse):
 
     def forward(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> Gaussian:
         """p(x_{t-1} | x_t) for t >= 2; ``xt`` (..., d)."""
-        beta = pick(kernel.schedule.beta, t)
-        z_mean, z_variance = call_network(self.network, xt, t, kernel.schedule.log_tau[t]).chunk(2, -1)
+        beta = pick(kernel.schedule.beta, checked_step(t, kernel.schedule.T))
+        z_mean, z_variance = call_network(self.network, xt, t, kernel.schedule, 2 * self.dim).chunk(2, -1)
         variance = torch.sigmoid(torch.logit(beta) + z_variance)
         return Gaussian((1 - beta).sqrt() * xt + beta.sqrt() * z_mean, variance.sqrt())
 

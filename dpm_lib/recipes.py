@@ -1,12 +1,16 @@
 """Recipes: everything that defines a training run, in one flat record, so that a run folder can hold it as JSON."""
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from dpm_lib import networks, schedules
+from dpm_lib import images, networks, schedules
 from dpm_lib.data import Data, load
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.image_models import image_model
@@ -28,11 +32,30 @@ FORMS = (*COVARIANCES, "levels", "paper")
 PRECISIONS = ("fp32", "bf16")
 COUNTS = ("width", "depth", "units", "channels", "scales", "steps", "batch", "checkpoint_every")
 MAY_BE_ZERO = ("frequencies", "side", "cells", "clip", "sample_every", "validate_every")
+APPLIES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # where each setting does something; all others always do
+    "noise": ("data=swiss-roll", lambda r: r.data == "swiss-roll"),
+    "tau_T": ("schedule=geometric or cosine", lambda r: r.schedule in ("geometric", "cosine")),
+    "knots": ("learn_schedule=true", lambda r: r.learn_schedule),
+    "covariance": ("kernel=gaussian", lambda r: r.kernel == "gaussian"),
+    "width": ("another network than rbf", lambda r: r.network != "rbf"),
+    "depth": ("another network than rbf", lambda r: r.network != "rbf"),
+    "units": ("network=rbf", lambda r: r.network == "rbf"),
+    "frequencies": ("network=mlp or unet", lambda r: r.network in ("mlp", "unet")),
+    "scale": ("network=mlp with frequencies", lambda r: r.network == "mlp" and bool(r.frequencies)),
+    "scales": ("pictures, by networks with side=N", lambda r: bool(r.side)),
+    "channels": ("pictures, by networks with side=N", lambda r: bool(r.side)),
+    "dropout": ("network=unet", lambda r: r.network == "unet"),
+    "validate_every": ("pictures, by networks with side=N", lambda r: bool(r.side)),
+    "cells": ("covariance=levels", lambda r: r.covariance == "levels"),
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run. Raises ValueError, naming the field and its value, where a value makes no sense."""
+    """A training run. Raises ValueError, naming the field and its value, where a value makes no sense or does nothing.
+
+    APPLIES says which settings do something where. Those that do not are at their default, or zero.
+    """
 
     name: str
     about: str
@@ -87,6 +110,7 @@ class Recipe:
             raise ValueError(f"T: {self.T} is less than 2")
         if self.knots != 0 and not 2 <= self.knots <= self.T - 1:
             raise ValueError(f"knots: {self.knots} is not 0, nor between 2 and T - 1 = {self.T - 1}")
+        self._check_data()
         if self.batch < self.T - 1 and not self.side:
             raise ValueError(f"batch: {self.batch} is less than T - 1 = {self.T - 1}: every batch holds every time")
         if not 0 < self.beta_1 < 1:
@@ -94,8 +118,6 @@ class Recipe:
         for name in ("ema", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is outside [0, 1)")
-        if self.dropout and self.network != "unet":
-            raise ValueError(f"dropout: {self.dropout}: the network {self.network!r} has none; only 'unet' has")
         for name, known in (
             ("kernel", KERNELS),
             ("covariance", FORMS if self.side else COVARIANCES),
@@ -105,33 +127,84 @@ class Recipe:
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(known)}")
-        if KERNEL_OF.get(self.data, self.kernel) != self.kernel:
-            raise ValueError(f"kernel: {self.kernel!r} does not fit the data {self.data!r}")
+        for name, where in _idle(asdict(self)).items():
+            value, default = getattr(self, name), DEFAULTS[name]
+            if value not in (default, 0):
+                raise ValueError(f"{name}: {value!r} does nothing here: it applies to {where}")
 
-    def override(self, settings: dict[str, str]) -> "Recipe":
-        """This recipe with some fields replaced, from text, as ``--set key=value`` gives them."""
-        types = {field.name: field.type for field in fields(self) if field.name not in ("name", "about")}
-        changed: dict[str, Any] = {}
-        for key, text in settings.items():
-            if key not in types:
-                raise ValueError(f"--set {key}: no such setting; there are: {', '.join(types)}")
-            changed[key] = _parse(key, text, types[key])
-        return replace(self, **changed)
+    def _check_data(self) -> None:
+        """That kernel, side and channels are those of data that are known by name."""
+        pictures = images.known(self.data)
+        kernel = KERNEL_OF.get(self.data, "gaussian" if pictures or self.side else self.kernel)
+        if self.kernel != kernel and self.kernel in KERNELS:
+            raise ValueError(f"kernel: {self.kernel!r} does not fit the data {self.data!r}, which need {kernel!r}")
+        if self.data in KERNEL_OF and self.side:
+            raise ValueError(f"side: {self.side} is for pictures, and the data {self.data!r} are none")
+        if self.data.startswith("folder:") and not self.side:
+            raise ValueError(f"side: 0 is less than 1: say how many pixels the pictures of {self.data} are to have")
+        channels, side = images.SHAPES.get(self.data, (self.channels, self.side))
+        if self.side and self.side != side:
+            raise ValueError(f"side: {self.data} has images of {side} pixels a side, not {self.side}")
+        if self.side and self.channels != channels:
+            raise ValueError(f"channels: {self.data} has {channels}, not {self.channels}")
+
+    def override(self, **changes: Any) -> "Recipe":
+        """This recipe with some settings replaced. ValueError for one that does nothing here, by APPLIES.
+
+        What no longer applies with the changes goes back to its default.
+        """
+        known = [field.name for field in fields(self) if field.name not in ("name", "about")]
+        if unknown := [name for name in changes if name not in known]:
+            raise ValueError(f"{unknown[0]}: no such setting; there are: {', '.join(known)}")
+        changes = {name: value.item() if isinstance(value, np.generic) else value for name, value in changes.items()}
+        values = asdict(self) | changes
+        idle = _idle(values)
+        for name in changes:
+            if name in idle and changes[name] != 0:
+                raise ValueError(f"{name}: {changes[name]!r} does nothing here: it applies to {idle[name]}")
+        return Recipe(**values | {name: DEFAULTS[name] for name in idle if values[name] != 0})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "Recipe":
+        """The recipe of a record; what does nothing in it, as older records may hold, goes to its default."""
         names = {field.name for field in fields(cls)}
         if unknown := sorted(set(record) - names):
             raise ValueError(f"recipe: unknown fields {', '.join(unknown)}")
         if missing := sorted({"name", "about"} - set(record)):
             raise ValueError(f"recipe: missing fields {', '.join(missing)}")
-        return cls(**record)
+        values = DEFAULTS | record
+        return cls(**values | {name: DEFAULTS[name] for name in _idle(values) if values[name] != 0})
 
 
-def _parse(key: str, text: str, kind: Any) -> Any:
+DEFAULTS: dict[str, Any] = {
+    field.name: field.default for field in fields(Recipe) if field.name not in ("name", "about")
+}
+
+
+def _idle(values: dict[str, Any]) -> dict[str, str]:
+    """The settings that do nothing in a record, with where they would."""
+    r = SimpleNamespace(**values)
+    return {name: where for name, (where, applies) in APPLIES.items() if not applies(r)}
+
+
+def parse(pairs: Iterable[str]) -> dict[str, Any]:
+    """Settings from text such as "steps=500", each of its type, as ``--set`` gives it. ValueError that names it."""
+    types: dict[str, Any] = {field.name: field.type for field in fields(Recipe) if field.name not in ("name", "about")}
+    settings = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set {pair}: expected KEY=VALUE")
+        if key not in types:
+            raise ValueError(f"--set {key}: no such setting; there are: {', '.join(types)}")
+        settings[key] = _parsed(key, text, types[key])
+    return settings
+
+
+def _parsed(key: str, text: str, kind: Any) -> Any:
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError(f"--set {key}: expected true or false, got {text!r}")
@@ -147,16 +220,19 @@ def load_data(recipe: Recipe) -> Data:
     return load(recipe.data, recipe.noise, recipe.side, recipe.channels)
 
 
-def build(recipe: Recipe, seed: int = 0, dim: int = 2) -> DiffusionModel:
-    """The recipe's model, for data of dimension ``dim``, fresh weights drawn from ``seed``, and no dropout active."""
-    return _build(recipe, torch.Generator().manual_seed(seed), dim).eval()
+def build(recipe: Recipe, seed: int = 0, dim: int = 2, edges: Tensor | None = None) -> DiffusionModel:
+    """The recipe's model, for data of dimension ``dim``, fresh weights drawn from ``seed``, and no dropout active.
+
+    ``edges`` (L+1,) are the ends of the cells of covariance "levels"; by default those of the recipe's own data.
+    """
+    return _build(recipe, torch.Generator().manual_seed(seed), dim, edges).eval()
 
 
-def _build(recipe: Recipe, generator: torch.Generator, dim: int) -> DiffusionModel:
+def _build(recipe: Recipe, generator: torch.Generator, dim: int, edges: Tensor | None) -> DiffusionModel:
     schedule = _schedule(recipe)
     bits = recipe.kernel == "binomial"
     if recipe.side:
-        return image_model(recipe, schedule, dim, generator)
+        return image_model(recipe, schedule, dim, generator, edges)
     n_outputs = dim if bits else outputs(dim, recipe.covariance)
     network: torch.nn.Module
     if recipe.network == "rbf":

@@ -28,10 +28,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from dpm_lib.checks import checked_step
 from dpm_lib.kernels import BinomialKernel, GaussianKernel, pick
 from dpm_lib.laws import Bernoulli, Gaussian, Law
+from dpm_lib.schedules import Schedule
 
-MAX_LOG_TAU = 20.0  # what a network is told where alpha_bar is 0: nothing is left to tell apart
+MAX_LOG_TAU = 20.0  # the most a network is told, alpha_bar = 0 included: nothing is left to tell apart
 COVARIANCES = ("posterior", "constant", "isotropic", "diagonal", "full")
 
 
@@ -91,9 +93,9 @@ class GaussianReverse(nn.Module):
 
     def moments(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> tuple[Tensor, Tensor | None]:
         """Predicted E[x_0 | x_t] (..., d), and a factor of Cov[x_0 | x_t]: std (..., 1 or d), Cholesky, or None."""
-        log_alpha_bar = pick(kernel.schedule.log_alpha_bar, t)
+        log_alpha_bar = pick(kernel.schedule.log_alpha_bar, checked_step(t, kernel.schedule.T))
         signal, noise = (0.5 * log_alpha_bar).exp(), (-torch.expm1(log_alpha_bar)).sqrt()
-        raw = call_network(self.network, xt, t, kernel.schedule.log_tau[t])
+        raw = call_network(self.network, xt, t, kernel.schedule, outputs(self.dim, self.covariance))
         x0_hat = signal * xt + noise * raw[..., : self.dim]
         rest = raw[..., self.dim :]
         if self.covariance == "posterior":
@@ -106,8 +108,8 @@ class GaussianReverse(nn.Module):
 
     def score(self, xt: Tensor, t: int, kernel: GaussianKernel) -> Tensor:
         """The model's grad log q_t(x), (..., d), by Tweedie's formula from its E[x_0 | x_t]."""
-        log_alpha_bar = pick(kernel.schedule.log_alpha_bar, t)
         x0_hat, _ = self.moments(xt, t, kernel)
+        log_alpha_bar = pick(kernel.schedule.log_alpha_bar, t)
         return ((0.5 * log_alpha_bar).exp() * x0_hat - xt) / -torch.expm1(log_alpha_bar)
 
 
@@ -131,23 +133,28 @@ class BernoulliReverse(nn.Module):
 
     def start(self, xt: Tensor, t: int | Tensor, kernel: BinomialKernel) -> Bernoulli:
         """Predicted law of each bit of x_0 given x_t, (..., d)."""
-        level = kernel.schedule.log_tau[t].clamp(max=MAX_LOG_TAU)
-        evidence = (2 * xt - 1) * pick(kernel.evidence, t)
-        return Bernoulli(call_network(self.network, evidence, t, level))
+        evidence = (2 * xt - 1) * pick(kernel.evidence, checked_step(t, kernel.schedule.T))
+        return Bernoulli(call_network(self.network, evidence, t, kernel.schedule, self.dim))
 
     def score(self, xt: Tensor, t: int, kernel: BinomialKernel) -> Tensor:
         """Raises TypeError: a law of bits has no gradient in x."""
         raise TypeError("score: bits have no score: log q_t(x) has no gradient in x")
 
 
-def call_network(network: nn.Module, x: Tensor, t: int | Tensor, log_tau: Tensor) -> Tensor:
-    """``network(x, t, log_tau)`` in the network's own precision, for x (..., d): (..., outputs), of x's type."""
-    batch = x.shape[:-1]
+def call_network(network: nn.Module, x: Tensor, t: int | Tensor, schedule: Schedule, width: int) -> Tensor:
+    """``network(x, t, log_tau)`` in the network's own precision, for x (..., d): (..., width), of x's type.
+
+    ValueError, with both numbers, where the network gives other than ``width`` outputs.
+    """
+    batch, log_tau = x.shape[:-1], schedule.log_tau[t].clamp(max=MAX_LOG_TAU)
     dtype = next(network.parameters()).dtype
     times = t if isinstance(t, Tensor) else torch.full((), t, device=x.device)  # filled there: nothing is copied
     times = times.expand(batch).reshape(-1)
     levels = log_tau.expand(batch).reshape(-1).to(dtype)
-    return network(x.reshape(-1, x.shape[-1]).to(dtype), times, levels).to(x.dtype).reshape(*batch, -1)
+    raw = network(x.reshape(-1, x.shape[-1]).to(dtype), times, levels).to(x.dtype)
+    if raw.shape[1:] != (width,):
+        raise ValueError(f"network: gives {tuple(raw.shape[1:])} numbers a point, and {width} are needed")
+    return raw.reshape(*batch, width)
 
 
 def _lower_triangular(raw: Tensor, dim: int) -> Tensor:

@@ -58,7 +58,7 @@ class Run:
         self.data = load_data(recipe) if data is None else data
         self.data_set = self.data.record()
         self.generator = torch.Generator().manual_seed(seed)
-        objective = Objective(build(recipe, seed, self.data.dim), recipe.precision).train()
+        objective = Objective(self._built(), recipe.precision).train()
         keep_buffers_apart(objective)
         optimizer = torch.optim.Adam(objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
         self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
@@ -153,9 +153,15 @@ class Run:
         return self._model_with(self.average if self.best is None or self.best_step is None else self.best)
 
     def _model_with(self, weights: dict[str, Tensor]) -> DiffusionModel:
-        model = build(self.recipe, self.seed, self.data.dim).to(self.device)
+        model = self._built().to(self.device)
         model.load_state_dict(weights)
         return model.requires_grad_(False)
+
+    def _built(self) -> DiffusionModel:
+        """The recipe's model for the data of this run, with fresh weights."""
+        recipe, data = self.recipe, self.data
+        edges = data.edges(recipe.cells) if isinstance(data, Images) and recipe.covariance == "levels" else None
+        return build(recipe, self.seed, data.dim, edges)
 
     def _copy(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.average.items()}

@@ -86,7 +86,9 @@ class LearnedSchedule(Schedule):
         super().__init__(start.log_alpha_bar)
         log_tau = start.log_tau
         if not torch.isfinite(log_tau[1:]).all():
-            raise ValueError("start: a learned schedule needs a finite log_alpha_bar at every step")
+            raise ValueError(
+                "start: tau_T is infinite, and its logarithm cannot be learned; end it, as cosine(tau_T=...)"
+            )
         if knots < 0 or knots == 1 or knots > start.T - 1:
             raise ValueError(f"knots: {knots} is not 0, nor between 2 and T - 1 = {start.T - 1}")
         self.register_buffer("_log_tau_1", log_tau[1:2])
@@ -119,7 +121,7 @@ class LearnedSchedule(Schedule):
 
 
 def from_beta(beta: Tensor) -> Schedule:
-    """The schedule with diffusion rates ``beta`` (T+1,), beta[0] = 0 and each later one in (0, 1]."""
+    """The schedule with diffusion rates ``beta`` (T+1,), beta[0] = 0, each later one in (0, 1), the last in (0, 1]."""
     beta = torch.as_tensor(beta, dtype=torch.float64)
     if beta.ndim != 1 or len(beta) < 2 or beta[0] != 0:
         raise ValueError(f"beta: need shape (T+1,) with beta[0] = 0, got {tuple(beta.shape)}: {beta[:3].tolist()}")
@@ -127,6 +129,9 @@ def from_beta(beta: Tensor) -> Schedule:
     if outside.any():
         t = int(outside.nonzero()[0]) + 1
         raise ValueError(f"beta: beta[{t}] = {beta[t]} is outside (0, 1]")
+    if (beta[1:-1] == 1).any():
+        t = int((beta == 1).nonzero()[0])
+        raise ValueError(f"beta: beta[{t}] = 1 leaves nothing for the later steps to forget: only the last may be 1")
     return Schedule(torch.cumsum(torch.log1p(-beta), 0))
 
 

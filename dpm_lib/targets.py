@@ -2,7 +2,8 @@
 
 One protocol: ``dim``; ``log_prob(x)`` (..., dim) -> (...), normalised, so that the true log Z is 0;
 ``sample(n, generator)``, independent draws (n, dim); ``mean`` and ``variance`` (dim,), exact. All are differentiable
-in x and follow its dtype.
+in x and follow its dtype. ValueError for points of another width, and for a width, a standard deviation or a share that
+makes no density.
 """
 
 import math
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.kernels import LOG_2PI
 
 
 def _normal(n: int, dim: int, generator: torch.Generator) -> Tensor:
-    return torch.randn(n, dim, generator=generator, dtype=torch.float64, device=generator.device)
+    shape = (checks.count("n", n), dim)
+    return torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
 
 
 def _log_normal(x: Tensor, mean: Tensor | float, log_std: Tensor | float) -> Tensor:
@@ -30,6 +33,9 @@ class StandardNormal:
 
     dim: int = 2
 
+    def __post_init__(self) -> None:
+        checks.count("dim", self.dim)
+
     @property
     def mean(self) -> Tensor:
         return torch.zeros(self.dim, dtype=torch.float64)
@@ -39,7 +45,7 @@ class StandardNormal:
         return torch.ones(self.dim, dtype=torch.float64)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        return _log_normal(x, 0.0, 0.0).sum(-1)
+        return _log_normal(checks.points(x, self.dim), 0.0, 0.0).sum(-1)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         return _normal(n, self.dim, generator)
@@ -55,6 +61,10 @@ class TwoClumps:
     share: float = 0.7  # the weight p of the clump at +m
 
     def __post_init__(self) -> None:
+        checks.count("dim", self.dim)
+        checks.positive("std", self.std)
+        if not math.isfinite(self.distance):
+            raise ValueError(f"distance: {self.distance}: must be finite")
         if not 0 < self.share < 1:
             raise ValueError(f"share: {self.share}: must lie in (0, 1)")
 
@@ -72,13 +82,13 @@ class TwoClumps:
         return torch.full((self.dim,), spread, dtype=torch.float64)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        log_std = math.log(self.std)
+        x, log_std = checks.points(x, self.dim), math.log(self.std)
         right = _log_normal(x, self._center, log_std).sum(-1) + math.log(self.share)
         left = _log_normal(x, -self._center, log_std).sum(-1) + math.log1p(-self.share)
         return torch.logaddexp(right, left)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        u = torch.rand(n, 1, generator=generator, dtype=torch.float64, device=generator.device)
+        u = torch.rand(checks.count("n", n), 1, generator=generator, dtype=torch.float64, device=generator.device)
         side = torch.where(u < self.share, 1.0, -1.0)
         return side * self._center + self.std * _normal(n, self.dim, generator)
 
@@ -92,8 +102,10 @@ class Banana:
     bend: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.dim < 2:
-            raise ValueError(f"dim: {self.dim}: a banana needs at least 2")
+        checks.count("dim", self.dim, 2)
+        checks.positive("std", self.std)
+        if not math.isfinite(self.bend):
+            raise ValueError(f"bend: {self.bend}: must be finite")
 
     @property
     def mean(self) -> Tensor:
@@ -106,6 +118,7 @@ class Banana:
         return value
 
     def log_prob(self, x: Tensor) -> Tensor:
+        x = checks.points(x, self.dim)
         first, second, rest = x[..., 0], x[..., 1], x[..., 2:]
         middle = self.bend * (first.square() - self.std**2)
         bent = _log_normal(first, 0.0, math.log(self.std)) + _log_normal(second, middle, 0.0)
@@ -125,6 +138,10 @@ class Funnel:
     dim: int = 10
     std: float = 3.0
 
+    def __post_init__(self) -> None:
+        checks.count("dim", self.dim)
+        checks.positive("std", self.std)
+
     @property
     def mean(self) -> Tensor:
         return torch.zeros(self.dim, dtype=torch.float64)
@@ -136,6 +153,7 @@ class Funnel:
         return value
 
     def log_prob(self, x: Tensor) -> Tensor:
+        x = checks.points(x, self.dim)
         first, rest = x[..., :1], x[..., 1:]
         return _log_normal(first[..., 0], 0.0, math.log(self.std)) + _log_normal(rest, 0.0, 0.5 * first).sum(-1)
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.kernels import LOG_2PI
 
 LogDensity = Callable[[Tensor], Tensor]
@@ -34,13 +35,18 @@ class Normal:
     dim: int
     std: float = 1.0
 
+    def __post_init__(self) -> None:
+        checks.count("dim", self.dim)
+        checks.positive("std", self.std)
+
     def log_prob(self, x: Tensor) -> Tensor:
         """(n, dim) -> (n,), nats."""
+        x = checks.points(x, self.dim)
         return -0.5 * x.square().sum(-1) / self.std**2 - self.dim * (0.5 * LOG_2PI + math.log(self.std))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """(n, dim) independent draws."""
-        shape = (n, self.dim)
+        shape = (checks.count("n", n), self.dim)
         return self.std * torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
 
 
@@ -90,15 +96,28 @@ def metropolis_step(
 @dataclass(frozen=True)
 class RandomWalk:
     """``moves`` Metropolis steps; ``steps`` is one standard deviation, or one per temperature k = 0..K: (K+1,), or
-    Cholesky factors (K+1, d, d). They are fixed before the run: see ``tuning``."""
+    Cholesky factors (K+1, d, d). They are fixed before the run: see ``tuning``. In units of x: the default, 1, fits
+    targets about as wide as 1."""
 
     steps: float | Tensor = 1.0
     moves: int = 1
 
+    def __post_init__(self) -> None:
+        checks.count("moves", self.moves)
+        if not isinstance(self.steps, int | float):
+            object.__setattr__(self, "steps", checks.tensor("steps", self.steps))
+        shape = tuple(self.steps.shape) if isinstance(self.steps, Tensor) else ()
+        if len(shape) == 2 or len(shape) > 3 or shape[1:2] != shape[2:]:
+            raise ValueError(f"steps: shape {shape}: need one number, (K+1,) or (K+1, d, d)")
+
     def __call__(
         self, path: Path, x: Tensor, ends: Tensor, b: float, k: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        step = self.steps[k] if isinstance(self.steps, Tensor) and self.steps.ndim else self.steps
+        step = self.steps
+        if isinstance(step, Tensor) and step.ndim:
+            if k >= len(step):
+                raise ValueError(f"steps: {len(step)} of them: need one per temperature, for k = {k} too")
+            step = step[k]
         for _ in range(self.moves):
             x, ends, _ = metropolis_step(x, path.ends, ends, b, step, generator)
         return x, ends
@@ -116,7 +135,7 @@ def next_temperature(log_weights: Tensor, gain: Tensor, b: float, keep: float = 
     if not inside.any():
         return 1.0
     log_weights, gain = log_weights[inside], gain[inside]
-    log_share = torch.log_softmax(log_weights, 0)
+    log_share, gain = torch.log_softmax(log_weights, 0), gain - gain.max()  # large numbers would cancel all digits
 
     def kept(width: float) -> float:
         once = torch.logsumexp(log_share + width * gain, 0)
@@ -133,20 +152,25 @@ def next_temperature(log_weights: Tensor, gain: Tensor, b: float, keep: float = 
 
 def cloud_step(x: Tensor, log_weights: Tensor) -> Tensor:
     """Cholesky factor (d, d) of 2.38^2 / d times the weighted covariance of x (n, d): a good random walk, if the
-    cloud is about normal (Roberts, Gelman and Gilks 1997)."""
-    d = x.shape[1]
+    cloud is about normal (Roberts, Gelman and Gilks 1997). It follows the units of each coordinate: what is added to
+    keep it regular, 1e-9, is added to the correlations."""
+    d, dtype = x.shape[1], x.dtype
     share = torch.softmax(log_weights, 0)[:, None]
     centred = x - (share * x).sum(0)
-    covariance = (share * centred).mT @ centred
-    least = 1e-9 + 10 * torch.finfo(x.dtype).eps * covariance.diagonal().mean()
-    return (
-        2.38 / math.sqrt(d) * torch.linalg.cholesky(covariance + least * torch.eye(d, dtype=x.dtype, device=x.device))
-    )
+    size = centred.abs().amax(0)  # of each coordinate, so that no unit makes its square too small or large
+    scaled = centred / torch.where(size > 0, size, 1.0)
+    covariance = (share * scaled).mT @ scaled
+    std = covariance.diagonal().sqrt()
+    one = torch.eye(d, dtype=dtype, device=x.device)
+    correlation = covariance / torch.where(std > 0, std, 1.0).outer(torch.where(std > 0, std, 1.0))
+    least = 1e-9 + 10 * d * torch.finfo(dtype).eps
+    factor = torch.linalg.cholesky(torch.where(one > 0, 1 + least, correlation))
+    return 2.38 / math.sqrt(d) * (size * std)[:, None] * factor
 
 
 def checked_temperatures(temperatures: Any) -> list[float]:
     """Inverse temperatures as a list: ValueError unless they increase from 0 to 1, naming the index."""
-    values = torch.as_tensor(temperatures, dtype=torch.float64)
+    values = checks.tensor("temperatures", temperatures).to(torch.float64)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"temperatures: shape {tuple(values.shape)}: need at least the two ends 0 and 1, in a row")
     b = values.tolist()
@@ -159,8 +183,9 @@ def checked_temperatures(temperatures: Any) -> list[float]:
     return b
 
 
-def checked(name: str, values: Tensor, x: Tensor) -> Tensor:
+def checked(name: str, values: Any, x: Tensor) -> Tensor:
     """Log densities (n,) at x (n, d); ValueError for a wrong shape, NaN or +infinity, naming what and where."""
+    values = checks.tensor(name, values, x.device)
     if values.shape != x.shape[:-1]:
         raise ValueError(f"{name}: shape {tuple(values.shape)} for x of shape {tuple(x.shape)}")
     if not (values < torch.inf).all():

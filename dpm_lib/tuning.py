@@ -1,10 +1,12 @@
 """How many temperatures, which, and with what steps: settings of annealed importance sampling, from a pilot run."""
 
 import math
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.annealing import reverse_annealed_importance_sampling, sequential_monte_carlo
 from dpm_lib.tempering import LogDensity, Proposal, RandomWalk, checked_temperatures
 
@@ -14,14 +16,19 @@ def tune(
     proposal: Proposal,
     n: int,
     generator: torch.Generator,
-    temperatures: Tensor | int | None = None,
+    temperatures: Tensor | SupportsIndex | None = None,
 ) -> tuple[Tensor, RandomWalk]:
     """Temperatures (K+1,) and random-walk steps for AIS, from a pilot run of n particles that is then thrown away.
 
     The pilot is adaptive SMC of S temperatures. An integer asks for K of them, spread as the pilot's were; None asks
     ``best_number``, with one temperature and with S^2 tried on paths walked back from the pilot's particles. The main
-    run uses fresh randomness and leaves what it is given as it is, so that its E[w] = Z holds exactly.
+    run uses fresh randomness and leaves what it is given as it is, so that its E[w] = Z holds exactly. ValueError for
+    fewer than one temperature.
     """
+    number = isinstance(temperatures, SupportsIndex) and not isinstance(temperatures, Tensor)
+    if number:
+        temperatures = checks.count("temperatures", temperatures)
+    given = None if number or temperatures is None else checked_temperatures(temperatures)
     seen: list[tuple[float, Tensor]] = []
     keep_step = lambda b, x, w, step: seen.append((b, step))  # noqa: E731
     pilot = sequential_monte_carlo(log_target, proposal, n, generator, keep=0.8, moves=3, callback=keep_step)
@@ -40,9 +47,9 @@ def tune(
         x = pilot.x[torch.multinomial(pilot.probabilities, n, replacement=True, generator=generator)]
         trial = len(seen) ** 2
         temperatures = best_number(excess(1, x), trial, excess(trial, x[: max(2, n // 8)]))
-    if isinstance(temperatures, int):
-        return plan(_spread(found, temperatures))
-    return plan(torch.tensor(checked_temperatures(temperatures), dtype=torch.float64))
+    if given is None:
+        return plan(_spread(found, int(temperatures)))
+    return plan(torch.tensor(given, dtype=torch.float64))
 
 
 def best_number(v_one: float, trial: int, v_trial: float, aim: float = 0.25) -> int:

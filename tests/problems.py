@@ -213,8 +213,10 @@ def covariance_of(gaussian: Gaussian) -> Tensor:
 
 def tiny_recipe(**settings: object) -> Recipe:
     """Small enough to train in a second."""
-    tiny = {"width": 8, "depth": 1, "frequencies": 2, "T": 5, "batch": 32, "steps": 60, "checkpoint_every": 1000}
-    return get("swiss-roll").override({key: str(value) for key, value in (tiny | settings).items()})
+    tiny: dict[str, object] = {"T": 5, "batch": 32, "steps": 60, "checkpoint_every": 1000}
+    if settings.get("network") != "rbf":
+        tiny |= {"width": 8, "depth": 1, "frequencies": 2}
+    return get("swiss-roll").override(**(tiny | settings))
 
 
 def blob_data() -> Data:

@@ -135,7 +135,7 @@ def test_walls_stop_neither_rule_nor_move():
 def test_resampled_particles_do_not_claim_an_error():
     found = annealing.sequential_monte_carlo(TwoClumps(2).log_prob, annealing.Normal(2, 3.0), 200, rng(0))
     assert torch.isfinite(found.log_z) and found.mean().shape == (2,)
-    with pytest.raises(TypeError, match="not independent; repeat the run"):
+    with pytest.raises(TypeError, match=r"not independent; repeat the run.*; then with more moves"):
         _ = found.log_z_stderr
 
 
@@ -158,6 +158,70 @@ def test_a_search_may_have_walls_but_no_bottomless_pit():
         annealing.simulated_annealing(lambda x: torch.full_like(x[:, 0], -torch.inf), start, cooling, rng(0))
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1e6])
+@pytest.mark.parametrize("options", [{}, {"threshold": 1.0, "keep": 0.5, "chain": 10}])
+def test_the_unit_of_length_does_not_matter(unit, options):
+    """The same problem in nanometres: the same particles, and the same log Z once the unit's own factor is out."""
+    base = Banana(3, std=1.2)
+    log_p = lambda x: base.log_prob(x / unit) - 3 * math.log(unit)  # noqa: E731
+    one = annealing.sequential_monte_carlo(base.log_prob, Normal(3, 2.5), 300, rng(0), **options)
+    other = annealing.sequential_monte_carlo(log_p, Normal(3, 2.5 * unit), 300, rng(0), **options)
+    close(other.log_z, one.log_z, rtol=0, atol=1e-6)
+    close(other.x / unit, one.x, atol=1e-6)
+
+
+def test_a_target_that_is_a_needle_is_found():
+    tiny = 1e-15
+    log_p = lambda x: -0.5 * (x[:, 0] / tiny).square() - math.log(tiny) - 0.5 * math.log(2 * math.pi)  # noqa: E731
+    found = [annealing.sequential_monte_carlo(log_p, Normal(1), 100, rng(seed)).log_z for seed in range(3)]
+    assert max(abs(float(z)) for z in found) < 5  # the spread of a run is 1
+
+
+def test_bennett_finds_log_z_within_its_error():
+    target, q, b = TwoClumps(1, share=0.8), Normal(1, 2.0), even(8)
+    draws = target.sample(40 * 400, rng(1)).reshape(40, 400, 1)
+    found = []
+    for seed in range(40):
+        low = annealing.annealed_importance_sampling(target.log_prob, q, b, 200, rng(seed))
+        high = annealing.reverse_annealed_importance_sampling(target.log_prob, q, b, draws[seed], rng(100 + seed))
+        found.append((*annealing.bennett(low, high), float(low.log_z)))
+    log_z, stderr, one_sided = torch.tensor(found, dtype=torch.float64).T
+    assert abs(float(log_z.mean())) < 4 * float(log_z.std()) / math.sqrt(40)
+    assert 0.7 < float(log_z.std() / stderr.mean()) < 1.4  # the spread of 40 runs is known to 11 percent
+    assert float(log_z.std()) < 0.9 * float(one_sided.std())
+
+
+def test_bennett_with_walls_and_its_refusals():
+    box = lambda x: torch.where(x[:, 0].abs() < 1, 0.0, -torch.inf).double()  # noqa: E731
+    low = annealing.annealed_importance_sampling(box, Normal(1), ENDS, 4000, rng(0))
+    draws = 2 * torch.rand(3000, 1, generator=rng(1), dtype=torch.float64) - 1
+    high = annealing.reverse_annealed_importance_sampling(box, Normal(1), ENDS, draws, rng(2))
+    log_z, stderr = annealing.bennett(low, high)
+    assert abs(log_z - math.log(2)) < 4 * stderr < 0.2
+    smc = annealing.sequential_monte_carlo(TwoClumps(1).log_prob, Normal(1), 50, rng(0))
+    with pytest.raises(ValueError, match=r"forward: need .* independent paths"):
+        annealing.bennett(smc, high)
+    nothing = annealing.annealed_importance_sampling(lambda x: box(x - 100), Normal(1), ENDS, 10, rng(0))
+    with pytest.raises(ValueError, match="forward: all 10 weights are 0"):
+        annealing.bennett(nothing, high)
+
+
+def test_widths_are_checked_and_lists_taken():
+    with pytest.raises(ValueError, match=r"x: shape \(50, 5\): need \(\.\.\., 2\)"):
+        annealing.annealed_importance_sampling(TwoClumps(2).log_prob, Normal(5), ENDS, 50, rng(0))
+    with pytest.raises(ValueError, match=r"x: need shape \(n, d\), one row per particle, got \(3,\)"):
+        annealing.reverse_annealed_importance_sampling(
+            TwoClumps(2).log_prob, Normal(2), ENDS, torch.zeros(3).double(), rng(0)
+        )
+    points = TwoClumps(2).sample(5, rng(0))
+    for b, x in ((ENDS, points), ([0, 1], points.tolist()), (ENDS.numpy(), points.numpy())):
+        back = annealing.reverse_annealed_importance_sampling(TwoClumps(2).log_prob, Normal(2), b, x, rng(0))
+        close(back.log_weights, Normal(2).log_prob(points) - TwoClumps(2).log_prob(points))
+    energy = lambda x: (x**2).sum(-1)  # noqa: E731
+    best, _ = annealing.simulated_annealing(energy, [[1.0, 1.0]], [1.0, 0.5, 0.1], rng(0))
+    assert best.shape == (1, 2) and best.dtype == torch.float64
+
+
 def test_chains_of_no_length_are_refused():
-    with pytest.raises(ValueError, match="chain: 0: must be at least 1"):
+    with pytest.raises(ValueError, match="chain: 0: need at least 1"):
         annealing.sequential_monte_carlo(TwoClumps(1).log_prob, annealing.Normal(1), 10, rng(0), chain=0)

@@ -125,7 +125,7 @@ def test_times_may_be_a_tensor():
 @pytest.mark.parametrize(
     ("x0", "message"),
     [
-        (torch.zeros(3), r"x0: last axis should have 2 entries, got shape \(3,\)"),
+        (torch.zeros(3), r"x0: need shape \(..., 2\), one number per dimension, got \(3,\)"),
         (torch.tensor([[0.0, 1.0], [0.5, 0.0]]), r"x0: 0\.5 at index \(1, 0\): neither 0 nor 1"),
         (torch.tensor([[0.0, math.nan]]), r"x0: nan at index \(0, 1\)"),
         (torch.tensor([[0, -1]]), r"x0: -1 at index \(0, 1\)"),

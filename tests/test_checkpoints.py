@@ -25,7 +25,7 @@ from dpm_lib.checkpoints import (
 )
 from dpm_lib.recipes import build, get
 
-RECIPE = get("swiss-roll").override({"width": "8", "depth": "1", "frequencies": "2", "T": "5"})
+RECIPE = get("swiss-roll").override(width=8, depth=1, frequencies=2, T=5)
 
 
 def trained():

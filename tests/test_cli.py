@@ -111,7 +111,7 @@ def test_minutes_choose_the_steps(tmp_path, capsys, monkeypatch):
     ticks = iter(range(1000))
     with monkeypatch.context() as patch:
         patch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: 30 * next(ticks)))
-        assert training.steps_within(0.5, get("swiss-roll").override({k: str(v) for k, v in TINY.items()})) == 30
+        assert training.steps_within(0.5, get("swiss-roll").override(**TINY)) == 30
     free = [part for key, value in TINY.items() if key != "steps" for part in ("--set", f"{key}={value}")]
     assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path), "--minutes", "0.005", *free]) == 0
     metrics, config = json.loads(capsys.readouterr().out), json.loads((tmp_path / "config.json").read_text())

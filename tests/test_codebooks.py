@@ -160,7 +160,7 @@ def test_the_heartbeat():
         (torch.zeros(3), None, r"rows: need shape \(k, d\), got \(3,\)"),
         (torch.tensor([[0.0, 0.5]]), None, r"rows: 0\.5 at index \(0, 1\): neither 0 nor 1"),
         (torch.tensor([[0, 1], [0, 1]]), None, "rows: two of them are the same"),
-        (torch.tensor([[0, 1], [1, 1]]), torch.tensor([0.5, 0.6]), "weights: need 2 positive numbers that sum to 1"),
+        (torch.tensor([[0, 1], [1, 1]]), torch.tensor([0.0, 1.0]), "weights: need 2 positive numbers that sum to 1"),
         (torch.tensor([[0, 1], [1, 1]]), torch.tensor([1.0]), "weights: need 2 positive numbers"),
     ],
 )
@@ -212,3 +212,14 @@ def test_the_measured_runs_keep_their_promises():
     run = results.read("heartbeat.json")
     assert run["exact_limit_bits"] - run["bound_bits_paired"] < 0.005 and run["settings"]["T"] <= 100
     assert run["bound_bits_paired"] - 3 * run["gap_bits_stderr"] > -2.414
+
+
+def test_weights_in_single_precision_are_renormalised():
+    """A softmax of a thousand numbers is off by more than rounding in float64 could be."""
+    rows = all_bits(10)
+    weights = torch.softmax(3 * randn(1024).float(), 0)
+    book = Codebook(rows, weights)
+    assert float(book.weights.sum()) == pytest.approx(1, abs=1e-14) and book.weights.dtype == torch.float64
+    close(book.weights, weights.double() / weights.double().sum())
+    with pytest.raises(ValueError, match=r"weights must sum to 1, got a sum of 1\.1"):
+        Codebook(torch.tensor([[0, 1], [1, 1]]), torch.tensor([0.5, 0.6]))

@@ -66,7 +66,7 @@ def test_epochs_are_said():
     for name, size in images.TRAINING.items():
         if name not in ("mnist", "cifar10"):
             assert len(images.load(name).train) == size, name
-    r = get("mnist-5k").override({"steps": "1000", "batch": "85"})
+    r = get("mnist-5k").override(steps=1000, batch=85)
     assert costs.epochs(r) == 20 and costs.epochs(tiny_recipe()) is None and costs.epochs(get("folder")) is None
     said = costs.words(r, costs.Cost(1, 1, 1, 1))
     assert "1,000 steps of 85 rows (20 epochs of 4,250 images)" in said
@@ -74,7 +74,7 @@ def test_epochs_are_said():
 
 
 def test_memory_is_linear_in_the_batch():
-    recipe = get("digits").override({"T": "12", "width": "8", "frequencies": "1", "covariance": "diagonal"})
+    recipe = get("digits").override(T=12, width=8, frequencies=1, covariance="diagonal")
     cost, runs = costs.count(recipe), {n: costs.trial(recipe, n) for n in (3, 8, 20)}
     kept = {n: costs.kept_bytes(partial(costs.loss, run), run.model) for n, run in runs.items()}
     assert kept[20] - kept[8] == 12 * cost.bytes_per_row and kept[8] - kept[3] == 5 * cost.bytes_per_row
@@ -85,14 +85,14 @@ def test_memory_is_linear_in_the_batch():
 @pytest.mark.parametrize("name", ["digits", "mnist-5k-small", "dead-leaves-paper-small", "textures-small", "mnist-5k"])
 def test_the_peak_of_a_step_is_near(name):
     """Between 0.9 and 1.6 times what was counted, as the module says: in bf16 too, and with float64 levels."""
-    recipe = get(name).override({"batch": {"mnist-5k": "16", "digits": "256"}.get(name, "32")})
+    recipe = get(name).override(batch={"mnist-5k": 16, "digits": 256}.get(name, 32))
     assert 0.9 <= costs.measured_peak(recipe) / costs.count(recipe).bytes(recipe) <= 1.6
 
 
 def test_operations_of_a_convolution_and_of_a_step():
     """2 k^2 inputs outputs pixels for a convolution; forward and backward are three times forward, but for the ends."""
-    recipe = get("textures-small").override({"depth": "1", "scales": "1", "width": "4"})
-    one, two = costs.count(recipe), costs.count(recipe.override({"depth": "2"}))
+    recipe = get("textures-small").override(depth=1, scales=1, width=4)
+    one, two = costs.count(recipe), costs.count(recipe.override(depth=2))
     block = 2 * 2 * 9 * 4 * 4 * 256 + 2 * 8 * 8  # two convolutions, and the layer of the time
     assert two.flop_per_row - one.flop_per_row == block
     run = costs.trial(get("textures-small"), 4)
@@ -111,6 +111,6 @@ def test_other_recipes_can_be_counted():
 def test_nothing_is_downloaded(monkeypatch):
     monkeypatch.setattr(downloads, "fetch", None)
     assert costs.count(get("mnist")) == costs.count(get("mnist-5k"))
-    assert costs.count(get("cifar10").override({"width": "8"})).parameters > 1000
+    assert costs.count(get("cifar10").override(width=8)).parameters > 1000
     with pytest.raises(ValueError, match="covariance: 'levels' of cifar10 depends on the pictures"):
-        costs.count(get("cifar10").override({"covariance": "levels"}))
+        costs.count(get("cifar10").override(covariance="levels"))

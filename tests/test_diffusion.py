@@ -6,6 +6,7 @@ import pytest
 import torch
 from problems import (
     affine_model,
+    bit_model,
     blobs,
     close,
     close_covariance,
@@ -191,8 +192,8 @@ def test_single_precision_data_become_float64():
 @pytest.mark.parametrize(
     ("x0", "message"),
     [
-        (torch.zeros(3), r"x0: last axis should have 2 entries, got shape \(3,\)"),
-        (torch.tensor(1.0), r"x0: last axis .* \(\)"),
+        (torch.zeros(3), r"x0: need shape \(..., 2\), one number per dimension, got \(3,\)"),
+        (torch.tensor(1.0), r"x0: need shape \(..., 2\), .* got \(\)"),
         (torch.tensor([[0.0, 1.0], [math.nan, 0.0]]), r"x0: nan at index \(1, 0\)"),
         (torch.tensor([[0.0, -math.inf]]), r"x0: -inf at index \(0, 1\)"),
     ],
@@ -211,3 +212,31 @@ def test_bad_data_are_named(x0, message):
 def test_no_trajectories_are_refused():
     with pytest.raises(ValueError, match="n: 0: need"):
         affine_model(short_schedule()).trajectory_weights(randn(3, 2), 0, rng())
+
+
+@pytest.mark.parametrize("covariance", ["full", "constant"])
+def test_no_draws_are_an_empty_table(covariance):
+    for model in (affine_model(short_schedule(), covariance=covariance), bit_model(short_schedule())):
+        assert model.sample(0, rng()).shape == (0, 2)
+        assert model.reverse_trajectory(0, rng()).shape == (5, 0, 2)
+
+
+@pytest.mark.parametrize("x0", [randn(0, 2), randn(2), randn(3, 1, 2)])
+def test_the_terms_of_the_bound_need_rows(x0):
+    with pytest.raises(ValueError, match=r"x0: need shape \(n, 2\), at least one row, got \("):
+        bound.terms(affine_model(short_schedule()), x0, rng())
+
+
+def test_noise_and_times_are_one_per_row():
+    model, x0 = affine_model(short_schedule()), randn(4, 2)
+    with pytest.raises(ValueError, match=r"noise: need the shape of x0, \(4, 2\), got \(1, 2\)"):
+        bound.step_kl(model, x0, 2, randn(1, 2))
+    with pytest.raises(ValueError, match=r"t: need one time per row of x0, 4, got shape \(1,\)"):
+        bound.estimate(model, x0, torch.tensor([3]), randn(4, 2))
+
+
+def test_a_draw_calls_the_network_once_less_than_there_are_steps():
+    model, calls = affine_model(short_schedule()), []
+    model.reverse.network.register_forward_hook(lambda *_: calls.append(1))
+    model.sample(3, rng())
+    assert len(calls) == model.T - 1

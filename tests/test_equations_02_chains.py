@@ -128,13 +128,15 @@ def test_distance_to_the_limit_is_bounded_by_contraction_over_m_steps():
         loops[i, j] = 1
     loops = np.pad(loops / loops.sum(1, keepdims=True), (0, 1))
     loops[5, [0, 5]] = 0.5
-    for P in (loops, random_chain(4, 0)):
-        m = next(m for m in range(1, 100) if markov.contraction(np.linalg.matrix_power(P, m)) < 1)
-        delta, pi = markov.contraction(np.linalg.matrix_power(P, m)), limit(P)
-        power = np.eye(len(P))
-        for t in range(200):
-            assert 0.5 * np.abs(power - pi).sum(1).max() <= delta ** (t // m) + 1e-13
-            power = power @ P
+    register = np.array([[1, 1, 0, 0], [0, 0, 1, 1]] * 2) / 2  # two bits, shifted: delta(P^2) = 0, yet 1/2 is left at 1
+    for P in (loops, random_chain(4, 0), register):
+        least = next(m for m in range(1, 100) if markov.contraction(np.linalg.matrix_power(P, m)) < 1)
+        pi = limit(P)
+        for m in range(1, least + 3):
+            delta, power = markov.contraction(np.linalg.matrix_power(P, m)), np.eye(len(P))
+            for t in range(100):
+                assert 0.5 * np.abs(power - pi).sum(1).max() <= delta ** (t // m) + 1e-13
+                power = power @ P
         np.testing.assert_allclose(markov.stationary_distribution(P), pi, atol=1e-13)
     assert markov.contraction(loops) == 1
 
@@ -224,6 +226,22 @@ def test_the_gap_is_a_minimum_over_functions():
     values, vectors = np.linalg.eig(P)
     best = vectors[:, np.abs(values - second).argmin()].real
     assert ratio(best + 3) == pytest.approx(1 - second, rel=1e-10)
+
+
+def test_the_rate_of_any_ergodic_chain_in_the_long_run():
+    """Chains that are not reversible; the last has a Jordan block, and so a power of t in front of |lambda_2|^t."""
+    ring = 0.9 * np.roll(np.eye(5), 1, axis=1) + 0.1 * np.eye(5)
+    register = np.array([[1, 1, 0, 0], [0, 0, 1, 1]] * 2) / 2
+    for P, modulus in ((ring, None), (random_chain(4, 1), None), (register, 0.99)):
+        lazy = 0.99 * np.eye(len(P)) + 0.01 * P
+        values = np.sort(np.abs(np.linalg.eigvals(lazy)))
+        modulus = modulus or values[-2]
+        assert not markov.is_reversible(lazy)
+        t = round(math.log(1e-11) / math.log(modulus))
+        off = np.linalg.matrix_power(lazy, t) - limit(lazy)
+        distance = 0.5 * np.abs(off).sum(1).max()
+        assert math.log(distance) / t == pytest.approx(math.log(modulus), rel=0.15)
+        np.testing.assert_allclose(off, np.linalg.matrix_power(lazy - limit(lazy), t), atol=1e-13)
 
 
 @pytest.mark.equation("eq-chain-cut")

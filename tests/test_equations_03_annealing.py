@@ -134,6 +134,16 @@ def test_the_log_weight_of_a_dragged_normal(steps, rho):
     assert float(distance) < 1.95 / math.sqrt(len(z))  # Kolmogorov and Smirnov, one in a thousand
 
 
+@pytest.mark.equation("eq-ais-variance")
+def test_the_bound_on_the_variance_is_reached():
+    """Equality for perfect moves at any K; for sticky ones in the limit, where leaving out a factor would show."""
+    for steps, rho, off in ((1, 0.0, 1e-12), (7, 0.0, 1e-12), (4000, 0.5, 0.01), (4000, 0.8, 0.01)):
+        lag = torch.arange(steps, dtype=torch.float64)
+        v = SHIFT**2 / steps**2 * float(steps * rho**0 + 2 * ((steps - lag[1:]) * rho ** lag[1:]).sum())
+        bound = SHIFT**2 / steps * (1 + rho) / (1 - rho)
+        assert v <= bound + 1e-12 and v == pytest.approx(bound, rel=off)
+
+
 @pytest.mark.equation("eq-ais-jarzynski")
 def test_work_obeys_jarzynski_and_the_second_law():
     """The work added up as a physicist would: by how much the landscape rises under the particle at each step."""
@@ -185,6 +195,48 @@ def test_the_two_laws_of_work():
         forward = norm(-LOG_Z + v / 2, math.sqrt(v)).pdf(w)
         wanted = forward * math.exp(-w - LOG_Z) * 0.1
         assert abs(float(share.mean()) - wanted) < 4 * float(share.std()) / math.sqrt(len(share)) + 0.003
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (7, 2), (1, 100)])
+def test_paths_of_both_directions_agree_on_z(n, m):
+    """Over all listed paths: the expected chance of being a backward path adds up to m at Z, and at no other value."""
+
+    def total(z: float) -> float:
+        chance = m * FINITE.w / z / (n + m * FINITE.w / z)
+        return float((n * FINITE.Q * chance + m * FINITE.P * chance).sum())
+
+    close(total(FINITE.Z), m)
+    bayes = m * FINITE.P / (n * FINITE.Q + m * FINITE.P)
+    close(FINITE.w * m / FINITE.Z / (n + FINITE.w * m / FINITE.Z), bayes)
+    for factor in (0.99, 1.01):
+        assert (total(factor * FINITE.Z) - m) * (factor - 1) < 0
+    # The library's root, from samples of different sizes, is the root of the printed sum.
+    forward = annealing.annealed_importance_sampling(shifted, Normal(1), even(4), 40 * n, rng(1), drag(0.6))
+    draws = SHIFT + Normal(1).sample(40 * m, rng(2))
+    back = annealing.reverse_annealed_importance_sampling(shifted, Normal(1), even(4), draws, rng(3), drag(0.6))
+    log_z, stderr = annealing.bennett(forward, back)
+    w = torch.cat([forward.log_weights, -back.log_weights]).exp()
+    close((m * w / math.exp(log_z) / (n + m * w / math.exp(log_z))).sum(), 40 * m, rtol=1e-9)
+    assert abs(log_z - LOG_Z) < 4 * stderr
+
+
+def test_the_error_of_bennetts_estimate_is_least():
+    """Other weightings alpha(w) of the same identity E_Q[w alpha] = Z E_P[alpha] have a larger variance: to first
+    order Var = E_Q[(w alpha)^2] / (n Z^2 E_P[alpha]^2) + E_P[alpha^2] / (m E_P[alpha]^2) - 1/n - 1/m."""
+    n, m, Z, w, Q, P = 3, 5, FINITE.Z, FINITE.w, FINITE.Q, FINITE.P
+
+    def variance(alpha: torch.Tensor) -> float:
+        mean = (P * alpha).sum()
+        close((Q * w * alpha).sum(), Z * mean)
+        first = (Q * (w * alpha).square()).sum() / (n * Z**2)
+        return float((first + (P * alpha.square()).sum() / m) / mean.square()) - 1 / n - 1 / m
+
+    best = 1 / (n + m * w / Z)
+    least = variance(best)
+    chance = m * w / Z * best
+    close(least, 1 / ((n * Q + m * P) * chance * (1 - chance)).sum() - 1 / n - 1 / m)  # as the library has it
+    others = [torch.ones_like(w), 1 / w, w.rsqrt(), 1 / (n + 2 * m * w / Z), best * (1 + 0.1 * w.sin())]
+    assert all(variance(alpha) > least for alpha in others)
 
 
 @pytest.mark.equation("eq-ais-resample")

@@ -315,16 +315,17 @@ def test_the_gap_is_the_divergence_of_the_two_chains():
 
 
 @pytest.mark.equation("eq-ceiling")
-def test_k_stays_below_the_ceiling_and_reaches_it():
-    target = distributions.Mixture(torch.zeros(1, 1), torch.ones(1), 1.7)  # Gaussian: its best chain is exact
+@pytest.mark.parametrize("d", [1, 3])
+def test_k_stays_below_the_ceiling_and_reaches_it(d):
+    target = distributions.Mixture(torch.zeros(1, d), torch.ones(1), 1.7)  # Gaussian: its best chain is exact
     for beta_1 in (0.3, 0.01):
         best = limits.BestReverse(target, beta_1 / (1 - beta_1), 1e6, levels=60, n=2)
         K = best.bound(torch.arange(60), best.step_costs("full"))
         ceiling = limits.ceiling(target, best.schedule(torch.arange(60)))
         assert K <= ceiling + 1e-12
         assert K == pytest.approx(ceiling, abs=1e-5)
-        entropy_1 = 0.5 * math.log(2 * math.pi * math.e * (1.7 * (1 - beta_1) + beta_1))
-        assert ceiling == pytest.approx(-entropy_1 + 0.5 * beta_1 * (1 - 1.7), abs=1e-9)
+        entropy_1 = 0.5 * d * math.log(2 * math.pi * math.e * (1.7 * (1 - beta_1) + beta_1))
+        assert ceiling == pytest.approx(-entropy_1 + 0.5 * beta_1 * (d - 1.7 * d), abs=1e-9)
 
 
 @pytest.mark.equation("eq-beta1-cost")

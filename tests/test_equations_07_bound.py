@@ -224,6 +224,71 @@ def test_the_part_of_each_divergence_that_is_information():
     assert total == pytest.approx(I[0] - I[1], abs=1e-12) and total > 0.1
 
 
+class LinearChains:
+    """Data N(0, s2), three steps, and p(x_{t-1} | x_t) = N(m_t x_t, v_t): all by covariance matrices of whole paths."""
+
+    def __init__(self, beta, s2, m, v):
+        self.T, S = len(beta), np.diag([s2] + [0.0] * len(beta))
+        for t, b in enumerate(beta, 1):  # the forward chain, one step after the other
+            S[t, :t] = S[:t, t] = math.sqrt(1 - b) * S[t - 1, :t]
+            S[t, t] = (1 - b) * S[t - 1, t - 1] + b
+        P = np.zeros_like(S)  # the model's, from the end
+        P[self.T, self.T] = 1.0
+        for t in range(self.T, 0, -1):
+            P[t - 1, t:] = P[t:, t - 1] = m[t] * P[t, t:]
+            P[t - 1, t - 1] = m[t] ** 2 * P[t, t] + v[t]
+        self.S, self.P = S, P
+
+    def mean_log(self, y, given, covariance):
+        """E_q log of the density of x_y given the states ``given``, in a chain with this covariance of paths."""
+        C = covariance
+        slope = np.linalg.solve(C[np.ix_(given, given)], C[given, y]) if given else np.zeros(0)
+        width = C[y, y] - (slope @ C[given, y] if given else 0.0)
+        row = np.zeros(len(C))
+        row[y], row[given] = 1.0, -slope
+        return -0.5 * (math.log(2 * math.pi * width) + row @ self.S @ row / width)
+
+
+@pytest.mark.equation(
+    "eq-bound-line-1",
+    "eq-bound-line-2",
+    "eq-bound-line-3",
+    "eq-bound-line-4",
+    "eq-bound-line-5",
+    "eq-bound-line-6",
+    "eq-bound-line-7",
+    "eq-bound-line-8",
+    "eq-bound-line-9",
+    "eq-bound-line-10",
+)
+def test_the_closed_forms_of_all_lines_for_gaussians():
+    """Term by term, against densities of jointly normal paths: each is a conditional law of one covariance matrix."""
+    beta, s2 = [0.1, 0.3, 0.5], 0.6
+    m, v = [0, math.sqrt(0.9), 0.8, 0.5], [0, 0.1, 0.25, 0.7]
+    chains, T = LinearChains(beta, s2, m, v), 3
+    found = ledger.gaussian(schedules.from_beta(torch.tensor([0.0, *beta], dtype=torch.float64)), s2, m, v)
+    q = lambda y, *given: chains.mean_log(y, list(given), chains.S)  # noqa: E731
+    p = lambda y, *given: chains.mean_log(y, list(given), chains.P)  # noqa: E731
+    pi = lambda t: -0.5 * (math.log(2 * math.pi) + chains.S[t, t])  # noqa: E731
+    ends = {"prior": pi(T), "edge": pi(0) - pi(1)}
+    step = {f"step {t}": p(t - 1, t) - q(t, t - 1) for t in (1, 2, 3)}
+    back = {f"back {t}": p(t - 1, t) - q(t - 1, t, 0) for t in (2, 3)}
+    turn = {f"turn {t}": q(t - 1, 0) - q(t, 0) for t in (2, 3)}
+    kl = {name.replace("back", "KL"): value for name, value in back.items()}
+    bounds = {"entropy T": -q(T, 0), "entropy 1": q(1, 0)}
+    later = {name: value for name, value in step.items() if name != "step 1"}
+    wanted = {1: {"log p": p(0)}, 2: {"log p": p(0)}, 3: {"log w": pi(T) + sum(step.values())}}
+    wanted |= {4: {"prior": pi(T)} | step, 5: ends | later, 6: ends | later, 7: ends | back | turn}
+    wanted |= {8: ends | back | bounds, 9: ends | kl | bounds}
+    wanted[10] = {"prior entropy": -0.5 * math.log(2 * math.pi * math.e)} | kl | bounds
+    for n, terms in wanted.items():
+        assert found[n] == pytest.approx(terms, abs=1e-12), n
+    values = [sum(found[n].values()) for n in range(1, 11)]
+    assert values[2:9] == pytest.approx([values[2]] * 7, abs=1e-12)
+    assert values[0] > values[2] + 0.01  # line 3 loses
+    assert values[9] - values[8] == pytest.approx(0.5 * (s2 - 1) * (0.1 + 0.9 * 0.7 * 0.5), abs=1e-12)
+
+
 # Importance sampling
 
 

@@ -239,6 +239,10 @@ def test_the_three_losses():
     end = 4 * math.log(2) - entropy(chain.law[3])
     assert K == pytest.approx(-entropy(chain.start) - edge - end - chain.apart(2) - chain.apart(3), abs=1e-12)
     close(BOOK.classes.best_bound(from_beta(BETA)), K)
+    losses = BOOK.classes.losses(from_beta(BETA))
+    close(losses["edge"], edge)
+    close(losses["end"], end)
+    assert min(edge, end) > 0.01
 
 
 @pytest.mark.equation("eq-bits-edge")

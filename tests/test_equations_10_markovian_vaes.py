@@ -200,8 +200,8 @@ def test_marginal_and_posterior_of_the_gaussian_rungs():
     y = randn(1, 2, seed=1)
     with torch.no_grad():
         first, c = vae.encode(y, 1), float(vae.kept[2])
-        marginal, z = vae.marginal(y, 2), torch.tensor([[0.7]]).double()
-        posterior = vae.posterior(y, z, 2)
+        marginal, z = vae.marginal(first, 2), torch.tensor([[0.7]]).double()
+        posterior = vae.posterior(first, z, 2)
 
         def joint(v):
             v = torch.tensor([[v]]).double()

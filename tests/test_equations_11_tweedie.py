@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from problems import close, randn, random_schedule
+from problems import blobs, close, randn, random_schedule
 from scipy.integrate import solve_ivp
 
 from dpm_lib import euler, exploding, flow, schedules, sde
@@ -26,6 +26,7 @@ SET = finite_set(
     torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64),
 )
 H = 1e-4
+ASKEW = blobs()  # three clumps in the plane, off the axes
 
 
 def table(z, t):
@@ -52,6 +53,24 @@ def test_error_of_a_guess(guess):
     P = LINE.log_prob(column(z), t).exp().numpy()
     m, C = LINE.posterior_mean(column(z), t).numpy()[:, 0], LINE.posterior_covariance(column(z), t).numpy()[:, 0, 0]
     assert error == pytest.approx((P * (C + (m - guess(z)) ** 2)).sum() * 0.01, rel=1e-6)
+
+
+def square(reach, places):
+    """A grid of the plane, (places^2, 2), and the area of a cell."""
+    line = torch.linspace(-reach, reach, places, dtype=torch.float64)
+    return torch.cartesian_prod(line, line), float(line[1] - line[0]) ** 2
+
+
+@pytest.mark.equation("eq-tw-guess")
+def test_error_of_a_guess_in_the_plane():
+    """E|y - g|^2 by a sum over the four points of a set and a grid of z."""
+    t = 0.4
+    z, area = square(6.5, 131)
+    joint = SET.weights * torch.exp(-0.5 * torch.cdist(z, SET.centers).square() / t) / (2 * math.pi * t)
+    guess = z.flip(1).tanh() + 0.2 * z
+    error = (joint * torch.cdist(guess, SET.centers).square()).sum() * area
+    trace = SET.posterior_covariance(z, t).diagonal(dim1=1, dim2=2).sum(1)
+    close(error, (joint.sum(1) * (trace + (SET.posterior_mean(z, t) - guess).square().sum(1))).sum() * area, rtol=1e-8)
 
 
 @pytest.mark.equation("eq-tw-gradient")
@@ -132,6 +151,23 @@ def test_what_the_change_of_scale_carries(tau):
     np.testing.assert_allclose(LINE.posterior_mean(z, tau)[:, 0], joint @ Y / joint.sum(1), atol=1e-8)
 
 
+@pytest.mark.equation("eq-tw-carried")
+@pytest.mark.parametrize("tau", [0.05, 3.0])
+def test_what_the_change_of_scale_carries_in_the_plane(tau):
+    """The log density rises by d/2 of the logarithm: in the plane, twice what it is on the line."""
+    alpha_bar, x = 1 / (1 + tau), 0.8 * randn(7, 2, seed=5)
+    shrunk = Mixture(math.sqrt(alpha_bar) * ASKEW.centers, ASKEW.weights, alpha_bar * 0.09 + 1 - alpha_bar)
+    z = math.sqrt(1 + tau) * x
+    close(shrunk.log_prob(x), ASKEW.log_prob(z, tau) + math.log(1 + tau))
+    close(schedules.to_variance_preserving(tau).log_prob(ASKEW.log_prob(z, tau), 2), shrunk.log_prob(x))
+    close(shrunk.score(x), math.sqrt(1 + tau) * ASKEW.score(z, tau))
+    width = alpha_bar * 0.09 + 1 - alpha_bar  # given its clump, x_0 lies between the centre and x
+    share = torch.softmax(shrunk.weights.log() - torch.cdist(x, shrunk.centers).square() / (2 * width), 1)
+    gain = math.sqrt(alpha_bar) * 0.09 / width
+    guess = torch.einsum("nk,nki->ni", share, ASKEW.centers + gain * (x.unsqueeze(1) - shrunk.centers))
+    close(ASKEW.posterior_mean(z, tau), guess)
+
+
 # Steps back
 
 
@@ -163,6 +199,22 @@ def test_the_step_back(share):
     np.testing.assert_allclose(got[:, 0], mean, atol=1e-8)
     np.testing.assert_allclose(got[:, 0], z + dt * LINE.score(column(z), t)[:, 0].numpy(), atol=1e-12)
     np.testing.assert_allclose(covariance[:, 0, 0], joint @ grid**2 - mean**2, atol=1e-8)
+
+
+@pytest.mark.equation("eq-tw-step-moments")
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_the_step_back_in_the_plane(share):
+    """Mean and all four entries of the covariance, by Bayes' rule on a grid of z(t - dt)."""
+    t, z = 0.5, torch.tensor([[0.3, 0.1], [-0.5, -0.2]], dtype=torch.float64)
+    dt = share * t
+    grid, _ = square(5.5, 221)
+    law = torch.softmax(ASKEW.log_prob(grid, t - dt) - torch.cdist(z, grid).square() / (2 * dt), 1)
+    mean, covariance = exploding.step_back(ASKEW, z, t, dt)
+    close(law @ grid, mean, atol=1e-8)
+    close(z + dt * ASKEW.score(z, t), mean)
+    off = grid - mean.unsqueeze(1)
+    close(torch.einsum("ng,ngi,ngj->nij", law, off, off), covariance, atol=1e-8)
+    assert covariance[:, 0, 1].abs().max() > 1e-3
 
 
 # The family

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from problems import blobs, close, gaussian, randn
+from problems import blobs, close, gaussian, randn, rng, roll
 
 from dpm_lib import euler, exploding, flow
 from dpm_lib.distributions import Mixture
@@ -66,6 +66,46 @@ def test_likelihood_wants_rising_times():
         flow.log_likelihood(blobs().score, randn(2, 2), torch.tensor([1.0, 0.5]), lambda z: z[:, 0])
     with pytest.raises(ValueError, match=r"times: reach 0: need t > 0"):
         flow.transport(blobs().score, randn(2, 2), torch.tensor([0.0, 0.5]))
+
+
+def test_the_roll_needs_no_divergence_of_its_own():
+    """A mixture of many components: its score can be differentiated, so the default divergence is the right one."""
+    z, times = roll(0.25).sample(3, rng(0)), rising(0.01, 4.0, 6)
+    by_default = flow.transport(roll(0.25).score, z, times)
+    known = flow.transport(roll(0.25).score, z, times, flow.tweedie_divergence(roll(0.25)))
+    for found, wanted in zip(by_default, known, strict=True):
+        close(found, wanted, rtol=1e-7)
+
+
+def test_answers_of_the_wrong_shape_do_not_broadcast():
+    z, times = randn(4, 2), [0.1, 0.2, 0.4]
+    with pytest.raises(ValueError, match=r"log_prior: answers with shape \(4, 1\): need \(4,\)"):
+        flow.log_likelihood(blobs().score, z, times, lambda x: blobs().log_prob(x, 0.4).unsqueeze(1))
+    with pytest.raises(ValueError, match=r"score: answers with shape \(4, 1\): need \(4, 2\)"):
+        flow.transport(lambda x, t: blobs().score(x, t)[:, :1], z, times, lambda x, t: torch.zeros(4))
+    with pytest.raises(ValueError, match=r"divergence: answers with shape \(4, 1\): need \(4,\)"):
+        flow.transport(blobs().score, z, times, lambda x, t: torch.zeros(4, 1))
+
+
+def test_a_score_without_a_gradient_has_no_divergence_that_could_be_found():
+    z, times = randn(4, 2), [0.1, 0.2]
+    with pytest.raises(ValueError, match="score: depends on z, but has no gradient: write it in torch"):
+        flow.transport(lambda x, t: torch.from_numpy(-x.detach().numpy()), z, times)
+    _, change = flow.transport(lambda x, t: torch.ones_like(x), z, times)  # a constant needs none
+    close(change, torch.zeros(4))
+
+
+def test_points_may_come_as_lists():
+    rows, times = [[0.1, 0.2], [1.0, -1.0]], [0.1, 0.2]
+    z = torch.tensor(rows, dtype=torch.float64)
+    for found, wanted in zip(
+        flow.transport(blobs().score, rows, times),
+        flow.transport(blobs().score, z, torch.tensor(times, dtype=torch.float64)),
+        strict=True,
+    ):
+        close(found, wanted)
+    close(exploding.tweedie(blobs(), rows, 0.5)[0], blobs().score(z, 0.5))
+    close(exploding.step_back(blobs(), rows, 0.5, 0.1)[0], z + 0.1 * blobs().score(z, 0.5))
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5, 1.0, 2.0])

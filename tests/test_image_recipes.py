@@ -18,10 +18,10 @@ from dpm_lib.recipes import RECIPES, Recipe, build, get
 IMAGE_RECIPES = [name for name, r in RECIPES.items() if r.side]
 
 
-def little(name: str, **settings: str) -> Recipe:
+def little(name: str, **settings: object) -> Recipe:
     """The recipe with a chain, a network and a training that take a moment."""
-    tiny = {"T": "4", "width": "4", "depth": "1", "steps": "2", "batch": "6", "knots": "0"}
-    return get(name).override({**tiny, **settings})
+    tiny = {"T": 4, "width": 4, "depth": 1, "steps": 2, "batch": 6, "knots": 0}
+    return get(name).override(**tiny | settings)
 
 
 def some_images(r: Recipe, n: int = 12) -> Images:
@@ -79,15 +79,15 @@ def test_digits_train_save_load_and_evaluate(tmp_path):
 
 
 def test_training_images_lowers_the_bits():
-    r = little("digits", T="10", width="8", steps="40", batch="64", lr="0.05")
+    r = little("digits", T=10, width=8, steps=40, batch=64, lr=0.05)
     _, metrics = training.fit(r, device="cpu", progress=False)
-    _, before = training.fit(little("digits", T="10", width="8", steps="1"), device="cpu", progress=False)
+    _, before = training.fit(little("digits", T=10, width=8, steps=1), device="cpu", progress=False)
     assert metrics["bits_per_dimension"] < before["bits_per_dimension"] - 0.3
 
 
 def test_an_untrained_paper_model_is_the_equilibrium():
     """Its readout starts as the forward kernel, so that p is pi, and K is L_null exactly, at every image."""
-    r = little("dead-leaves-paper-small", T="30", side="8")
+    r = little("dead-leaves-paper-small", T=30, side=8)
     data = some_images(r)
     model = build(r, dim=64)
     x0 = data.held_out()
@@ -99,9 +99,9 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match=r"side: images of shape \(1, 8, 8\) have 64 entries, and the data 65"):
         build(get("digits"), dim=65)
     with pytest.raises(ValueError, match="covariance: 'levels' does not fit the network 'multi-scale'"):
-        build(get("digits").override({"network": "multi-scale"}), dim=64)
+        build(get("digits").override(network="multi-scale"), dim=64)
     with pytest.raises(ValueError, match="covariance: 'full' is not for images"):
-        build(get("digits").override({"covariance": "full"}), dim=64)
+        build(get("digits").override(covariance="full"), dim=64)
     with pytest.raises(ValueError, match="scales: 8 x 8 pixels cannot be halved 4 times"):
         UNet((1, 8, 8), 2, scales=5)
     with pytest.raises(ValueError, match="width: 6 is not a multiple of 4"):
@@ -119,3 +119,13 @@ def test_a_recipe_for_a_gpu_takes_its_steps_anywhere(name):
     r = little(name)
     _, metrics = training.fit(r, device="cpu", progress=False, data=some_images(r))
     assert metrics["steps"] == 2 and np.isfinite(metrics["bits_per_dimension"]) and metrics["held_out"] == 4
+
+
+def test_levels_are_those_of_the_data_that_are_passed(tmp_path):
+    """Not those of the recipe's own: digits have 17 levels, these 256. And the file needs no pictures to be loaded."""
+    data = some_images(get("textures").override(side=8))
+    model, metrics = training.fit(little("digits"), 0, tmp_path, "cpu", progress=False, data=data)
+    close(model.reverse.edges, data.edges())
+    assert len(model.reverse.edges) == 257 and 0 < metrics["bits_per_dimension"] < 20
+    again, _ = checkpoints.load_model(tmp_path / "model.safetensors")
+    close(again.reverse.edges, data.edges())

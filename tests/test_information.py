@@ -138,6 +138,25 @@ def test_density_is_nats_per_unit_of_log_t():
     close(bound.mean, math.log(2 * math.pi * math.e * 1.1))
 
 
+def test_a_mean_square_that_the_data_refute_is_refused():
+    """Data that are not scaled: with the default E|y|^2 = d the "bound" would be far below the entropy."""
+    y = 10 * blobs().sample(200, rng(0))
+    with pytest.raises(ValueError, match=r"mean_square: 2: too small for data of \d+\.?\d* ± \d+: no bound"):
+        information.entropy_bound(lambda z, t: z, y, 0.1, 1.0, rng(1))
+    assert information.entropy_bound(lambda z, t: z, y, 0.1, 1.0, rng(1), 100 * blobs().mean_square, 4).mean > 0
+    # by chance the rows of the right value are above it half of the time, and it is not refused for that
+    for seed in range(20):
+        few = blobs().sample(4, rng(seed))
+        information.entropy_bound(lambda z, t: z, few, 0.1, 1.0, rng(1), blobs().mean_square, 1)
+
+
+def test_lists_will_do():
+    y = blobs().sample(6, rng(0))
+    found = information.entropy_bound(blobs().posterior_mean, y.tolist(), 0.1, 1.0, rng(1), 4.0, 2)
+    close(found.values, information.entropy_bound(blobs().posterior_mean, y, 0.1, 1.0, rng(1), 4.0, 2).values)
+    close(information.tail([[2.0]], 1.0), 0.5 * math.log(3))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -157,6 +176,16 @@ def test_density_is_nats_per_unit_of_log_t():
         (lambda: information.entropy_bound(lambda z, t: z, torch.ones(1, 2), 0.1, 1.0, rng()), "y: need at least 2"),
         (lambda: information.entropy_bound(lambda z, t: z, torch.ones(3, 2), 0.1, 1.0, rng(), 0.0), "mean_square: 0.0"),
         (lambda: information.excess(lambda z, t: z, blobs(), 0.1, 1.0, 1, rng()), "n: 1"),
+        (
+            lambda: information.entropy_bound(lambda z, t: z[:, 0], torch.ones(3, 1), 0.1, 1.0, rng()),
+            r"denoiser: answers with shape \(3,\): need \(3, 1\)",
+        ),
+        (
+            lambda: information.excess(lambda z, t: z[:, :1], blobs(), 0.1, 1.0, 3, rng()),
+            r"denoiser: answers with shape \(3, 1\): need \(3, 2\)",
+        ),
+        (lambda: information.noisy(torch.ones(3, 1), -1.0, rng()), "t: -1.0: the noise's variance must be >= 0"),
+        (lambda: information.tail([1.0, 2.0], 1.0), r"cov: need a square matrix, got shape \(2,\)"),
     ],
 )
 def test_bad_arguments_are_refused(call, message):

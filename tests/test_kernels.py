@@ -16,7 +16,7 @@ from problems import (
 )
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from dpm_lib.kernels import Gaussian, GaussianKernel
+from dpm_lib.kernels import Bernoulli, BinomialKernel, Gaussian, GaussianKernel
 from dpm_lib.schedules import from_beta, geometric, linear
 
 FORMS = ("isotropic", "diagonal", "full")
@@ -201,3 +201,51 @@ def test_the_prior_is_a_standard_normal():
     prior, x = GaussianKernel(4, short_schedule()).prior, randn(5, 4)
     close(prior.log_prob(x), Normal(0, 1).log_prob(x).sum(-1))
     close(prior.entropy, 2 * (1 + math.log(2 * math.pi)))
+
+
+# Widths
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_points_of_another_width_are_refused(form):
+    """One column of a mean of three, or three columns where the law has one: broadcasting would answer."""
+    gaussian, line = some(form), Gaussian(torch.zeros(1).double(), torch.ones(1).double())
+    for law, x in ((gaussian, randn(6, 1)), (line, randn(6, 3)), (gaussian, randn(6, 2))):
+        with pytest.raises(ValueError, match=r"x: need shape \(\.\.\., \d\), one number per dimension, got \(6, \d\)"):
+            law.log_prob(x)
+    for one, other in ((gaussian, line), (line, gaussian)):
+        for question in (one.kl, one.cross_entropy):
+            with pytest.raises(ValueError, match=r"other: need shape"):
+                question(other)
+
+
+@pytest.mark.parametrize(("scale", "full"), [((2,), False), ((3, 3), True), ((3,), True), ((), False), ((2, 2), True)])
+def test_a_scale_fits_its_mean(scale, full):
+    if (scale, full) == ((3, 3), True):
+        Gaussian(randn(3), torch.eye(3).double(), full)
+        return
+    with pytest.raises(ValueError, match=r"scale: need shape \(\.\.\., d(, d)?\).* for a mean \(\.\.\., d\), got"):
+        Gaussian(randn(3), torch.ones(scale).double(), full)
+
+
+def test_bits_of_another_width_are_refused():
+    three, one = Bernoulli(randn(3)), Bernoulli(randn(1))
+    with pytest.raises(ValueError, match=r"x: need shape \(\.\.\., 3\)"):
+        three.log_prob(torch.ones(5, 1))
+    for question in (three.kl, three.cross_entropy):
+        with pytest.raises(ValueError, match=r"other: need shape \(\.\.\., 3\)"):
+            question(one)
+
+
+@pytest.mark.parametrize("kernel", [GaussianKernel(3, short_schedule()), BinomialKernel(3, short_schedule())])
+def test_states_of_another_width_are_refused(kernel):
+    good, bad = torch.ones(4, 3).double(), torch.ones(4, 1).double()
+    calls = {
+        "x_prev": [lambda: kernel.step(bad, 2)],
+        "x0": [lambda: kernel.marginal(bad, 2), lambda: kernel.posterior(bad, good, 2)],
+        "xt": [lambda: kernel.posterior(good, bad, 2)],
+    }
+    for name, ways in calls.items():
+        for way in ways:
+            with pytest.raises(ValueError, match=rf"{name}: need shape \(\.\.\., 3\), .* got \(4, 1\)"):
+                way()

@@ -22,10 +22,11 @@ from problems import (
 from dpm_lib import bound, limits
 from dpm_lib.bound import LN2
 from dpm_lib.kernels import LOG_2PI, Gaussian, GaussianKernel
-from dpm_lib.limits import BestReverse
-from dpm_lib.schedules import from_beta, geometric
+from dpm_lib.limits import BestReverse, best_bound
+from dpm_lib.schedules import even, from_beta, geometric
 
 
+@pytest.mark.equation("eq-ceiling")
 def test_the_ceiling_is_the_law_of_x1_and_the_edge():
     """By hand for a Gaussian: -H(X_1) + beta_1 (d - E|x_0|^2) / 2."""
     schedule = short_schedule()
@@ -166,3 +167,20 @@ def test_beta_1_costs_what_is_said():
     cost = (-roll_entropy(0.25) - limits.ceiling(target, schedule)) / LN2
     assert cost == pytest.approx(0.5 * math.log2(1 + 1e-4 / target.variance), rel=0.05)
     assert cost == pytest.approx(0.051, abs=0.001)
+
+
+@pytest.mark.parametrize("covariance", BestReverse.FORMS)
+def test_the_best_bound_of_any_schedule(covariance):
+    """On the levels of a table it is the table's; and data that are normal lose nothing by a chain that forgets all."""
+    best = BestReverse(blobs(), 1e-3, 50.0, levels=9, n=64)
+    path = torch.tensor([0, 2, 3, 5, 8])
+    expected = best.bound(path, best.step_costs(covariance))
+    assert best_bound(blobs(), best.schedule(path), covariance, n=64) == pytest.approx(expected, abs=1e-10)
+    normal, forgets = gaussian(MEAN, 0.5), even(7, 0.02)
+    assert math.isinf(float(forgets.tau[-1]))
+    assert best_bound(normal, forgets, covariance, n=4) == pytest.approx(limits.ceiling(normal, forgets), abs=1e-10)
+
+
+def test_an_unknown_form_has_no_best_bound():
+    with pytest.raises(ValueError, match="covariance: 'posterior' is not one of full, diagonal"):
+        best_bound(blobs(), short_schedule(), "posterior")

@@ -6,6 +6,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from dpm_lib import markov
 
@@ -205,7 +206,7 @@ def test_evolve_and_its_check_of_the_start():
     np.testing.assert_allclose(laws[3], np.linalg.matrix_power(FORGETS, 3)[0], rtol=1e-13)
     with pytest.raises(ValueError, match=r"p0 must have shape \(3,\)"):
         markov.evolve(FORGETS, [1, 0], 3)
-    with pytest.raises(ValueError, match=r"p0 must be non-negative and sum to 1"):
+    with pytest.raises(ValueError, match=r"p0 must "):
         markov.evolve(FORGETS, [1, 1, 0], 3)
 
 
@@ -259,7 +260,41 @@ def test_arguments_of_time_and_place_are_checked():
     for distance in (0.0, -0.1, np.nan):
         with pytest.raises(ValueError, match=f"distance must be positive, got {distance}"):
             markov.mixing_time(P, distance)
-    with pytest.raises(ValueError, match="steps must not be negative, got -3"):
+    with pytest.raises(ValueError, match="steps: -3: need at least 0"):
         markov.evolve(P, [1, 0], -3)
     with pytest.raises(ValueError, match="start must be a list of states"):
         markov.walk(P, [0.9], 1, np.random.default_rng(0))
+
+
+def test_a_walk_of_negative_length_is_refused():
+    with pytest.raises(ValueError, match="steps: -3: need at least 0"):
+        markov.walk(FORGETS, [0], -3, np.random.default_rng(0))
+    assert markov.walk(FORGETS, [0, 1], 0, np.random.default_rng(0)).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "message"),
+    [
+        ([0.5, 0.6], [0.5, 0.5], r"p must sum to 1, got a sum of 1\.1"),
+        ([0.5, 0.5], [1.5, -0.5], r"q must hold probabilities, got q\[1\] = -0\.5"),
+        ([0.5, 0.5], [0.2, 0.3, 0.5], r"p, q must be laws over the same states, got shapes \(2,\) and \(3,\)"),
+        ([1.0], [0.5, 0.5], "the same states"),
+    ],
+)
+def test_total_variation_is_of_laws(p, q, message):
+    with pytest.raises(ValueError, match=message):
+        markov.total_variation(p, q)
+
+
+def test_each_class_has_a_law():
+    laws = markov.stationary_laws(TWO_CLASSES)
+    np.testing.assert_allclose(laws, [[1 / 3, 2 / 3, 0, 0], [0, 0, 1, 0]], rtol=1e-14)
+    np.testing.assert_allclose(laws @ TWO_CLASSES, laws, atol=1e-15)
+    np.testing.assert_allclose(markov.stationary_laws(FORGETS), [markov.stationary_distribution(FORGETS)])
+
+
+def test_a_sparse_matrix_is_a_chain():
+    law = markov.stationary_distribution(FORGETS)
+    np.testing.assert_allclose(markov.stationary_distribution(sparse.csr_matrix(FORGETS)), law, rtol=1e-15)
+    with pytest.raises(ValueError, match=r"P\[0, 1\] = -1"):
+        markov.period(sparse.coo_array([[2.0, -1.0], [0.5, 0.5]]))

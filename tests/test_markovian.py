@@ -80,8 +80,9 @@ def test_symbols_kl_and_points():
     [
         (lambda: Autoregressive([]), "tables: need at least one"),
         (lambda: Autoregressive([torch.ones(1, 2) / 2, torch.ones(3, 2) / 2]), r"tables\[1\]: shape \(3, 2\)"),
-        (lambda: Autoregressive([torch.ones(1, 2)]), r"tables\[0\]: row 0 is not a law"),
+        (lambda: Autoregressive([torch.ones(1, 2)]), r"tables\[0\] must sum to 1, got a sum of 2 at index 0"),
         (lambda: Autoregressive.fit(torch.zeros(2, 2).long(), 2, -1), "need memory >= 0"),
+        (lambda: Autoregressive.fit([0, 1], 2, 1), r"strings: need rows \(n, length\), got shape \(2,\)"),
         (lambda: model().log_prob(torch.tensor([0, 1, 3])), r"y: 3 at index \(2,\) is no symbol of 0..2"),
         (lambda: model().log_prob(torch.zeros(3)), "need integers"),
         (lambda: markovian.trajectory_weights(model(), strings(), 0, rng()), "n: 0: need at least 1"),
@@ -99,12 +100,24 @@ def test_bad_input_is_named(make, message):
         make()
 
 
+def test_lists_and_single_precision_will_do():
+    tables = [[[0.5, 0.5]], [[0.1, 0.9], [0.3, 0.7]]]
+    auto = Autoregressive([torch.tensor(table) for table in tables])  # float32: off by a rounding, and renormalised
+    close(auto.log_prob([1, 0]), math.log(0.5 * 0.3), rtol=1e-6)
+    close(Autoregressive(tables).log_prob([[0, 1], [1, 1]]).exp(), [0.45, 0.35])
+    close(Autoregressive.fit([[0, 1], [1, 1]], 2, 0, 1e-9).log_prob([0, 1]).exp(), 0.5, rtol=1e-6)
+    ladder = ladders.FiniteLadder([0.5, 0.5], [0.5, 0.5], [[[0.9, 0.1], [0.1, 0.9]]], [[[0.9, 0.1], [0.1, 0.9]]])
+    assert ladder.elbo == pytest.approx(-math.log(2))
+    x = blobs().sample(40, rng(0))
+    assert energy_distance.estimate(x.tolist(), x.numpy() + 1) == energy_distance.estimate(x, x + 1)
+
+
 # Exact ladders
 
 
 def test_a_ladder_names_a_bad_table():
     good = ladder_examples.four_bits("vae", 2)
-    with pytest.raises(ValueError, match=r"generator\[1\]: row \(0,\) sums to"):
+    with pytest.raises(ValueError, match=r"generator\[1\] must sum to 1, got a sum of 2 at index 0"):
         ladders.FiniteLadder(good.data, good.prior, good.encoder, [good.generator[0], 2 * good.generator[1]])
     with pytest.raises(ValueError, match=r"encoder\[1\]: shape \(4, 4\), and \(16, 4\)"):
         ladders.FiniteLadder(good.data, good.prior, [np.eye(16), good.encoder[1]], [np.eye(16), good.generator[1]])
@@ -174,6 +187,17 @@ def test_vae_terms_and_weights_estimate_the_same_bound():
     close_mean(terms.elbo - drawn, 0.0)
     assert terms.kl.shape == (4, 3000) and bool((terms.kl[:2] == 0).all()) and bool((terms.kl[2:] >= 0).all())
     assert vae.state(y.float()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("rungs", [1, 2, 4])
+def test_a_step_of_training_asks_every_network_once_a_row(rungs):
+    """What the contest counts as 3 passes a step: every weight is used for each row once, and twice backwards."""
+    vae, seen = GaussianVAE(2, 2, rungs, 8, 1, rng(0)), []
+    for net in (vae.encoder, *vae.generators):
+        net.register_forward_hook(lambda net, given, out: seen.append((net, len(given[0]))))
+    markovian.terms(vae, blobs().sample(50, rng(1)), rng(2))
+    assert sorted(map(id, (net for net, _ in seen))) == sorted(map(id, (vae.encoder, *vae.generators)))
+    assert {rows for _, rows in seen} == {50}
 
 
 def test_gradients_reach_every_network_of_a_vae():

@@ -4,7 +4,9 @@ Seeds are fixed. Critical values are those of level 0.001; chains are thinned un
 """
 
 import math
+import warnings
 
+import numpy as np
 import pytest
 import torch
 from problems import close, rng
@@ -150,7 +152,55 @@ def test_autocorrelation_time_of_an_autoregression(rho):
     tau = mc.autocorrelation_time(torch.stack(x))
     exact = (1 + rho) / (1 - rho)
     assert abs(float(tau.mean()) - exact) < 4 * float(tau.std()) / math.sqrt(20) + 0.02 * exact
-    assert mc.autocorrelation_time(torch.ones(10, 1))[0] == 10
+    with pytest.warns(UserWarning, match="values: 10 steps are only 1 autocorrelation times"):
+        assert mc.autocorrelation_time(torch.ones(10, 1))[0] == 10
+
+
+def autoregression(rho, steps, chains, seed=11):
+    noise = mc.normal((steps, chains), rng(seed))
+    x = [noise[0]]
+    for row in noise[1:]:
+        x.append(rho * x[-1] + math.sqrt(1 - rho**2) * row)
+    return torch.stack(x)
+
+
+def test_a_short_chain_promises_too_many_draws_and_is_told():
+    """tau is 19: from 2 tau steps the estimate is below half of it, from 100 tau a little above, without a warning."""
+    rho, tau = 0.9, 19.0
+    x = autoregression(rho, 1900, 200)
+    short, error = {}, {}
+    for steps in (38, 76, 152):
+        with pytest.warns(UserWarning, match="below 50 it is too low, and promises too many draws"):
+            found = mc.autocorrelation_time(x[:steps])
+        short[steps], error[steps] = float(found.mean()), float(found.std()) / math.sqrt(200)
+    assert short[38] + 4 * error[38] < 0.5 * tau and short[76] + 4 * error[76] < 0.7 * tau
+    assert short[152] + 3 * error[152] < tau
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        long = mc.autocorrelation_time(x)
+    assert abs(float(long.mean()) / tau - 1) < 0.06 + 4 * float(long.std()) / math.sqrt(200) / tau
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-9, 1e200])
+def test_autocorrelation_time_has_no_unit(unit):
+    x = autoregression(0.5, 500, 3)
+    close(mc.autocorrelation_time(unit * x), mc.autocorrelation_time(x), rtol=1e-9)
+
+
+def test_agreement_of_chains():
+    """R-hat by its definition; near 1 for chains of one law, large for trapped ones, infinite for ones that rest."""
+    x = autoregression(0.5, 400, 6)
+    halves = torch.cat([x[:200], x[200:]], 1)
+    W, B_n = float(halves.var(0).mean()), float(halves.mean(0).var())
+    close(mc.potential_scale_reduction(x), math.sqrt((199 / 200 * W + B_n) / W))
+    assert abs(float(mc.potential_scale_reduction(x)) - 1) < 0.05
+    trapped = x + torch.tensor([3.0, 3, 3, -3, -3, -3])
+    assert float(mc.potential_scale_reduction(trapped)) > 2
+    drifting = x + torch.linspace(0, 5, 400).unsqueeze(1)
+    assert float(mc.potential_scale_reduction(drifting)) > 1.2, "that is why each is cut into halves"
+    assert mc.potential_scale_reduction(torch.tensor([[0.0, 1.0]]).expand(8, 2)) == INF
+    both = torch.stack([x, trapped], -1)
+    assert mc.potential_scale_reduction(both).shape == (2,)
 
 
 # --- Errors name what and where ---
@@ -161,6 +211,11 @@ ZERO = torch.zeros(3, 2, dtype=torch.float64)
 
 def nan_on_the_right(x):
     return torch.where(x[:, 0] > 1, torch.nan, NORMAL.log_prob(x))
+
+
+class Flat(StandardNormal):
+    def sample(self, n, generator):
+        return mc.normal((n,), generator)
 
 
 class Nowhere(StandardNormal):
@@ -175,7 +230,7 @@ class Nowhere(StandardNormal):
         (lambda: mc.importance_sampling(lambda x: x[:, 0] + INF, NORMAL, 5, rng()), "log_prob: inf, point 0"),
         (lambda: mc.importance_sampling(lambda x: x, NORMAL, 5, rng()), r"returned shape \(5, 2\)"),
         (lambda: mc.importance_sampling(NORMAL.log_prob, Nowhere(), 5, rng()), "proposal: density zero at its own"),
-        (lambda: mc.importance_sampling(NORMAL.log_prob, NORMAL, 0, rng()), "n: must be at least 1, got 0"),
+        (lambda: mc.importance_sampling(NORMAL.log_prob, NORMAL, 0, rng()), "n: 0: need at least 1"),
         (
             lambda: mc.rejection_sampling(lambda x: NORMAL.log_prob(x) + x[:, 0], NORMAL, 0.5, 50, rng()),
             r"log_bound: 0.5 is exceeded at x = \[.*\], where log p\*/q = ",
@@ -199,6 +254,13 @@ class Nowhere(StandardNormal):
         (lambda: mc.inverse_cdf(lambda x: x, 5, rng(), 0.0, 2.0), r"cdf: 2.0 at x = 2.0, not in \[0, 1\]"),
         (lambda: mc.inverse_cdf(torch.sigmoid, 5, rng(), 2.0, 1.0), "low: must be below high"),
         (lambda: mc.autocorrelation_time(torch.zeros(3, 1)), "values: 3 steps; at least 4"),
+        (lambda: mc.potential_scale_reduction(torch.zeros(9)), r"values: need finite numbers \(steps, chains"),
+        (lambda: mc.importance_sampling(Banana(2).log_prob, StandardNormal(3), 5, rng()), r"need \(\.\.\., 2\)"),
+        (lambda: mc.metropolis_hastings(Banana(2).log_prob, torch.zeros(10, 4), 1.0, 5, rng()), r"need \(\.\.\., 2\)"),
+        (lambda: mc.metropolis_hastings(NORMAL.log_prob, ZERO, torch.ones(3), 5, rng()), "step: 3 of them, for points"),
+        (lambda: mc.importance_sampling(NORMAL.log_prob, Flat(), 5, rng()), r"proposal.sample: returned shape \(5,\)"),
+        (lambda: mc.importance_sampling(NORMAL.log_prob, NORMAL, 2.5, rng()), "n: 2.5: need a whole number"),
+        (lambda: mc.grid_conditional(NORMAL.log_prob, 2, torch.arange(3.0))(ZERO, rng()), "i: 2: need a coordinate"),
     ],
 )
 def test_bad_input_is_named(call, message):
@@ -220,6 +282,7 @@ def test_a_proposal_of_the_wrong_shape_or_without_a_ratio_is_named():
         r"shapes \(3, 1\) and \(3,\) at step 1": lambda x, g: (x[:, :1], x.new_zeros(3)),
         r"shapes \(3, 2\) and \(3, 1\) at step 1": lambda x, g: (x, x.new_zeros(3, 1)),
         "log ratio nan at step 1, point 0": lambda x, g: (x, x.new_full((3,), math.nan)),
+        "log ratio inf at step 1, point 0": lambda x, g: (x, x.new_full((3,), math.inf)),
     }
     for message, propose in wrong.items():
         with pytest.raises(ValueError, match=message):
@@ -236,6 +299,49 @@ def test_autocorrelation_time_refuses_nan_and_takes_whole_numbers():
 def test_a_grid_needs_two_points():
     with pytest.raises(ValueError, match="grid: shape"):
         mc.grid_conditional(StandardNormal(2).log_prob, 0, torch.zeros(1))
+
+
+@pytest.mark.parametrize("grid", [[0.0, 1.0, 3.0], [2.0, 1.0, 0.0], [0.0, 0.0], [0.0, 1.0, 2.001]])
+def test_a_grid_must_be_even(grid):
+    with pytest.raises(ValueError, match=r"grid: .* at \d: must rise, in even steps"):
+        mc.grid_conditional(StandardNormal(2).log_prob, 0, grid)
+
+
+def test_a_grid_in_single_precision_is_even():
+    mc.grid_conditional(StandardNormal(2).log_prob, 0, torch.linspace(-10, 10, 801, dtype=torch.float32))
+
+
+class Single(StandardNormal):
+    """Draws and densities in single precision."""
+
+    def sample(self, n, generator):
+        return 1.5 * mc.normal((n, self.dim), generator).float()
+
+    def log_prob(self, x):
+        return super().log_prob(x / 1.5) - self.dim * math.log(1.5)
+
+
+@pytest.mark.parametrize("d", [1, 8])
+def test_the_exact_bound_holds_in_single_precision(d):
+    """log M = d log 1.5, reached at 0: rounding must not expose it, but draws must expose one 1e-3 too small."""
+    for seed in range(20):
+        mc.rejection_sampling(StandardNormal(d).log_prob, Single(d), d * math.log(1.5), 500, rng(seed))
+    with pytest.raises(ValueError, match="is exceeded"):
+        mc.rejection_sampling(StandardNormal(1).log_prob, Single(1), math.log(1.5) - 1e-3, 500, rng(0))
+
+
+def test_lists_arrays_and_functions_of_arrays_are_taken():
+    """One rule at the boundary: what is no tensor becomes a float64 one, also what your functions return."""
+    log_p = lambda x: stats.norm.logpdf(x).sum(-1)  # noqa: E731
+    start = [[0.0, 0.0], [1.0, 1.0]]
+    chains = mc.metropolis_hastings(log_p, start, 1.0, 20, rng(0))
+    close(chains.x, mc.metropolis_hastings(NORMAL.log_prob, torch.tensor(start), 1.0, 20, rng(0)).x)
+    weighted = mc.importance_sampling(log_p, mc.HeavyTails([1.0, 2.0]), 50, rng(0))
+    assert weighted.x.dtype == torch.float64 and torch.isfinite(weighted.log_z)
+    given = [lambda x, g: np.zeros(2), lambda x, g: [1, 2]]
+    assert mc.gibbs(given, np.array(start), 1, rng(0)).x.tolist() == [[[0, 1], [0, 2]]]
+    close(mc.autocorrelation_time([0.0, 1.0] * 60), mc.autocorrelation_time(torch.tensor([0.0, 1.0] * 60)))
+    close(mc.inverse_cdf(stats.norm.cdf, 5, rng(1)), mc.inverse_cdf(torch.special.ndtr, 5, rng(1)), atol=1e-8)
 
 
 def test_a_bound_that_fails_where_nothing_was_drawn_goes_unnoticed():

@@ -55,7 +55,7 @@ def course(settings: dict, steps: int) -> tuple[list[float], dict[str, torch.Ten
 
 def images_course(name: str) -> list[float]:
     """K of each global batch of a tiny recipe for images, in its own precision, clipped."""
-    recipe = little(name, width="8", batch="16", side="8", clip="0.5", precision="bf16")
+    recipe = little(name, width=8, batch=16, side=8, clip=0.5, precision="bf16")
     run = Run(recipe, 0, "cpu", data=some_images(recipe))
     for _ in range(8):
         run.advance()

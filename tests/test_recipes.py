@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from problems import close, randn
@@ -9,12 +10,13 @@ from problems import close, randn
 from dpm_lib import schedules
 from dpm_lib.kernels import BinomialKernel
 from dpm_lib.networks import MLP, RBF
-from dpm_lib.recipes import RECIPES, Recipe, build, get, load_data
+from dpm_lib.recipes import APPLIES, DEFAULTS, RECIPES, Recipe, build, get, load_data, parse
 from dpm_lib.schedules import LearnedSchedule
 
 
-def recipe(**settings: str) -> Recipe:
-    return get("swiss-roll").override({"width": "8", "depth": "1", "T": "6", **settings})
+def recipe(**settings: object) -> Recipe:
+    small = {"T": 6} if settings.get("network") == "rbf" else {"width": 8, "depth": 1, "T": 6}
+    return get("swiss-roll").override(**small | settings)
 
 
 def test_the_recipes_of_the_book():
@@ -42,10 +44,10 @@ def test_every_recipe_survives_json_and_builds(name):
 
 
 def test_text_becomes_the_type_of_the_field():
-    r = recipe(noise="0.1", steps="7", learn_schedule="False", covariance="isotropic", lr="1")
+    r = recipe(**parse(["noise=0.1", "steps=7", "learn_schedule=False", "covariance=isotropic", "lr=1"]))
     assert (r.noise, r.steps, r.learn_schedule, r.covariance, r.lr) == (0.1, 7, False, "isotropic", 1.0)
-    assert recipe(learn_schedule="TRUE").learn_schedule is True
-    assert get("swiss-roll").override({}) == get("swiss-roll")
+    assert parse(["learn_schedule=TRUE", "data=folder:a=b"]) == {"learn_schedule": True, "data": "folder:a=b"}
+    assert get("swiss-roll").override() == get("swiss-roll")
 
 
 @pytest.mark.parametrize(
@@ -57,10 +59,11 @@ def test_text_becomes_the_type_of_the_field():
         ("T", "4.5", "--set T: expected int, got '4.5'"),
         ("T", "1", "T: 1 is less than 2"),
         ("T", "2000", "batch: 1024 is less than T - 1 = 1999"),
-        ("side", "8", "network: 'mlp' is not one of unet, multi-scale"),
+        ("side", "8", "side: 8 is for pictures, and the data 'swiss-roll' are none"),
+        ("data", "folder:a", "side: 0 is less than 1: say how many pixels the pictures of folder:a are to have"),
         ("covariance", "levels", "covariance: 'levels' is not one of posterior"),
         ("channels", "0", "channels: 0 is less than 1"),
-        ("cells", "-1", "cells: -1 is less than 0"),
+        ("cells", "-1", "cells: -1 does nothing here: it applies to covariance=levels"),
         ("learn_schedule", "yes", "--set learn_schedule: expected true or false, got 'yes'"),
         ("covariance", "banded", "covariance: 'banded' is not one of posterior"),
         ("network", "cnn", "network: 'cnn' is not one of mlp, rbf"),
@@ -90,7 +93,68 @@ def test_text_becomes_the_type_of_the_field():
 )
 def test_a_bad_setting_is_named(key, text, message):
     with pytest.raises(ValueError, match=message):
-        get("swiss-roll").override({key: text})
+        get("swiss-roll").override(**parse([f"{key}={text}"]))
+
+
+IDLE = {
+    "swiss-roll": {"units": 64, "channels": 3, "scales": 3, "cells": 4},
+    "swiss-roll-paper": {"width": 8, "depth": 2, "frequencies": 4, "scale": 2.0, "knots": 5},
+    "heartbeat": {"noise": 0.1, "covariance": "diagonal", "scale": 2.0},
+    "heartbeat-paper": {"tau_T": 10.0, "knots": 5},
+    "digits": {"noise": 0.1, "units": 64, "scale": 2.0, "knots": 5},
+    "textures": {"cells": 4},
+    "dead-leaves-paper": {"frequencies": 4},
+}
+
+
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name, settings in IDLE.items() for key in settings])
+def test_a_setting_that_does_nothing_is_refused(name, key):
+    """By keyword, in a record of one's own, and with its default value: all were recorded, and ignored."""
+    for value in (IDLE[name][key], DEFAULTS[key]):
+        if value != 0:
+            with pytest.raises(ValueError, match=f"{key}: .* does nothing here: it applies to "):
+                get(name).override(**{key: value})
+    with pytest.raises(ValueError, match=f"{key}: .* does nothing here"):
+        Recipe(**get(name).to_dict() | {key: IDLE[name][key]})
+    old = Recipe.from_dict(get(name).to_dict() | {key: IDLE[name][key]})  # an old record, that says what it was told
+    assert getattr(old, key) in (DEFAULTS[key], 0)
+
+
+def test_the_table_of_settings_has_a_case_for_each():
+    assert {key for settings in IDLE.values() for key in settings} == set(APPLIES)
+    assert get("digits").override(knots=0) == get("digits")  # zero says that there are none
+
+
+def test_what_no_longer_applies_goes_back_to_its_default():
+    r = get("swiss-roll-thin").override(network="rbf")
+    assert (r.width, r.frequencies, r.scale) == (DEFAULTS["width"], DEFAULTS["frequencies"], DEFAULTS["scale"])
+    assert r.units == 16 and r.noise == 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("digits", {"kernel": "binomial"}, "kernel: 'binomial' does not fit the data 'digits', which need 'gaussian'"),
+        ("swiss-roll", {"data": "digits", "kernel": "binomial"}, "kernel: 'binomial' does not fit the data 'digits'"),
+        ("textures", {"kernel": "binomial"}, "kernel: 'binomial' does not fit"),
+        ("heartbeat", {"kernel": "gaussian", "covariance": "full"}, "kernel: 'gaussian' does not fit"),
+        ("mnist", {"side": 32}, "side: mnist has images of 28 pixels a side, not 32"),
+        ("digits", {"channels": 3}, "channels: digits has 1, not 3"),
+        ("folder", {"side": 0, "network": "mlp"}, "side: 0 is less than 1: say how many pixels the pictures"),
+        ("swiss-roll", {"steps": 5.7}, r"steps: expected int, got 5\.7"),
+        ("swiss-roll", {"steps": "5"}, "steps: expected int, got '5'"),
+        ("swiss-roll", {"compile": 1}, "compile: expected bool, got 1"),
+        ("swiss-roll", {"nose": 1}, "nose: no such setting; there are: data, noise"),
+    ],
+)  # fmt: skip
+def test_a_change_that_does_not_fit_is_named(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        get(name).override(**settings)
+
+
+def test_changes_keep_their_types():
+    r = get("swiss-roll").override(steps=np.int64(5), lr=np.float64(0.5), compile=True)
+    assert (r.steps, r.lr, r.compile) == (5, 0.5, True) and type(r.steps) is int
 
 
 @pytest.mark.parametrize(
@@ -123,7 +187,7 @@ def test_unknown_names_are_refused():
 
 
 def test_the_schedule_is_the_one_asked_for():
-    learned = build(recipe(T="9", beta_1="1e-3", tau_T="30")).schedule
+    learned = build(recipe(T=9, beta_1=1e-3, tau_T=30.0)).schedule
     assert isinstance(learned, LearnedSchedule)
     close(learned.tau, schedules.geometric(9, 1e-3, 30.0).tau, rtol=1e-9)
     for name, made in (
@@ -131,16 +195,20 @@ def test_the_schedule_is_the_one_asked_for():
         ("cosine", schedules.cosine(9, 1e-3, 30.0)),
         ("linear", schedules.linear(9, 1e-3)),
     ):
-        fixed = build(recipe(T="9", beta_1="1e-3", tau_T="30", schedule=name, learn_schedule="false")).schedule
+        fixed = build(
+            recipe(
+                T=9, beta_1=1e-3, schedule=name, learn_schedule=False, **({} if name == "linear" else {"tau_T": 30.0})
+            )
+        ).schedule
         assert not isinstance(fixed, LearnedSchedule) and not list(fixed.parameters())
         close(fixed.tau, made.tau)
 
 
 def test_the_network_is_the_one_asked_for():
-    mlp = build(recipe(width="12", depth="4", frequencies="3")).reverse.network
+    mlp = build(recipe(width=12, depth=4, frequencies=3)).reverse.network
     assert isinstance(mlp, MLP) and mlp.projection.shape == (2, 3)
     assert [layer.out_features for layer in mlp.layers] == [12] * 4 + [5]
-    rbf = build(recipe(network="rbf", units="7", covariance="diagonal")).reverse.network
+    rbf = build(recipe(network="rbf", units=7, covariance="diagonal")).reverse.network
     assert isinstance(rbf, RBF) and rbf.readout.shape == (7, 7, 4)
     assert build(recipe(), dim=3).reverse.network.layers[-1].out_features == 9
 

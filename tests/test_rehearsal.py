@@ -26,13 +26,13 @@ from dpm_lib.run import Run
 from dpm_lib.training import fit
 
 FAMILIES = ("swiss-roll", "heartbeat", "digits", "mnist-5k", "dead-leaves", "dead-leaves-paper", "cifar10")
-TINY = {"T": "4", "width": "4", "depth": "1", "steps": "3", "batch": "8", "clip": "1"}
+TINY = {"T": 4, "width": 4, "depth": 1, "steps": 3, "batch": 8, "clip": 1}
 
 
-def tiny(name: str, **settings: str) -> Recipe:
+def tiny(name: str, **settings: object) -> Recipe:
     recipe = get(name)
-    small = {"side": "8"} if recipe.data in ("dead-leaves", "textures") else {}
-    return recipe.override({**TINY, **small, **({"knots": "2"} if recipe.knots else {}), **settings})
+    small = {"side": 8} if recipe.data in ("dead-leaves", "textures") else {}
+    return recipe.override(**TINY | small | ({"knots": 2} if recipe.knots else {}) | settings)
 
 
 def data_of(recipe: Recipe) -> Data:
@@ -85,7 +85,7 @@ def test_a_run_on_a_gpu_never_waits_between_steps(name, strict, gpu, tmp_path):
 
 @pytest.mark.parametrize("name", ["swiss-roll", "dead-leaves-paper"])
 def test_a_run_on_a_gpu_is_interrupted_and_resumed(name, strict, gpu, tmp_path, monkeypatch):
-    recipe = tiny(name, sample_every="2")
+    recipe = tiny(name, sample_every=2)
     data = data_of(recipe)
     fit(recipe, 0, tmp_path / "whole", "cuda", progress=False, data=data)
     with monkeypatch.context() as patch:

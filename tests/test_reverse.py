@@ -7,6 +7,9 @@ import torch
 from problems import (
     AffineNetwork,
     ExactNetwork,
+    affine_model,
+    all_bits,
+    bit_model,
     blobs,
     close,
     condition,
@@ -17,13 +20,19 @@ from problems import (
     model_of,
     randn,
     random_schedule,
+    rng,
     short_schedule,
 )
 from torch import nn
 
-from dpm_lib.kernels import GaussianKernel
+from dpm_lib import bound
+from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.kernels import BinomialKernel, GaussianKernel
+from dpm_lib.levels import LevelReverse
 from dpm_lib.networks import MLP
-from dpm_lib.reverse import COVARIANCES, GaussianReverse, outputs
+from dpm_lib.paper_images import PaperReverse
+from dpm_lib.reverse import COVARIANCES, BernoulliReverse, GaussianReverse, outputs
+from dpm_lib.schedules import LearnedSchedule, Schedule
 
 
 def brute_force(target, schedule, t: int, xt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -168,3 +177,91 @@ def test_outputs_and_unknown_forms():
         outputs(3, "banded")
     with pytest.raises(ValueError, match="covariance: 'banded'"):
         GaussianReverse(nn.Identity(), GaussianKernel(2, short_schedule()), "banded")
+
+
+# A chain that ends in pi exactly: alpha_bar_T = 0, tau_T = infinity
+
+
+def to_the_end(log_tau_T: float) -> Schedule:
+    """Five steps, the last to ``log_tau_T``."""
+    log_tau = torch.tensor([-4.0, -2.0, -0.5, 1.0, log_tau_T], dtype=torch.float64)
+    zero = torch.zeros_like(log_tau)
+    return Schedule(torch.cat([zero[:1], -torch.logaddexp(log_tau, zero)]))
+
+
+@pytest.mark.parametrize("covariance", [*COVARIANCES, "levels", "paper"])
+def test_a_chain_may_forget_everything(covariance):
+    """Draws, bound and gradient at tau_T = infinity: those of the limit, as at tau_T = e^50; never NaN."""
+    found = []
+    for log_tau_T in (math.inf, 50.0):
+        schedule = to_the_end(log_tau_T)
+        kernel = GaussianKernel(2, schedule)
+        if covariance == "levels":
+            model = DiffusionModel(kernel, LevelReverse(Wavy(6), kernel, torch.tensor([-1.5, -0.5, 0.3, 1.4]).double()))
+        elif covariance == "paper":
+            model = DiffusionModel(kernel, PaperReverse(Wavy(4), kernel))
+        else:
+            network = MLP(2, outputs(2, covariance), width=8, depth=2, generator=rng(1)).double()
+            network.wake(rng(2))
+            model = model_of(network, schedule, covariance, 2)
+        x0, noise, t = 0.8 * randn(40, 2).clamp(-1, 1), randn(40, 2, seed=1), 2 + torch.arange(40) % 4
+        K = bound.estimate(model, x0, t, noise)
+        gradient = torch.autograd.grad(K.sum(), [p for p in model.parameters() if p.requires_grad])
+        numbers = [K, bound.terms(model, x0, rng(3)).K, model.sample(7, rng(4)), *gradient]
+        if covariance != "paper":
+            numbers += [model.score(x0, 5), model.drift(x0, 5)]
+        found.append(torch.cat([part.detach().double().flatten() for part in numbers]))
+    assert bool(torch.isfinite(found[0]).all())
+    close(found[0], found[1], rtol=1e-6, atol=1e-8)
+
+
+def test_a_learned_schedule_must_start_where_its_logarithms_are_finite():
+    with pytest.raises(ValueError, match=r"start: .*tau_T"):
+        LearnedSchedule(to_the_end(math.inf))
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_a_network_of_another_width_is_refused(covariance):
+    """4 outputs where "isotropic" needs 3 would be another model than its name says."""
+    need, schedule = outputs(2, covariance), short_schedule()
+    for width in (need - 1, need + 1):
+        model = model_of(Wavy(width), schedule, covariance, 2)
+        with pytest.raises(ValueError, match=rf"network: gives \({width},\) numbers a point, and {need} are needed"):
+            model.reverse_step(randn(3, 2), 2)
+    kernel = BinomialKernel(2, schedule)
+    with pytest.raises(ValueError, match="and 2 are needed"):
+        BernoulliReverse(Wavy(3), kernel)(torch.ones(1, 2).double(), 2, kernel)
+    flat = GaussianKernel(2, schedule)
+    with pytest.raises(ValueError, match="and 6 are needed"):
+        LevelReverse(Wavy(8), flat, torch.arange(4.0).double())(randn(1, 2), 2, flat)
+
+
+@pytest.mark.parametrize("t", [0, -1, 5, 2.0, torch.tensor([2, 0, 3]), torch.tensor([2.0, 3.0, 3.0])])
+@pytest.mark.parametrize("bits", [False, True])
+def test_times_outside_the_chain_are_refused(bits, t):
+    """Python would take t = -1 for t = T, and t = 0 leads to NaN: the slips of a loop over ``range(T)``."""
+    model = bit_model(short_schedule()) if bits else affine_model(short_schedule())
+    x = all_bits(2)[:3]
+    kernel, reverse = model.kernel, model.reverse
+    calls = [kernel.step, lambda x, t: kernel.posterior(x, x, t), lambda x, t: reverse(x, t, kernel)]
+    calls += [lambda x, t: bound.step_kl(model, x, t, randn(3, 2))]
+    if not isinstance(t, torch.Tensor):
+        calls += [model.reverse_step, model.drift, model.score]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"t: "):
+            call(x, t)
+    if not (isinstance(t, int) and t == 0):
+        with pytest.raises(ValueError, match=r"t: "):
+            kernel.marginal(x, t - 1 if isinstance(t, torch.Tensor) else t)
+    with pytest.raises(ValueError, match=r"t: "):
+        bound.estimate(model, x, torch.tensor([2, 3, 1]), randn(3, 2))
+
+
+def test_a_loop_that_counts_from_zero_fails_loudly():
+    model, x = affine_model(short_schedule()), randn(3, 2)
+    with pytest.raises(ValueError, match="t: 0: need 1 <= t <= T = 4; steps back run from t = T down to 1"):
+        for t in reversed(range(model.T)):
+            x = model.reverse_step(x, t).mean

@@ -84,8 +84,8 @@ def test_a_compiled_run_is_the_same_run(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 25)
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "compiled", compile="true")
-    train(tmp_path / "compiled", resume=True, compile="true")
+            train(tmp_path / "compiled", compile=True)
+    train(tmp_path / "compiled", resume=True, compile=True)
     assert len(made) == 2
     a, b = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("plain", "compiled"))
     assert all(torch.equal(a[name], b[name]) for name in a) and set(a) == set(b)
@@ -219,7 +219,7 @@ def test_precision_is_the_recipes_alone(monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("settings", [{}, {"precision": "bf16"}, {"compile": "true"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"precision": "bf16"}, {"compile": True}], ids=str)
 def test_a_gpu_gives_the_same_curve(tmp_path, settings):
     """The same batches; sums in another order, or rounded: close at first, and as good in the end."""
     for device, options in (("cpu", {}), ("cuda", settings)):
@@ -253,11 +253,11 @@ def test_data_resides_on_the_gpu_and_the_run_resumes_there(tmp_path, monkeypatch
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(
     ("name", "compile"),
-    [("digits", "false"), ("digits", "true"), ("dead-leaves", "false"), ("dead-leaves-paper", "false")],
+    [("digits", False), ("digits", True), ("dead-leaves", False), ("dead-leaves-paper", False)],
 )
 def test_no_step_waits_for_the_gpu(name, compile):
     """By PyTorch's own watch over what waits; after two steps, which move the images and compile."""
-    recipe = get(name).override({"T": "20", "width": "8", "batch": "16", "clip": "1", "compile": compile})
+    recipe = get(name).override(T=20, width=8, batch=16, clip=1, compile=compile)
     run = Run(recipe, 0, "cuda", data=some_images(recipe))
     for step in range(4):
         torch.cuda.set_sync_debug_mode("error" if step > 1 else "default")
@@ -274,7 +274,7 @@ def test_no_step_waits_for_the_gpu(name, compile):
 @pytest.mark.parametrize("name", ["digits", "textures", "dead-leaves-paper"])
 def test_the_bound_and_its_gradient_are_those_of_the_cpu(name):
     """The same weights and batch in float32 on both; TF32, which convolutions may use, has 10 bits."""
-    recipe = get(name).override({"T": "20", "width": "8", "batch": "16", "precision": "fp32"})
+    recipe = get(name).override(T=20, width=8, batch=16, precision="fp32")
     data, found = some_images(recipe), {}
     for device in ("cpu", "cuda"):
         run = Run(recipe, 0, device, data=data)

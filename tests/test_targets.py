@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from dpm_lib.annealing import Normal
+from dpm_lib.montecarlo import HeavyTails
 from dpm_lib.targets import Banana, Funnel, StandardNormal, TwoClumps
 
 TARGETS = [StandardNormal(2), TwoClumps(2), Banana(2, std=1.2), Funnel(2, std=1.0), TwoClumps(5), Banana(5), Funnel(5)]
@@ -52,5 +54,29 @@ def test_the_funnel_is_normal_given_its_first_coordinate():
 def test_parameters_are_checked():
     with pytest.raises(ValueError, match=r"share: 1: must lie in \(0, 1\)"):
         TwoClumps(share=1)
-    with pytest.raises(ValueError, match="dim: 1: a banana needs at least 2"):
+    with pytest.raises(ValueError, match="dim: 1: need at least 2"):
         Banana(1)
+    for make in (TwoClumps, Banana, Funnel, Normal):
+        for std in (0, -2.0, math.inf, math.nan):
+            with pytest.raises(ValueError, match=f"std: {std}: must be positive and finite"):
+                make(2, std=std)
+    with pytest.raises(ValueError, match="dim: 0: need at least 1"):
+        StandardNormal(0)
+    with pytest.raises(ValueError, match=r"dim: 2\.0: need a whole number"):
+        Normal(2.0)
+    with pytest.raises(ValueError, match="scale: need positive"):
+        HeavyTails(torch.tensor([1.0, 0.0]))
+    with pytest.raises(ValueError, match="n: -1: need at least 1"):
+        TwoClumps(2).sample(-1, torch.Generator())
+
+
+@pytest.mark.parametrize("target", [*TARGETS, Normal(3, 2.0), HeavyTails(torch.ones(2))], ids=repr)
+def test_points_of_another_width_are_refused_and_lists_taken(target):
+    """Broadcasting would make a number of them: log p of a point in another space."""
+    d = target.sample(1, torch.Generator().manual_seed(0)).shape[1]
+    for shape in ((5, d + 1), (5, 1) if d > 1 else (5, 2), (d + 3,)):
+        with pytest.raises(ValueError, match=rf"x: shape .* need \(\.\.\., {d}\)"):
+            target.log_prob(torch.zeros(shape))
+    point = torch.full((2, d), 0.5, dtype=torch.float64)
+    for same in (point.tolist(), point.numpy()):
+        assert torch.equal(target.log_prob(same), target.log_prob(point))

@@ -41,6 +41,54 @@ def test_next_temperature_keeps_the_share_it_should():
     assert tempering.next_temperature(log_w, 1e-3 * gain, 0.2) == 1.0
 
 
+@pytest.mark.parametrize("slope", [0.5, 1.0])
+def test_next_temperature_heeds_the_weights_so_far(slope):
+    """With weights that depend on the gain, equal ones would give another temperature."""
+    gain = 3 * Normal(1).sample(1000, rng(0))[:, 0]
+    log_w = slope * gain + 0.1 * Normal(1).sample(1000, rng(1))[:, 0]
+    b = tempering.next_temperature(log_w, gain, 0.2, keep=0.9)
+    share, v = torch.softmax(log_w, 0), ((b - 0.2) * gain).exp()
+    assert float((share * v).sum() ** 2 / (share * v * v).sum()) == pytest.approx(0.9, abs=2e-3)
+    assert abs(tempering.next_temperature(torch.zeros_like(log_w), gain, 0.2, keep=0.9) - b) > 0.02
+
+
+def test_next_temperature_of_a_huge_gain():
+    """With gains of -1e30, 2 log sum v and log sum v^2 agree in all their digits, though one particle has it all."""
+    x = Normal(1).sample(500, rng(0))[:, 0]
+    small = tempering.next_temperature(torch.zeros(500).double(), -0.5 * x.square(), 0.0)
+    huge = tempering.next_temperature(torch.zeros(500).double(), -0.5e30 * x.square(), 0.0)
+    assert huge == pytest.approx(1e-30 * small, rel=3e-3)
+
+
+def test_the_step_is_shaped_like_the_cloud():
+    mix = torch.tensor([[1.0, 0.0, 0.0], [0.5, 1e-7, 0.0], [0.0, 0.0, 1e7]], dtype=torch.float64)
+    x, log_w = Normal(3).sample(500, rng(0)) @ mix.mT, Normal(1).sample(500, rng(1))[:, 0]
+    step = tempering.cloud_step(x, log_w)
+    wanted = 2.38**2 / 3 * torch.cov(x.mT, correction=0, aweights=torch.softmax(log_w, 0))
+    size = wanted.diagonal().sqrt()
+    close(step @ step.mT / size.outer(size), wanted / size.outer(size), rtol=1e-7, atol=1e-8)
+    assert (step.triu(1) == 0).all()
+
+
+def test_a_cloud_without_width_does_not_stop_the_run():
+    one_place = torch.ones(10, 2, dtype=torch.float64)
+    assert (tempering.cloud_step(one_place, torch.zeros(10).double()) == 0).all()
+    line = Normal(1).sample(10, rng(0)) * torch.tensor([[1.0, 2.0]])
+    assert torch.isfinite(tempering.cloud_step(line, torch.zeros(10).double())).all()
+    assert torch.isfinite(annealing.sequential_monte_carlo(TwoClumps(2).log_prob, Normal(2), 1, rng(0)).log_z)
+
+
+def test_steps_of_a_walk_are_checked():
+    with pytest.raises(ValueError, match=r"steps: shape \(3, 2\): need one number"):
+        tempering.RandomWalk(torch.ones(3, 2))
+    with pytest.raises(ValueError, match="moves: 0: need at least 1"):
+        tempering.RandomWalk(moves=0)
+    with pytest.raises(ValueError, match="steps: 3 of them: need one per temperature, for k = 3 too"):
+        annealing.annealed_importance_sampling(
+            TwoClumps(1).log_prob, Normal(1), torch.linspace(0, 1, 6), 5, rng(0), tempering.RandomWalk([1.0, 1.0, 1.0])
+        )
+
+
 @pytest.mark.parametrize(
     ("b", "message"),
     [

@@ -31,7 +31,7 @@ def test_work_of_a_step(monkeypatch):
     with quick(monkeypatch):
         found = {}
         for precision in ("fp32", "bf16"):
-            recipe = little("dead-leaves", side="8", precision=precision)
+            recipe = little("dead-leaves", side=8, precision=precision)
             found[precision] = throughput.counted(Run(recipe, 0, "cpu", data=some_images(recipe)))
     full, half = found["fp32"], found["bf16"]
     assert full["flops"] == half["flops"] > 0
@@ -62,7 +62,7 @@ def test_a_variant_that_fails_does_not_stop_the_others(monkeypatch):
 
 def test_the_record_of_a_gpu(tmp_path, monkeypatch, capsys):
     """On a pretended one, whose ceilings are pretended too."""
-    recipe, card = little("textures", side="8"), {"bytes_per_second": 1e9}
+    recipe, card = little("textures", side=8), {"bytes_per_second": 1e9}
     card |= {f"{kind}_flops_per_second": 1e12 for kind in ("fp32", "fp32_without_tf32", "bf16")}
     monkeypatch.setattr(run_module, "accelerator_for", lambda device: PretendAccelerator())
     for module, name, ours in (

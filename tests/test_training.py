@@ -89,7 +89,7 @@ def test_the_average_trails_the_weights():
     [
         {"covariance": "full"},
         {"covariance": "diagonal", "network": "rbf"},
-        {"covariance": "constant", "learn_schedule": "false"},
+        {"covariance": "constant", "learn_schedule": False},
         {"covariance": "isotropic", "schedule": "cosine"},
         {"covariance": "posterior"},
     ],

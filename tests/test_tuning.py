@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from problems import rng
@@ -58,3 +59,13 @@ def test_the_excess_of_a_dragged_normal_is_the_variance_of_its_log_weight():
         back = annealing.reverse_annealed_importance_sampling(log_p, q, even(steps), draws, rng(1), perfect)
         v, stderr = 1.5**2 / steps, 2 * float(back.log_weights.std()) / math.sqrt(back.n)
         assert abs(-2 * float(back.elbo + 0.7) - v) < 4 * stderr
+
+
+def test_the_number_of_temperatures_is_a_number():
+    target, q = TwoClumps(1), Normal(1, 2.0)
+    for number in (5, np.int64(5)):
+        assert len(tuning.tune(target.log_prob, q, 32, rng(0), number)[0]) == 6
+    assert len(tuning.tune(target.log_prob, q, 32, rng(0), [0.0, 0.5, 1.0])[0]) == 3
+    for number, message in ((0, "temperatures: 0: need at least 1"), ([0.0, 0.5], "they must run from 0 to 1")):
+        with pytest.raises(ValueError, match=message):
+            tuning.tune(target.log_prob, q, 32, rng(0), number)

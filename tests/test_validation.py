@@ -39,8 +39,8 @@ def few() -> Images:
 
 
 def recipe(**settings):
-    small = {"side": "4", "T": "6", "scales": "1", "validate_every": "10", "steps": "30", "checkpoint_every": "1000"}
-    return little("dead-leaves-small", **{**small, **{key: str(value) for key, value in settings.items()}})
+    small = {"side": 4, "T": 6, "scales": 1, "validate_every": 10, "steps": 30, "checkpoint_every": 1000}
+    return little("dead-leaves-small", **small | settings)
 
 
 def train(folder=None, resume=False, **settings):
@@ -222,10 +222,12 @@ def test_a_share_of_the_numbers_is_left_out():
 
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match=r"dropout: 1\.0 is outside \[0, 1\)"):
-        get("digits").override({"dropout": "1"})
-    with pytest.raises(ValueError, match=r"dropout: 0\.1: the network 'mlp' has none; only 'unet' has"):
-        get("swiss-roll").override({"dropout": "0.1"})
+        get("digits").override(dropout=1.0)
+    with pytest.raises(ValueError, match=r"dropout: 0\.1 does nothing here: it applies to network=unet"):
+        get("swiss-roll").override(dropout=0.1)
     with pytest.raises(ValueError, match="validate_every: -1 is less than 0"):
-        get("digits").override({"validate_every": "-1"})
+        get("digits").override(validate_every=-1)
+    with pytest.raises(ValueError, match=r"validate_every: 5 does nothing here: it applies to pictures"):
+        get("swiss-roll").override(validate_every=5)
     with pytest.raises(ValueError, match=r"validation: need uint8 \(n, 16\)"):
         Images("x", train=stripes(), test=stripes(), validation=stripes()[:, :3], shape=(1, 4, 4), levels=256, split="")

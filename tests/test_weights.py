@@ -42,6 +42,12 @@ def test_huge_and_tiny_weights_do_not_overflow():
     close(samples.log_z_stderr, base.log_z_stderr)
 
 
+def test_effective_size_of_very_small_weights():
+    log_weights = torch.tensor([-1e15, -1e15 - 1], dtype=torch.float64)
+    samples = WeightedSamples(torch.zeros(2, 1), log_weights)
+    close(samples.ess, (1 + math.exp(-1)) ** 2 / (1 + math.exp(-2)))
+
+
 def test_leading_axes_are_separate_problems():
     samples = some(2, 4)
     for i in range(2):
@@ -68,6 +74,24 @@ def test_a_particle_of_weight_zero_counts_in_n_only():
     close(samples.ess, 16 / 10)
     close(samples.mean(), 4.0)
     assert float(samples.elbo) == -math.inf
+
+
+def test_weights_that_are_all_zero_have_no_mean():
+    lost = WeightedSamples(torch.ones(3, 1), torch.full((3,), -math.inf))
+    assert float(lost.log_z) == -math.inf and float(lost.ess) == 0 and math.isnan(lost.log_z_stderr)
+    for ask in (lost.mean, lambda: lost.probabilities):
+        with pytest.raises(ValueError, match="log_weights: all 3 are minus infinity: no weighted mean"):
+            ask()
+    one_of_two = torch.tensor([[0.0, -1.0], [-math.inf, -math.inf]])
+    with pytest.raises(ValueError, match=r"all 2 are minus infinity at index \(1,\)"):
+        WeightedSamples(torch.ones(2, 2, 1), one_of_two).mean()
+
+
+def test_lists_and_arrays_are_taken():
+    given = some(n=4, d=2)
+    same = WeightedSamples(given.x.tolist(), given.log_weights.numpy())
+    close(same.log_z, given.log_z)
+    close(same.mean(lambda x: x.numpy() ** 2), given.mean(lambda x: x**2))
 
 
 def test_importance_sampling_finds_the_normaliser_and_the_mean():

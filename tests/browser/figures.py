@@ -115,7 +115,7 @@ def band(**options):
 
 def untrained():
     """A small network with weights of every size."""
-    model = recipes.build(recipes.get("heartbeat").override({"T": "12", "knots": "3", "width": "9"}), dim=20)
+    model = recipes.build(recipes.get("heartbeat").override(T=12, knots=3, width=9), dim=20)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.reverse.network.parameters():

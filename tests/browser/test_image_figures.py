@@ -182,7 +182,7 @@ def test_recorded_chains_are_those_of_the_model():
     from dpm_lib.data import load
     from dpm_lib.widgets.images import record
 
-    recipe = recipes.get("digits").override({"T": "12", "width": "4"})
+    recipe = recipes.get("digits").override(T=12, width=4)
     model, data = recipes.build(recipe, dim=64).requires_grad_(False), load("digits")
     made = record(model, data, n=4, frames=6)
     assert made["times"][0] == 12 and made["times"][-1] == 0 and made["times"] == sorted(made["times"])[::-1]

@@ -1,0 +1,66 @@
+"""Probabilities in any precision: right as they are in float64, renormalised from float32, refused from less."""
+
+import numpy as np
+import pytest
+import torch
+from problems import randn
+from scipy import sparse
+
+from dpm_lib import checks, distributions, kolmogorov, markov
+
+TABLE = torch.softmax(2 * randn(60, 60), 1)
+RATES = TABLE - torch.diag(TABLE.sum(1))
+
+
+def test_single_precision_is_taken_and_renormalised():
+    single = torch.softmax(2 * randn(60, 60).float(), 1)
+    assert (single.double().sum(1) - 1).abs().max() > 1e-8, "or else there is nothing to mend"
+    for given in (single, single.numpy(), sparse.csr_array(single.numpy())):
+        assert np.abs(markov.checked_chain(given).sum(1) - 1).max() < 1e-15
+        np.testing.assert_allclose(
+            markov.stationary_distribution(given), markov.stationary_distribution(TABLE), rtol=1e-5
+        )
+    for law in (single[0], single[0].numpy()):
+        assert abs(checks.laws("p", law).sum() - 1) < 1e-15
+    found = kolmogorov.relative_entropy(single[:2], single[1:3])
+    np.testing.assert_allclose(found, kolmogorov.relative_entropy(TABLE[:2], TABLE[1:3]), rtol=1e-5)
+    thirds = distributions.Mixture(torch.zeros(3, 1), torch.tensor([1.0, 1.0, 1.0]) / 3, 1.0)
+    assert abs(float(thirds.weights.sum()) - 1) < 1e-15
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_rates_in_single_precision_get_a_diagonal_that_fits(make):
+    rates = kolmogorov.checked_generator(make(RATES.float().numpy()))
+    dense = rates.toarray() if sparse.issparse(rates) else rates
+    assert np.abs(dense.sum(1)).max() < 1e-15
+    np.testing.assert_allclose(dense, RATES, atol=1e-6)
+    assert sparse.issparse(rates) == (make is sparse.csr_array)
+
+
+def test_double_precision_is_left_as_it_is():
+    assert (markov.checked_chain(TABLE) == TABLE.numpy()).all()
+    assert (checks.laws("p", [0.3, 0.3, 0.4]) == [0.3, 0.3, 0.4]).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: checks.laws("p", [0.5, 0.5 + 1e-6]), r"p must sum to 1, got a sum of 1.000001; single precision\?"),
+        (lambda: checks.laws("p", torch.tensor([0.5, 0.5001])), "p must sum to 1, got a sum of 1.0001"),
+        (lambda: checks.laws("p", torch.tensor([0.5, 0.5]).half()), "p: half precision"),
+        (lambda: checks.laws("p", torch.tensor([0.5, 0.5]).bfloat16()), "p: half precision"),
+        (lambda: checks.laws("p", np.array([0.5, 0.5], np.float16)), "p: half precision"),
+        (lambda: checks.laws("p", [0.5, 0.5j]), "p: complex numbers"),
+        (lambda: checks.laws("p", np.array([0.5, 0.5j])), "p: complex numbers"),
+        (lambda: checks.laws("p", [[0.5, 0.5], [1.0]]), "p: need numbers in rows of one length"),
+        (lambda: checks.laws("p", 1.0), r"p must hold one .* got shape \(\)"),
+        (lambda: checks.laws("p", [0.5, 0.5, float("nan")]), r"p must hold probabilities, got p\[2\] = nan"),
+        (lambda: checks.float64("P", sparse.eye_array(5000)), r"P: a sparse matrix of shape \(5000, 5000\): need at"),
+        (lambda: markov.period(["a"]), "P: need real numbers"),
+        (lambda: markov.checked_chain((TABLE.float() * (1 + 1e-5)).double()), "row-stochastic.* single precision"),
+        (lambda: kolmogorov.checked_generator(torch.tensor([[-1.0, 1.01], [1.0, -1.0]])), "row 0 sums to 0.0"),
+    ],
+)
+def test_what_is_no_law_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,286 @@
+"""Would the tests of the checked equations notice a slip? Make each slip, run the equation's tests, list what survives.
+
+`python tools/mutants.py [--only TEXT ...] [--jobs N]`, or `make mutants`. Two kinds of code are mutated, one sign, factor
+or condition at a time (`mutations.py` says which):
+
+- the formulas of the page as the tests marked with an equation write them;
+- the functions of the library that an equation names: those whose docstring has its label, and those that its tests
+  call. They are tried by the tests that name them.
+
+A slip that no test notices is a survivor. Those that cannot be noticed (both sides change alike, a bound stays a
+bound) are explained in `mutants.toml`, one reason for each; any other survivor, or an explanation that is out of
+date, makes this fail. It takes about an hour of one core, and is not part of `make test`.
+
+Every slip runs in a process of its own, forked from one that has imported everything.
+"""
+
+import argparse
+import ast
+import gc
+import inspect
+import os
+import random
+import re
+import signal
+import sys
+import time
+import tomllib
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from multiprocessing import get_context
+from pathlib import Path
+from types import CodeType
+
+import checked_equations
+import mutations
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+EXPLAINED = ROOT / "tools" / "mutants.toml"
+MOST = 0.02  # of all slips may survive, each with its reason
+LABEL = re.compile(r"\b(?:eq|def)-[a-z0-9-]+")
+
+
+@dataclass
+class Subject:
+    """A function to be mutated, and the tests (pytest's names, without parameters) that should notice."""
+
+    path: str
+    name: str
+    is_test: bool
+    tests: set[str] = field(default_factory=set)
+
+
+def subjects(root: Path = ROOT) -> list[Subject]:
+    """Everything that checked equations name."""
+    found: dict[tuple[str, str], Subject] = {}
+    library = Library(root)
+    for label, checks in checked_equations.find_checks(root).items():
+        for check in checks:
+            tree = _parsed(root / check.path)
+            name = next(n for n in mutations.functions(tree) if n.rsplit(".", 1)[-1] == check.test)
+            test = f"{check.path}::{name.replace('.', '::')}"
+            mine = found.setdefault((check.path, name), Subject(check.path, name, True))
+            mine.tests.add(test)
+            for path, function in library.called(tree, name) | library.labelled.get(label, set()):
+                found.setdefault((path, function), Subject(path, function, False)).tests.add(test)
+    return [found[key] for key in sorted(found)]
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf8"))
+
+
+class Library:
+    """The functions of dpm_lib, by what names them."""
+
+    def __init__(self, root: Path) -> None:
+        self.labelled: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self.modules: dict[str, tuple[str, set[str]]] = {}
+        methods: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        for file in sorted((root / "dpm_lib").rglob("*.py")):
+            path = file.relative_to(root).as_posix()
+            module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            if module.startswith("dpm_lib.widgets") or "plots" in module:
+                continue
+            functions = mutations.functions(_parsed(file))
+            self.modules[module] = (path, set(functions))
+            for name, node in functions.items():
+                for label in LABEL.findall(ast.get_docstring(node) or ""):
+                    self.labelled[label].add((path, name))
+                if "." in name:
+                    methods[name.rsplit(".", 1)[-1]].add((path, name))
+        self.methods = {name: next(iter(places)) for name, places in methods.items() if len(places) == 1}
+
+    def called(self, tree: ast.Module, test: str) -> set[tuple[str, str]]:
+        """The functions that the test names: `module.function`, `function`, and methods of a name that is unique."""
+        known = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "dpm_lib":
+                known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        found = set()
+        for node in ast.walk(mutations.functions(tree)[test]):
+            if isinstance(node, ast.Name) and node.id in known:
+                found |= self._function(known[node.id])
+            elif isinstance(node, ast.Attribute):
+                owner = ast.unparse(node.value)
+                if owner in known:
+                    found |= self._function(f"{known[owner]}.{node.attr}")
+                elif node.attr in self.methods:
+                    found.add(self.methods[node.attr])
+        return found
+
+    def _function(self, dotted: str) -> set[tuple[str, str]]:
+        for module, (path, functions) in self.modules.items():
+            name = dotted.removeprefix(module + ".")
+            if dotted.startswith(module + ".") and name in functions:
+                return {(path, name)}
+        return set()
+
+
+def live(subject: Subject):
+    """The function object that the library runs."""
+    thing = import_module(subject.path.removesuffix(".py").replace("/", "."))
+    for part in subject.name.split("."):
+        thing = inspect.getattr_static(thing, part)
+    for wrapper in ("fget", "__func__", "func"):
+        thing = getattr(thing, wrapper, thing)
+    return inspect.unwrap(thing)
+
+
+class Trials:
+    """A pytest plugin: collects once, then tries every slip in a process forked from this one."""
+
+    def __init__(self, chosen: list[Subject], share: float, seed: int, jobs: int) -> None:
+        self.chosen, self.share, self.seed, self.jobs = chosen, share, seed, jobs
+        self.results: list[tuple[mutations.Place, str]] = []
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed:
+            raise pytest.UsageError(f"{session.testsfailed} test files cannot be imported")
+        _warm_up()
+        gc.collect()
+        gc.freeze()  # so that the forks share their memory
+        self.items: dict[str, list[pytest.Item]] = defaultdict(list)
+        for item in session.items:
+            self.items[item.nodeid.split("[")[0]].append(item)
+        with ProcessPoolExecutor(self.jobs, mp_context=get_context("fork"), initializer=_adopt, initargs=(self,)) as pool:
+            waiting = {pool.submit(_trial, index): subject for index, subject in enumerate(self.chosen)}
+            for done in as_completed(waiting):
+                subject, outcome = waiting[done], done.result()
+                alive = sum(end == "survived" for _, end in outcome)
+                print(f"{subject.path}::{subject.name}: {len(outcome)} slips, {alive} survived", flush=True)
+                self.results += outcome
+        return True
+
+    def trial(self, subject: Subject) -> list[tuple[mutations.Place, str]]:
+        """The slips of one function, and what became of each. Raises RuntimeError if its tests fail as they are."""
+        source = (ROOT / subject.path).read_text(encoding="utf8")
+        start = time.monotonic()
+        if self.run(subject, None, 600) != "survived":
+            raise RuntimeError(f"{subject.path}::{subject.name}: a test fails without a slip: {sorted(subject.tests)}")
+        limit = 10 + 10 * (time.monotonic() - start)
+        results = []
+        for place in mutations.places(subject.path, source, subject.name, subject.is_test):
+            if random.Random(f"{self.seed} {place.key}").random() < self.share:
+                code = mutations.mutated(subject.path, source, place, subject.is_test)
+                results.append((place, self.run(subject, code, limit)))
+        return results
+
+    def run(self, subject: Subject, code: CodeType | None, limit: float) -> str:
+        """`survived`, `killed` or `timeout`: the subject's tests in a fork, with ``code`` in its place (None: as it is)."""
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.setpgid(0, 0)
+                gc.disable()
+                if code is not None:
+                    target = inspect.unwrap(self._test(subject)) if subject.is_test else live(subject)
+                    target.__code__ = code
+                items = [item for test in sorted(subject.tests) for item in self.items[test]]
+                status = int(any(map(_fails, items)))
+            finally:
+                os._exit(status)
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return "survived" if os.waitstatus_to_exitcode(status) == 0 else "killed"
+            time.sleep(0.005)
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return "timeout"
+
+    def _test(self, subject: Subject):
+        (test,) = subject.tests
+        return self.items[test][0].function  # type: ignore[attr-defined]
+
+
+def _warm_up() -> None:
+    """Load what tests load at their first use, once for all forks. No cache of the library or of a test is filled."""
+    one = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(one, one)
+    np.testing.assert_allclose(one.detach(), one.detach())
+    assert one.detach()[0, 0] == pytest.approx(1.0)
+    torch.autograd.grad((one @ one).exp().sum(), one)
+    torch.linalg.eigvalsh(one.detach()), torch.randn(2, generator=torch.Generator().manual_seed(0))
+
+
+def _fails(item: pytest.Item) -> bool:
+    """Run one test, without the report that pytest would write of it."""
+    state = item.session._setupstate
+    try:
+        state.setup(item)
+        item.runtest()
+    except BaseException:
+        return True
+    finally:
+        state.teardown_exact(None)
+    return False
+
+
+_trials: Trials | None = None
+
+
+def _adopt(trials: Trials) -> None:
+    global _trials
+    _trials = trials
+
+
+def _trial(index: int) -> list[tuple[mutations.Place, str]]:
+    assert _trials is not None
+    return _trials.trial(_trials.chosen[index])
+
+
+def explained(path: Path = EXPLAINED) -> dict[str, str]:
+    """The reasons, by the slip's key."""
+    entries = tomllib.loads(path.read_text(encoding="utf8")).get("survivor", []) if path.exists() else []
+    return {entry["slip"]: entry["reason"] for entry in entries}
+
+
+def report(results: list[tuple[mutations.Place, str]], reasons: dict[str, str], whole: bool) -> int:
+    """Print the survivors and their share; the exit status."""
+    survivors = [place for place, end in results if end == "survived"]
+    unexplained = [place for place in survivors if place.key not in reasons]
+    for place in unexplained:
+        print(f"survived  {place.path}:{place.line}  {place.name}\n          {place.before}\n       -> {place.after}")
+    tried = {place.key for place, _ in results}
+    stale = [key for key in reasons if (key in tried or whole) and key not in {place.key for place in survivors}]
+    for key in stale:
+        print(f"explained, but does not survive: {key}")
+    share = len(survivors) / max(1, len(results))
+    print(
+        f"\n{len(results)} slips, {len(survivors)} survived ({share:.1%}), {len(survivors) - len(unexplained)} of them "
+        f"explained; at most {MOST:.0%} may survive, each explained"
+    )
+    return int(bool(unexplained or stale or share > MOST))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", nargs="*", default=[], help="functions whose file::name holds one of these texts")
+    parser.add_argument("--share", type=float, default=1.0, help="this share of the slips, chosen by --seed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    torch.set_num_threads(1)
+    chosen = [s for s in subjects() if not options.only or any(o in f"{s.path}::{s.name}" for o in options.only)]
+    trials = Trials(chosen, options.share, options.seed, options.jobs)
+    files = sorted({test.split("::")[0] for subject in chosen for test in subject.tests})
+    arguments = ["-s", "-p", "no:terminal", "-p", "no:cacheprovider", "-W", "ignore"]
+    if (status := pytest.main([*arguments, *files], plugins=[trials])) and not trials.results:
+        return int(status)
+    return report(trials.results, explained(), whole=not options.only and options.share == 1.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
