@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -56,6 +57,15 @@ def measure(name: str) -> None:
         checkpoints.save_json(results.folder() / f"{name}.json", record)
         content = (folder / "model.safetensors").read_bytes()
         checkpoints.write_atomically(results.folder() / f"{name}.safetensors", content)
+
+
+def measure_baselines(name: str) -> None:
+    """The baselines of a run that is on record, anew; nothing is trained."""
+    path = results.folder() / f"{name}.json"
+    record, data = checkpoints.load_json(path), recipes.load_data(recipes.get(name))
+    record["baselines"] = image_baselines.baselines(data, record["held_out"])  # type: ignore[arg-type]
+    record["baselines_provenance"] = results.provenance(f"python benchmarks/images.py {name}-baselines")
+    checkpoints.save_json(path, record)
 
 
 def measure_steps() -> None:
@@ -120,6 +130,7 @@ def _step_seconds(recipe: recipes.Recipe, steps: int = 5) -> float:
 def main(names: list[str]) -> None:
     """Measure the runs named, or all of them."""
     extra = {"digits-steps": measure_steps, "digits-levels": measure_levels, "image-costs": measure_costs}
+    extra |= {f"{name}-baselines": partial(measure_baselines, name) for name in RUNS}
     for name in results.chosen(names, [*RUNS, *extra]):
         extra[name]() if name in extra else measure(name)
 

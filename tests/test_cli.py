@@ -75,7 +75,9 @@ def test_cost_says_what_it_counts(capsys):
     assert main(["cost", "textures-small", "--set", "batch=32", "--set", "steps=2000"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("textures-small: 98,170 weights; 0.0192 GFLOP for one row")
-    assert "2,000 steps of 32 rows, 0.00369 PFLOP: at least 0.001 hours at 1 TFLOP/s" in out
+    assert (
+        "2,000 steps of 32 rows (2.13 epochs of 30,000 images), 0.00369 PFLOP: at least 0.001 hours at 1 TFLOP/s" in out
+    )
     assert "memory: 1.97 MB whatever the batch, and 0.547 MB for each row of it: 19.5 MB" in out
     assert "recipe: 'texture' is not known" in fails(capsys, "cost", "texture")
     assert "--set width: expected int, got 'x'" in fails(capsys, "cost", "textures", "--set", "width=x")

