@@ -4,8 +4,9 @@ All randomness of a run comes from one generator on the CPU, whose state is in t
 replacement, so that no place in an epoch has to be kept; every process draws the same global batch and keeps its share
 of it. So a run that was stopped anywhere and resumed ends, on the CPU, bit for bit where an uninterrupted one does, if
 machine, PyTorch and number of threads are the same (``OMP_NUM_THREADS=1`` settles the last). Else the two agree up to
-the rounding of sums, which some thousand steps make visible. Several processes do what one does, up to that rounding,
-and on a GPU, where sums are not always in one order, a resumed run does too. Nothing is read back from the device between the steps: the bounds stay there until ``collect``.
+the rounding of sums, which grows with the steps. Several processes do what one does, up to that rounding, and on a
+GPU, where sums are not always in one order, a resumed run does too. Nothing is read back from the device between the
+steps: the bounds stay there until ``collect``.
 (One kind of model asks the GPU once a step: Cholesky factors, of covariance "full", are checked.)
 
 Images that are not too large are moved to the GPU once; their batches are then drawn there, from a generator of that
