@@ -11,7 +11,7 @@ STAMP := .venv/installed
 # The networks are small: one thread is as fast as two, and stays so on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test serve lint bench outputs portable clean
+.PHONY: book test serve lint bench outputs portable mutants clean
 
 book: $(STAMP)
 	@$(BIN)/python tools/build_book.py -q
@@ -49,6 +49,10 @@ BENCHMARKS := $(filter-out %/on_a_gpu.py %/throughput.py,$(wildcard benchmarks/*
 
 bench: $(STAMP)
 	@set -e; for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python "$$script"; done
+
+# Slips that the tests of the checked equations do not notice. ONLY="text" chooses functions.
+mutants: $(STAMP)
+	PYTHONPATH=book/_ext:tests $(BIN)/python tools/mutants.py --jobs 2 $(if $(ONLY),--only $(ONLY))
 
 outputs: $(STAMP)
 	$(BIN)/python tools/refresh_outputs.py
