@@ -94,7 +94,7 @@ class SDE:
             if others.any():
                 j = int(others.any(0).nonzero()[0])
                 raise ValueError(f"method: milstein needs sigma_{i} to depend on x_{i} alone; it moves with x_{j}")
-        return self.step(x, t, dt, dw) + 0.25 * rises * (dw.square() - abs(dt))
+        return self.step(x, t, dt, dw) + 0.25 * rises * (dw.square() - _time(dt).abs())
 
     @torch.no_grad()
     def simulate(
