@@ -14,10 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
 from launch import find_repository
 
+ROOT = Path(__file__).resolve().parent.parent
 CODE = ("dpm_lib/**/*.py", "dpm_lib/**/*.js", "dpm_lib/**/*.css", "book/results/**/*", "constraints.txt")
 SHARED = ("book/_static/**/*", "book/_ext/**/*.py", "_*.yml")
 
