@@ -1,7 +1,7 @@
 # make book    build the book            make lint     style and types
 # make test    check everything          make outputs  refresh the checked outputs of the chapters
 # make serve   read the book             make bench    measure the numbers the book quotes
-# make clean   remove all that was made
+# make clean   remove all that was made     make portable  do the checked numbers survive other machines?
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -11,7 +11,7 @@ STAMP := .venv/installed
 # The networks are small: one thread is as fast as two, and stays so on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test serve lint bench outputs clean
+.PHONY: book test serve lint bench outputs portable mutants clean
 
 book: $(STAMP)
 	@$(BIN)/python tools/build_book.py -q
@@ -50,8 +50,16 @@ BENCHMARKS := $(filter-out %/on_a_gpu.py %/throughput.py,$(wildcard benchmarks/*
 bench: $(STAMP)
 	@set -e; for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python "$$script"; done
 
+# Slips that the tests of the checked equations do not notice. ONLY="text" chooses functions.
+mutants: $(STAMP)
+	PYTHONPATH=book/_ext:tests $(BIN)/python tools/mutants.py --jobs 2 $(if $(ONLY),--only $(ONLY))
+
 outputs: $(STAMP)
 	$(BIN)/python tools/refresh_outputs.py
+
+# About an hour; for one chapter: .venv/bin/python tools/portable.py book/01-sampling.ipynb
+portable: $(STAMP)
+	$(BIN)/python tools/portable.py --tests
 
 clean:
 	rm -rf .venv _build .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.add_argument("--minutes", type=float, help="choose steps so that training takes about so long here")
     command.add_argument("--precision", choices=PRECISIONS, help="short for --set precision=...")
-    command.add_argument("--resume", metavar="DIR", help="go on with an interrupted run")
+    command.add_argument(
+        "--resume", metavar="DIR", help="go on with an interrupted run: bit for bit, if OMP_NUM_THREADS is the same"
+    )
     command.add_argument("--tensorboard", action="store_true", help="write the course for TensorBoard too")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     command.set_defaults(run=_train)

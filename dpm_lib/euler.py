@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dpm_lib.checks import checked_times
 from dpm_lib.distributions import Mixture
-from dpm_lib.sde import SDE
+from dpm_lib.sde import SDE, check_direction, check_noise_direction
 
 MOST = 6000  # places in the table of a density
 TAIL = 1e-17
@@ -43,16 +43,16 @@ def chain_law(process: SDE, target: Mixture, times: Tensor, places: int = 2001) 
     On the line, with a diffusion that depends on t alone and is either never 0 or always 0. ``places``: how many in the
     tables at the start and at the end. ValueError for a target in more dimensions, for steps so long that a map without
     noise folds, or so short that a table would need more than 6000 places; for a diffusion that depends on the place,
-    and for a ``backward`` SDE over rising times.
+    and for noise against its direction: a ``backward`` SDE over rising times, any other over falling ones.
     """
     times = checked_times(times)
-    if process.backward and times[1] > times[0]:
-        raise ValueError(f"times: rise from {times[0]:g} to {times[1]:g}, but a reversed SDE runs backward")
+    check_direction(process, times)
     reach = float(target.centers.abs().max()) + 9 * math.sqrt(target.variance + float(times[0]))
     z = torch.linspace(-reach, reach, places, dtype=torch.float64)
     cdf = target.cdf(z.unsqueeze(1), float(times[0]))
     mass = target.log_prob(z.unsqueeze(1), float(times[0])).exp() * (z[1] - z[0])
     for t, after in pairwise(times):
+        check_noise_direction(process, z.unsqueeze(1), t, after - t)
         mean = process.step(z.unsqueeze(1), t, after - t, torch.zeros(len(z), 1, dtype=z.dtype))[:, 0]
         sigma = process.sigma(z.unsqueeze(1), t)
         if sigma.min() < sigma.max():

@@ -28,6 +28,7 @@ Matrix = Any  # float64: an array (n, n), or a scipy.sparse CSR array of that sh
 Generator = Any  # what a Matrix can be made of, or a function of time that returns that
 
 LARGEST_DENSE = checks.LARGEST_DENSE  # states: exp(Qt) is a full matrix
+LARGEST_JACOBIAN = 500  # states: for fast rates that change, full matrices are factorised
 
 
 def checked_generator(Q: Any) -> Matrix:
@@ -90,8 +91,10 @@ def transition_matrix(Q: Generator, t: float, start: float = 0.0) -> Array:
 
     For constant Q it is exp(Q (t - start)), by a series without a minus sign, over a time so short that the clock
     rings once or less on average, and then squared as often as needed. For Q(t) it is integrated, with an error of
-    about 1e-10. No entry is negative; rows sum to 1. Raises ``ValueError`` for t before start, and beyond 4000 states.
+    about 1e-10. No entry is negative; rows sum to 1. Raises ``ValueError`` for t before start, and beyond 4000 states
+    (500 for fast Q(t), whose clock rings more than 30,000 times).
     """
+    t, start = float(t), float(start)
     if not start <= t < np.inf:
         raise ValueError(f"t must be finite and at least start = {start}, got {t}")
     n = number_of_states(Q, start)
@@ -130,8 +133,10 @@ def forward(p0: ArrayLike, Q: Generator, times: ArrayLike) -> Array:
     A full Q is exponentiated; a sparse one costs about rate * (times[-1] - times[0]) products with a vector, where
     rate is the largest exit rate: fine for 1e5 states and moderate rates. For the stiff generators of fine grids over
     long times, ``fokker_planck.solve`` is the tool. A function Q(t) is integrated to about 1e-10; if it jumps, call
-    once for each smooth piece. A full Q keeps the digits of small entries; a sparse Q has an absolute error of about
-    1e-16, a function one of 1e-10, and entries below that may come out as 0. None is ever negative.
+    once for each smooth piece. Where the clock of Q(t) rings more than 2000 times it is integrated implicitly, for up
+    to 500 states; for more states, 30,000 times are refused (ValueError). A full Q keeps the digits of small entries;
+    a sparse Q has an absolute error of about 1e-16, a function one of 1e-10, and entries below that may come out as 0.
+    None is ever negative.
     """
     clock = _checked_times(times)
     return _propagate(checked_law(p0, number_of_states(Q, clock[0]), "p0"), Q, clock, forward=True)
@@ -181,19 +186,43 @@ def _kernel(rates: Matrix, step: float, forward: bool) -> Callable[[Array], Arra
 
 
 def _integrate(v: Array, Q: Callable[[float], Any], clock: ArrayLike, forward: bool) -> Array:
-    """dv/dt = v Q(t) along rising times, or dv/ds = -Q(s) v along falling ones, for the rows of v (m, n)."""
+    """dv/dt = v Q(t) along rising times, or dv/ds = -Q(s) v along falling ones, for the rows of v (m, n).
+
+    Explicitly (DOP853), unless the clock rings so often that the steps would be tiny: then by implicit ones (BDF), row
+    by row, for up to 500 states.
+    """
     times = np.asarray(clock, np.float64)
-
-    def slope(t: float, flat: Array) -> Array:
-        rates = checked_generator(Q(t))
-        rows = flat.reshape(v.shape)
-        return (rows @ rates if forward else -(rates @ rows.T).T).ravel()
-
     if times[0] == times[-1]:
         return np.stack([v] * len(times))
+    start, elapsed = times[0], np.abs(times - times[0])
+    n, sign = v.shape[1], 1 if forward else -1
+    ends = (start, 0.5 * (start + times[-1]), times[-1])
+    rings = max(exit_rates(Q(float(t))).max() for t in ends) * elapsed[-1]
+    implicit = rings > 2000 and n <= LARGEST_JACOBIAN
+    if rings > 30_000 and not implicit:
+        raise ValueError(
+            f"Q(t) is too stiff for {n} states: its clock rings {rings:.3g} times from {start:.6g} to {times[-1]:.6g}; "
+            f"beyond 30000 times it is integrated for up to {LARGEST_JACOBIAN} states"
+        )
+    if implicit and len(v) > 1:
+        return np.concatenate([_integrate(row[None], Q, times, forward) for row in v], 1)
+
+    def slope(s: float, flat: Array) -> Array:
+        rates = checked_generator(Q(start + sign * s))
+        rows = flat.reshape(v.shape)
+        return np.asarray(rows @ rates if forward else (rates @ rows.T).T).ravel()
+
+    def jacobian(s: float, row: Array) -> Array:
+        rates = checked_generator(Q(start + sign * s))
+        rates = rates.toarray() if sparse.issparse(rates) else rates
+        return rates.T if forward else rates
+
+    how: dict[str, Any] = {"method": "DOP853", "rtol": 1e-11, "atol": 1e-13}
+    if implicit:
+        how = {"method": "BDF", "rtol": 1e-12, "atol": 1e-14, "jac": jacobian}
     different = np.concatenate([[True], np.diff(times) != 0])
     wanted = times[different]
-    run = solve_ivp(slope, (times[0], times[-1]), v.ravel(), "DOP853", wanted, rtol=1e-11, atol=1e-13)
+    run = solve_ivp(slope, (0, elapsed[-1]), v.ravel(), t_eval=elapsed[different], **how)
     if not run.success:
         raise ValueError(f"Q(t) could not be integrated from {times[0]} to {times[-1]}: {run.message}")
     found = run.y.T.reshape(len(wanted), *v.shape)

@@ -2,9 +2,11 @@
 
 All randomness of a run comes from one generator on the CPU, whose state is in the checkpoint. Examples are drawn with
 replacement, so that no place in an epoch has to be kept; every process draws the same global batch and keeps its share
-of it. So a run that was stopped anywhere and resumed ends, on the CPU, bit for bit where an uninterrupted one does, and
-several processes do what one does, up to the rounding of sums. On a GPU sums are not always in one order: there, both
-hold up to rounding. Nothing is read back from the device between the steps: the bounds stay there until ``collect``.
+of it. So a run that was stopped anywhere and resumed ends, on the CPU, bit for bit where an uninterrupted one does, if
+machine, PyTorch and number of threads are the same (``OMP_NUM_THREADS=1`` settles the last). Else the two agree up to
+the rounding of sums, which grows with the steps. Several processes do what one does, up to that rounding, and on a
+GPU, where sums are not always in one order, a resumed run does too. Nothing is read back from the device between the
+steps: the bounds stay there until ``collect``.
 (One kind of model asks the GPU once a step: Cholesky factors, of covariance "full", are checked.)
 
 Dropout draws from PyTorch's own generators, which a step that has any seeds anew from the run's; of several processes

@@ -28,8 +28,8 @@ MOST_EVIDENCE = 50.0  # nats: what a bit that is read without error counts for
 class Tilt:
     """log r(x) = logsumexp_j [c_j + sum_i (b_ji x_i - a_ji x_i^2 / 2)]: c (J,), b (J, d), a (J, d) >= 0.
 
-    Leading axes, one for each particle, are allowed. Raises ValueError where r is nowhere positive, an a is negative,
-    or a number is NaN.
+    r > 0 everywhere. Leading axes, one for each particle, are allowed. Raises ValueError where r is nowhere positive,
+    an a is negative, or a number is NaN.
     """
 
     c: Tensor
@@ -49,7 +49,8 @@ class Tilt:
             raise ValueError("c: minus infinity everywhere: r is nowhere positive")
 
     def __call__(self, x: Tensor) -> Tensor:
-        """log r(x) for x (..., d): (...), nats."""
+        """log r(x) for x (..., d): (...), nats. ValueError for another d."""
+        check_width("x", x.shape[-1], self)
         x = x.unsqueeze(-2)
         return (self.c + (self.b * x - 0.5 * self.a * x.square()).sum(-1)).logsumexp(-1)
 
@@ -59,7 +60,9 @@ class Tilt:
         return Tilt(c, exponent * self.b, exponent * self.a)
 
     def plus(self, floor: float) -> "Tilt":
-        """r(x) + floor."""
+        """r(x) + floor. ValueError for a floor that is not positive."""
+        if not 0 < floor < math.inf:
+            raise ValueError(f"floor: {floor}: need a positive number")
         zero = torch.zeros_like(self.b[:1])
         return Tilt(
             torch.cat([self.c, self.c.new_tensor([math.log(floor)])]),
@@ -71,14 +74,20 @@ class Tilt:
 def gaussian_tilt(mean: Tensor, std: float | Tensor, mask: Tensor | None = None) -> Tilt:
     """r(x) = prod_i N(mean_i; x_i, std^2) over the coordinates i that are seen: those where ``mask`` (d,) is true.
 
-    ``mean`` (d,), or (J, d) for a sum of J of them. With x_0 for x it is the likelihood of a noisy look at it.
+    ``mean`` (d,), or (J, d) for a sum of J of them; ``std`` one number, or (d,). With x_0 for x it is the likelihood of
+    a noisy look at it. Raises ValueError for a std that is not positive and finite, and for shapes that do not fit.
     """
     mean = torch.atleast_2d(torch.as_tensor(mean, dtype=torch.float64))
-    if not bool((torch.as_tensor(std) > 0).all()):
-        raise ValueError(f"std: {std} is not positive")
+    width, d = torch.as_tensor(std, dtype=torch.float64), mean.shape[-1]
+    if not bool(((width > 0) & torch.isfinite(width)).all()):
+        raise ValueError(f"std: {std} is not positive" if not bool((width > 0).all()) else f"std: {std} is not finite")
+    if width.numel() != 1 and width.shape != (d,):
+        raise ValueError(f"std: need one number or shape ({d},), got shape {tuple(width.shape)}")
+    if mask is not None and mask.shape != (d,):
+        raise ValueError(f"mask: need shape ({d},), as mean has, got {tuple(mask.shape)}")
     seen = torch.ones_like(mean) if mask is None else mask.to(mean).expand_as(mean)
     mean = torch.where(seen > 0, mean, 0.0)
-    precision = seen / torch.as_tensor(std, dtype=torch.float64) ** 2
+    precision = seen / width**2
     log_scale = torch.where(seen > 0, LOG_2PI - precision.clamp(min=1e-300).log(), 0.0)
     return Tilt(-0.5 * (precision * mean.square() + log_scale).sum(-1), precision * mean, precision)
 
@@ -87,9 +96,15 @@ def bit_tilt(bits: Tensor, error: float, mask: Tensor | None = None) -> Tilt:
     """r(x) = the probability of reading ``bits`` (d,) where x is, each wrong with probability ``error`` in [0, 1/2].
 
     Bits where ``mask`` (d,) is false were not read. An error of 0 is taken as one of exp(-50).
+    Raises ValueError for another error, for bits that are neither 0 nor 1, and for shapes that do not fit.
     """
     if not 0 <= error <= 0.5:
         raise ValueError(f"error: {error} is not in [0, 1/2]")
+    if bits.ndim != 1 or (mask is not None and mask.shape != bits.shape):
+        shapes = f"{tuple(bits.shape)}, {None if mask is None else tuple(mask.shape)}"
+        raise ValueError(f"bits, mask: need the same shape (d,), got {shapes}")
+    if not bool(((bits == 0) | (bits == 1)).all()):
+        raise ValueError(f"bits: need zeros and ones, got {bits.tolist()}")
     evidence = min(math.log1p(-error) - math.log(max(error, 1e-300)), MOST_EVIDENCE)
     seen = torch.ones_like(bits) if mask is None else mask.to(bits)
     b = seen * evidence * (2 * bits - 1)
@@ -146,6 +161,7 @@ def times(law: Any, tilt: Tilt) -> tuple[Any, Tensor]:
     ``law`` is a Gaussian, a Bernoulli, or a Blend of them. With K parts and J terms the answer is a blend of K J laws;
     with one of each, it is a law of the same kind.
     """
+    check_width("law", (law.parts if isinstance(law, Blend) else law).mean.shape[-1], tilt)
     if isinstance(law, Gaussian) and law.full:
         return _times_full(law, tilt)
     blend = isinstance(law, Blend)
@@ -171,6 +187,12 @@ def times(law: Any, tilt: Tilt) -> tuple[Any, Tensor]:
     if log_z.shape[-1] == 1:
         return kind(*(m.squeeze(-2) for m in made)), log_z.squeeze(-1)
     return Blend(log_z, kind(*made)), log_z.logsumexp(-1)
+
+
+def check_width(name: str, d: int, tilt: Tilt) -> None:
+    """ValueError unless ``tilt`` is a function of d coordinates: one of fewer would be stretched over all."""
+    if tilt.b.shape[-1] != d:
+        raise ValueError(f"{name}: has {d} coordinates, and the tilt {tilt.b.shape[-1]}")
 
 
 def _both(log_weights: Tensor, tilt: Tilt) -> tuple[int, int]:

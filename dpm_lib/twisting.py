@@ -1,11 +1,12 @@
 """Twisting functions: what multiplies the reverse chain at each time, so that it ends multiplied by r.
 
-A twist psi_t(x), t = 0..T, has psi_0 = r. The exact one is r_t(x) = E[r(x_0) | x_t = x] (Doob's h-transform). All
-others are approximations, whose chain is wrong, and whose particles, weighted, are right.
+A twist psi_t(x), t = 0..T, has psi_0 = r, which may vanish, and is positive for t >= 1. The exact one is r_t(x) =
+E[r(x_0) | x_t = x] (Doob's h-transform). All others are approximations, whose chain is wrong, and whose particles,
+weighted, are right.
 
 ``Constant``: r at every time. ``Annealed``: powers of r, from 0 at T to 1. ``Expected``: E[r(x_0) | x_t] under the
 model's own guess of x_0, exact if the guess is the true law. ``PlugIn``: r at the mean of that guess (Chung et al.
-2022).
+2022). ``Last``: 1, until t = 0.
 """
 
 import math
@@ -90,7 +91,8 @@ class Expected:
     def __call__(self, x: Tensor, t: int) -> Tensor:
         if t == 0:
             return self.r(x)
-        return times(guess(self.model, x, t), self.r)[1] / (1 + self.softness * float(self.model.schedule.tau[t]))
+        soft = 1 + self.softness * float(self.model.schedule.tau[t]) if self.softness else 1.0  # tau_T may be infinite
+        return times(guess(self.model, x, t), self.r)[1] / soft
 
     def tilt(self, t: int) -> Tilt | None:
         return self.r if t == 0 else None
@@ -107,6 +109,40 @@ class PlugIn:
 
     def tilt(self, t: int) -> Tilt | None:
         return self.log_r if t == 0 and isinstance(self.log_r, Tilt) else None
+
+
+class Last:
+    """psi_t = 1 for t >= 1: the chain is the model's own, and r comes at the end. Right for any r.
+
+    As particles this is importance sampling from the model; of n draws about n (E r)^2 / E r^2 count.
+    """
+
+    def __init__(self, log_r: Any) -> None:
+        self.log_r = log_r
+
+    def __call__(self, x: Tensor, t: int) -> Tensor:
+        return self.log_r(x) if t == 0 else torch.zeros_like(x[:, 0])
+
+    def tilt(self, t: int) -> Tilt | None:
+        return self.log_r if t == 0 and isinstance(self.log_r, Tilt) else None
+
+
+class Ending:
+    """``twist`` for t >= 1, and r at t = 0, whatever the twist has there."""
+
+    def __init__(self, twist: Any, log_r: Any) -> None:
+        self.twist, self.log_r = twist, log_r
+
+    @property
+    def exact(self) -> bool:
+        """True if the twist is E[r(x_0) | x_t] for its own r, as ``Expected`` knows it."""
+        return isinstance(self.twist, Expected) and self.twist.exact
+
+    def __call__(self, x: Tensor, t: int) -> Tensor:
+        return self.twist(x, t) if t else self.log_r(x)
+
+    def tilt(self, t: int) -> Tilt | None:
+        return self.twist.tilt(t) if t else self.log_r if isinstance(self.log_r, Tilt) else None
 
 
 def guess(model: DiffusionModel, xt: Tensor, t: int) -> Any:

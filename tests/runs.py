@@ -2,8 +2,11 @@
 
 import json
 import signal
+import subprocess
+import time
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import torch
 from problems import blob_data, tiny_recipe
@@ -51,6 +54,20 @@ def same_runs(a, b):
     for record in metrics:
         del record["seconds"]
     assert metrics[0] == metrics[1]
+
+
+def interrupt(process: subprocess.Popen, log: Path, send) -> tuple[str, str]:
+    """Once a run in another process has logged, calls `send`; returns what the run then says, and leaves none behind.
+
+    However long the machine takes: only pytest's own limit ends the waiting.
+    """
+    try:
+        while not (log.exists() and log.stat().st_size) and process.poll() is None:
+            time.sleep(0.01)
+        send()
+        return process.communicate()
+    finally:
+        process.kill()
 
 
 def interrupt_at(monkeypatch, step: int, number=signal.SIGINT):

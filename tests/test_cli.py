@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from problems import close_mean, rng
+from runs import interrupt
 
 from dpm_lib import objective, training
 from dpm_lib.checkpoints import load_model, load_tensors, save_json
@@ -259,9 +259,7 @@ def test_a_settings_error_of_the_shell_has_no_traceback(tmp_path):
     """The same through the real program."""
     command = [sys.executable, "-m", "dpm_lib", "train", "swiss-rol"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: recipe: 'swiss-rol' is not known") and done.stderr.count("\n") == 1
 
@@ -280,11 +278,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, capsys, number):
     process = subprocess.Popen(
         program, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    log, until = folder / "metrics.jsonl", time.monotonic() + 120
-    while not (log.exists() and log.stat().st_size) and time.monotonic() < until and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = interrupt(process, folder / "metrics.jsonl", lambda: process.send_signal(number))
     assert process.returncode == 130, err
     assert out == "" and "Traceback" not in err
     assert err.splitlines()[-1] == f"interrupted; go on with: python -m dpm_lib train --resume {folder}"

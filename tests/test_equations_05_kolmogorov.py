@@ -399,7 +399,7 @@ def test_the_reverse_sde_has_the_laws_and_the_pairs_of_the_film():
     (mid, _), (other, end) = forward(), forward()
     times = torch.tensor([T, t])
     back = film.reverse(score).simulate(end, times, gen, substeps=150)[-1]
-    slip = sde.SDE(lambda x, now: a * x - (b * x) ** 2 * score(x, now), film.diffusion)
+    slip = sde.SDE(lambda x, now: a * x - (b * x) ** 2 * score(x, now), film.diffusion, backward=True)
     lost = slip.simulate(end, times, gen, substeps=150)[-1]
     limit = 1.95 * math.sqrt(2 / n)
     assert ks_2samp(mid[:, 0].numpy(), back[:, 0].numpy()).statistic < limit

@@ -13,7 +13,7 @@ from dpm_lib.kernels import LOG_2PI, GaussianKernel
 from dpm_lib.laws import Bernoulli, Gaussian
 from dpm_lib.schedules import from_beta
 from dpm_lib.tilts import Tilt, gaussian_tilt, times
-from dpm_lib.twisting import BlendReverse, ExactModel, Expected
+from dpm_lib.twisting import BlendReverse, Constant, ExactModel, Expected
 
 LINE = torch.linspace(-12, 12, 4801, dtype=torch.float64)
 H = 0.005
@@ -27,11 +27,8 @@ def density(x, mean, variance):
 class Paths:
     """All paths (x_0..x_T) of a tiny model of bits, their probabilities, and r(x_0)."""
 
-    def __init__(self, last_beta: float | None = None) -> None:
-        schedule = short_schedule()
-        if last_beta is not None:
-            schedule = from_beta(torch.tensor([0.0, 0.1, 0.3, last_beta]))
-        self.model = bit_model(schedule)
+    def __init__(self) -> None:
+        self.model = bit_model(short_schedule())
         self.T = self.model.T
         self.bits = all_bits(2)
         with torch.no_grad():
@@ -96,27 +93,35 @@ def test_what_the_shortcut_drops():
 
 
 @pytest.mark.equation("eq-post-heavy")
-def test_mean_square_of_constant_weights():
-    """beta_T = 1, so that x_T is independent of x_0."""
-    paths = Paths(last_beta=1.0)
+@pytest.mark.parametrize("forgets", [False, True])
+def test_mean_square_of_constant_weights(forgets):
+    """Path by path; with a step T that does not look at x_T the bound is Z^2 E_pi[r] E_pi[1/r]."""
+    paths = Paths()
     T, r = paths.T, paths.r
-    paths.steps[T] = paths.steps[T].mean(0, keepdim=True).expand(4, 4)  # a step from coins that forgets them
-    w = (r / 4).sum() / r  # by x_T, then by going back
-    square = torch.zeros(4).double()
-    for x in range(4):
-        value = torch.ones(4).double()  # E[product squared | x_0..]
-        for t in range(1, T + 1):
-            step = paths.steps[t] * r
-            Z = step.sum(1)
-            value = (step / Z.unsqueeze(1)) @ value * (Z if t == T else Z / r) ** 2
-        square[x] = w[x] ** 2 * value[x]
-    mean_square = float((r / r.sum() * square).sum())
-    law = paths.steps[T][0]
-    for t in range(T - 1, 0, -1):
-        law = law @ paths.steps[t]
-    Z = float(law @ r)
-    assert mean_square >= Z**2 * float(r.mean()) * float((1 / r).mean()) - 1e-12
-    assert mean_square < 3 * Z**2 * float(r.mean()) * float((1 / r).mean())
+    if forgets:
+        paths.steps[T] = paths.steps[T].mean(0, keepdim=True).expand(4, 4)
+
+    def on(table, *times):
+        return table.reshape([4 if s in times else 1 for s in range(T + 1)])
+
+    p, made, weight = torch.tensor(0.25).double(), on(r / r.sum(), T), (r / 4).sum()
+    for t in range(1, T + 1):
+        Z = paths.steps[t] @ r
+        p = p * on(paths.steps[t].T, t - 1, t)
+        made = made * on((paths.steps[t] * r / Z.unsqueeze(1)).T, t - 1, t)
+        weight = weight * on(Z / r, t)
+    close((made * weight).sum(), (p * on(r, 0)).sum())  # E[w] = Z
+    start, others = made.sum(tuple(range(T))), tuple(range(T))
+    given = (made * weight).sum(others) / start  # E[w | x_T]
+    back = r  # r_T, by going back
+    for t in range(1, T + 1):
+        back = paths.steps[t] @ back
+    close(given, r.mean() * back / r)
+    close((start * given**2).sum(), r.mean() * (back**2 / r).mean())
+    assert float((made * weight**2).sum()) > float((start * given**2).sum())
+    if forgets:
+        Z = (p * on(r, 0)).sum()
+        close((start * given**2).sum(), Z**2 * r.mean() * (1 / r).mean())
 
 
 @pytest.mark.equation("eq-post-compound")
@@ -178,8 +183,31 @@ def test_bits_times_evidence():
 
 
 @pytest.mark.equation("eq-post-guidance")
-def test_guidance_is_right_to_first_order():
-    """The mean's error falls as v^2, that of log Z too once the curvature term (v/2) (log psi)'' is added."""
+def test_a_gaussian_times_a_tangent():
+    """In the plane, with a full covariance: product, normaliser, mean and covariance, point by point and by sums."""
+    mu, slope, value = torch.tensor([0.4, -0.3]).double(), torch.tensor([0.9, -1.7]).double(), 0.35
+    factor = torch.tensor([[0.6, 0.0], [0.3, 0.4]]).double()
+    cov, x = factor @ factor.T, torch.cartesian_prod(LINE[1600:3201:8], LINE[1600:3201:8])
+    law = torch.distributions.MultivariateNormal(mu, cov)
+    product = (law.log_prob(x) + value + (x - mu) @ slope).exp()
+    log_z = value + 0.5 * slope @ cov @ slope
+    moved = torch.distributions.MultivariateNormal(mu + cov @ slope, cov)
+    close(product, (log_z + moved.log_prob(x)).exp())
+    total = product.sum()
+    close((total * (8 * H) ** 2).log(), log_z, rtol=1e-7)
+    mean = (product.unsqueeze(1) * x).sum(0) / total
+    close(mean, mu + cov @ slope, rtol=1e-7)
+    close((x - mean).T @ (product.unsqueeze(1) * (x - mean)) / total, cov, rtol=1e-6)
+    full = Gaussian(mu.expand(1, 2), factor.expand(1, 2, 2), full=True)  # and so does the library, from psi alone
+    line = posteriors.first_order(Constant(lambda x: value + torch.sin((x - mu) @ slope)), full, mu.expand(1, 2), 1)
+    made, ours = times(full, line)
+    close(made.mean, mu + cov @ slope)
+    close(made.factor @ made.factor.mT, cov)
+    close(ours, log_z)
+
+
+def test_what_a_tangent_misses():
+    """For psi itself: the mean is off by order v^2, log Z by (v/2) (log psi)'' and an error of order v^2."""
     mean = 0.4
     slope, bend = 1.3 * math.cos(1.3 * mean), -1.69 * math.sin(1.3 * mean)
     off = []
@@ -191,6 +219,20 @@ def test_guidance_is_right_to_first_order():
         off.append((moved - mean - v * slope, log_z - 0.5 * v * bend))
     for k in (0, 1):
         assert off[0][k] / off[1][k] == pytest.approx(4, rel=0.15) and abs(off[1][k]) < 5e-4
+    assert abs(0.5 * bend) > 0.5 * 0.5 * slope**2  # what is left out is as large as what is kept
+
+
+def test_a_scaled_twist_is_no_martingale():
+    """Guidance at scale 2: r_t^2 is not E[r_0^2 | x_t], and its chain without weights does not make p r^2."""
+    paths = Paths()
+    twist = [paths.seen_from(t) ** 2 if t else paths.r**2 for t in range(paths.T + 1)]
+    assert any(float((paths.steps[t] @ twist[t - 1] / twist[t] - 1).abs().max()) > 0.05 for t in range(1, paths.T + 1))
+    law = twist[-1] / twist[-1].sum()  # pi is even
+    for t in range(paths.T, 0, -1):
+        step = paths.steps[t] * twist[t - 1]
+        law = law @ (step / step.sum(1, keepdim=True))
+    wanted = paths.p.sum((1, 2, 3, 4)) * paths.r**2
+    assert float((law - wanted / wanted.sum()).abs().max()) > 0.02
 
 
 @pytest.mark.equation("eq-post-mixture", "eq-post-normal")

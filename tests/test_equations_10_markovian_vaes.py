@@ -244,6 +244,22 @@ def test_the_best_judge_is_a_ratio_and_leaves_the_jensen_shannon_divergence():
         assert loss(best + 0.1 * np.random.default_rng(seed).normal(size=6)) > loss(best)
 
 
+def test_the_other_loss_of_the_generator_follows_another_divergence():
+    """The gradient of E_g log(1 + e^-D) with the best judge held fixed, in the logits of g: KL(g || p) less both."""
+    p = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
+    logits = torch.tensor([0.1, -0.4, 0.7, 0.2], dtype=torch.float64, requires_grad=True)
+
+    def kl(a, b):
+        return (a * (a / b).log()).sum()
+
+    g = torch.softmax(logits, 0)
+    odds = (p / g).log().detach()
+    (slope,) = torch.autograd.grad((g * torch.nn.functional.softplus(-odds)).sum(), logits, retain_graph=True)
+    middle = (p + g) / 2
+    (exact,) = torch.autograd.grad(kl(g, p) - kl(p, middle) - kl(g, middle), logits)
+    close(slope, exact)
+
+
 @pytest.mark.equation("eq-vae-cdf")
 def test_energy_distance_on_the_line_is_an_integral_of_cdfs():
     shift, scale = 0.4, 1.3

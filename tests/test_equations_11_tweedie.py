@@ -312,6 +312,15 @@ def test_where_euler_settles_for_one_point(lam, a):
     assert r == pytest.approx(1 / (1 - ((lam + 1 / lam) / 2) ** 2 * a))
 
 
+def test_over_a_finite_range_the_flow_errs_less_than_it_would_at_rest():
+    """At lambda = 0, r grows by 1 + a^2 / (4 (1 - a)) a step: over log(T / t0) = 4 to about 1 + a."""
+    a = 0.01
+    for length in (2.0, 4.0):
+        r = (1 + a**2 / (4 * (1 - a))) ** (length / -math.log1p(-a))
+        assert r - 1 == pytest.approx(a / 4 * length, rel=0.02)
+    assert (1 - a / 2) ** 2 / (1 - a) == pytest.approx(1 + a**2 / (4 * (1 - a)), rel=1e-14)
+
+
 @pytest.mark.equation("eq-tw-ancestral")
 @pytest.mark.parametrize("r", [1.0, 0.4, 3.0])
 def test_the_exact_variance_keeps_one_point_right(r):

@@ -153,10 +153,12 @@ def test_what_the_table_refuses():
     with pytest.raises(ValueError, match=r"times: the step from 9 to .* is so long that the map folds"):
         euler.chain_law(steep, LINE, times)
     with pytest.raises(ValueError, match=r"times: steps so short need a table of .* places"):
-        euler.chain_law(SDE(lambda z, t: 0.0, lambda z, t: 1e-4), LINE, times)
+        euler.chain_law(SDE(lambda z, t: 0.0, lambda z, t: 1e-4, backward=True), LINE, times)
     with pytest.raises(ValueError, match=r"times: rise from 1 to 2, but a reversed SDE runs backward"):
         euler.chain_law(exploding.brownian().reverse(LINE.score), LINE, torch.tensor([1.0, 2.0]))
+    with pytest.raises(ValueError, match="times: fall at 9, but this SDE has noise and runs forward"):
+        euler.chain_law(exploding.brownian(), LINE, times)
     with pytest.raises(ValueError, match=r"process: its diffusion goes from 1 to .* at time 9"):
-        euler.chain_law(SDE(lambda z, t: 0.0, lambda z, t: 1 + z.square()), LINE, times)
+        euler.chain_law(SDE(lambda z, t: 0.0, lambda z, t: 1 + z.square(), backward=True), LINE, times)
     with pytest.raises(ValueError, match="needs a distribution on the line"):
         euler.chain_law(exploding.brownian(), blobs(), times)

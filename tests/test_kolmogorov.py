@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from problems import random_generator
 from scipy import sparse, stats
 from scipy.linalg import expm
@@ -111,6 +112,34 @@ def test_changing_rates_are_integrated():
     np.testing.assert_allclose(kolmogorov.transition_matrix(changing, 2.0), fine, atol=1e-7)
     split = kolmogorov.transition_matrix(changing, 0.7) @ kolmogorov.transition_matrix(changing, 2.0, start=0.7)
     np.testing.assert_allclose(kolmogorov.transition_matrix(changing, 2.0), split, atol=1e-10)
+
+
+def test_fast_rates_that_change_are_integrated_implicitly():
+    """A fast pair that is always in balance, and slow jumps: an explicit method took a minute at rates of 1e5."""
+
+    def fast(t: float, rate: float = 1e5) -> np.ndarray:
+        up, down = rate * (1.5 + np.sin(t)), rate * (1.5 + np.cos(t))
+        return np.array([[-up - 1, up, 1], [down, -down - 2, 2], [3, 0, -3]])
+
+    times = [0.0, 0.4, 1.0]
+    law = kolmogorov.forward(P0, fast, times)
+    share = (1.5 + np.sin(1.0)) / (3 + np.sin(1.0) + np.cos(1.0))  # of the pair's walkers that are in 1
+    assert law[-1, 1] / law[-1, :2].sum() == pytest.approx(share, rel=1e-4)
+    P = kolmogorov.transition_matrix(fast, 1.0)
+    np.testing.assert_allclose(P0 @ P, law[-1], atol=1e-10)
+    f = np.array([1.0, -3.0, 2.0])
+    pairs = (law * kolmogorov.backward(f, fast, times)).sum(1)
+    np.testing.assert_allclose(pairs, pairs[-1], atol=1e-9)
+    line = np.diag(np.full(600, 4e4), 1)
+    line -= np.diag(line.sum(1))
+    with pytest.raises(ValueError, match=r"Q\(t\) is too stiff for 601 states: its clock rings 4e\+04 times"):
+        kolmogorov.forward(np.eye(601)[0], lambda t: line, [0.0, 1.0])
+
+
+def test_a_time_may_be_a_tensor():
+    np.testing.assert_array_equal(
+        kolmogorov.transition_matrix(Q3, torch.tensor(1.0)), kolmogorov.transition_matrix(Q3, 1.0)
+    )
 
 
 def test_changing_rates_give_laws_without_negative_entries():

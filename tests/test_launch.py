@@ -29,6 +29,11 @@ def unknown_address(monkeypatch, tmp_path):
         "https://github.com/ada/book/",
         "git@github.com:ada/book.git",
         "ssh://git@github.com/ada/book.git\n",
+        "https://grace@github.com/ada/book.git",
+        "https://user:secret@github.com/ada/book",
+        "https://www.github.com/ada/book",
+        "git@github.com-work:ada/book.git",
+        "ssh://git@github.com-work/ada/book",
     ],
 )
 def test_remotes_on_github(url):
@@ -43,7 +48,9 @@ def test_remotes_on_github(url):
         "https://gitlab.com/ada/book.git",
         "https://github.com.example.org/ada/book",
         "https://example.org/github.com/ada/book",
-        "https://user:secret@github.com/ada/book",
+        "https://example.org/x@github.com/ada/book",
+        "https://example.org:x@example.org/ada/book",
+        "git@github.com-work.example.org:ada/book.git",
         "https://github.com/ada/book/tree/main",
         "https://github.com/-ada/book",
         "https://github.com/ada/..",

@@ -4,13 +4,27 @@ import math
 
 import pytest
 import torch
-from problems import affine_model, bit_model, blobs, close, close_mean, gaussian, model_law, rng, short_schedule
+from problems import (
+    affine_model,
+    all_bits,
+    bit_model,
+    blobs,
+    close,
+    close_mean,
+    covariance_of,
+    gaussian,
+    model_law,
+    randn,
+    rng,
+    short_schedule,
+)
 
 from dpm_lib import posteriors, schedules
 from dpm_lib.codebooks import Codebook
 from dpm_lib.kernels import GaussianKernel
-from dpm_lib.tilts import blend_of, gaussian_tilt, times
-from dpm_lib.twisting import Annealed, BlendReverse, ExactModel, Expected, guess, through
+from dpm_lib.laws import Bernoulli, Gaussian
+from dpm_lib.tilts import Blend, blend_of, gaussian_tilt, times
+from dpm_lib.twisting import Annealed, BlendReverse, Constant, ExactModel, Expected, Last, PlugIn, guess, through
 
 T = 15
 PLANE = ExactModel(blobs(), schedules.geometric(T, 1e-3, 1e4))
@@ -129,6 +143,253 @@ def test_the_true_reverse_step_is_bayes_rule():
         BITS.score(BOOK.rows, 3)
 
 
+# r that vanishes, jumps, or has no gradient: right, or refused. On N(0, 1), by the exact model
+
+NORMAL = ExactModel(gaussian(torch.zeros(1), 1.0), schedules.geometric(12, 1e-2, 1e4))
+
+
+def phi(x):
+    return math.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+
+def above(x):
+    """log of 1[x > 0.5]."""
+    return torch.where(x[:, 0] > 0.5, 0.0, -torch.inf)
+
+
+def between(x):
+    """log of 1[|x| < 1.2]."""
+    return torch.where(x[:, 0].abs() < 1.2, 0.0, -torch.inf)
+
+
+def numpy_look(x):
+    """log N(x; 2, 0.25), in NumPy: autograd sees none of it."""
+    return torch.from_numpy(-2 * (x[:, 0].detach().numpy() - 2) ** 2 - math.log(0.5 * math.sqrt(2 * math.pi)))
+
+
+def jump(x):
+    """log r with two plateaus: it has a gradient, which is zero."""
+    return torch.where(x[:, 0] > 0.5, 2.0, 0.0) + 0 * x[:, 0]
+
+
+TAIL = 0.5 * math.erfc(0.5 / 2**0.5)  # P(x > 0.5)
+MIDDLE = math.erf(1.2 / 2**0.5)
+ROUGH = {  # log r: E r, and the first two moments of the posterior
+    "above": (above, TAIL, phi(0.5) / TAIL, 1 + 0.5 * phi(0.5) / TAIL),
+    "between": (between, MIDDLE, 0.0, 1 - 2.4 * phi(1.2) / MIDDLE),
+    "numpy": (numpy_look, phi(2 / 1.25**0.5) / 1.25**0.5, 1.6, 1.6**2 + 0.2),
+    "jump": (jump, 1 + (math.e**2 - 1) * TAIL, (math.e**2 - 1) * phi(0.5) / (1 + (math.e**2 - 1) * TAIL), None),
+}
+
+
+def floored(log_r):
+    """log(r + 0.1), which is positive."""
+    return lambda x: torch.logaddexp(log_r(x), torch.full_like(x[:, 0], math.log(0.1)))
+
+
+@pytest.mark.parametrize("name", ROUGH)
+@pytest.mark.parametrize("twist", [None, "floored"])
+def test_any_r_is_right_with_particles(name, twist):
+    log_r, z, first, second = ROUGH[name]
+    made = Annealed(floored(log_r), 1 - torch.arange(13).double() / 12) if twist else None
+    means, found = runs(NORMAL, log_r, made, lambda x: torch.cat([x, x * x], 1), seeds=range(12), n=600)
+    close_mean(found, z, errors=3.5, floor=2e-5)  # p starts in pi, and not in q(x_T)
+    close_mean(means[:, 0], first, errors=3.5, floor=4e-3)
+    if second is not None:
+        close_mean(means[:, 1], second, errors=3.5, floor=4e-3)
+    x, log_w = (lambda s: (s.x, s.log_weights))(posteriors.tilt(NORMAL, log_r, n=500, generator=rng(0)))
+    assert torch.equal(torch.isneginf(log_w), torch.isneginf(log_r(x)))  # a weight of zero just where r is zero
+
+
+def test_a_bit_that_must_be_one():
+    """r = 1[first bit is 1], with and without guidance on the way; exact by enumeration."""
+
+    def log_r(x):
+        return torch.where(x[:, 0] == 1, 0.0, -torch.inf)
+
+    model, share = bit_model(short_schedule()), all_bits(2)
+    law = share.new_full((4,), 0.25)
+    with torch.no_grad():
+        for t in range(model.T, 0, -1):
+            law = law @ model.reverse_step(share, t).log_prob(share.unsqueeze(1)).exp().T
+    z = float(law[2:].sum())
+    for twist in (None, Annealed(floored(log_r), 1 - torch.arange(5).double() / 4)):
+        means, found = runs(model, log_r, twist, lambda x: x, seeds=range(15))
+        close_mean(found, z, errors=3.5, floor=1e-9)
+        close_mean(means[:, 1], float(law[3]) / z, errors=3.5, floor=3e-3)
+        close(means[:, 0], 1.0)
+
+
+NEEDS_TWIST = r"must be positive for t >= 1, .*'last', or one made of log\(r \+ floor\)"
+REFUSED = [
+    ("twisted", None, above, "no gradient in x for method 'twisted'"),
+    ("twisted", None, numpy_look, "no gradient in x for method 'twisted'"),
+    ("annealed", None, numpy_look, "no gradient in x for method 'annealed'"),
+    ("annealed", None, lambda x: above(x) + 0 * x[:, 0], NEEDS_TWIST),
+    ("constant", None, lambda x: above(x) + 0 * x[:, 0], NEEDS_TWIST),
+    ("constant", None, jump, "slope 0 at all particles at t = 11, though it differs .* 'particles'"),
+    ("particles", "annealed", above, NEEDS_TWIST),
+    ("particles", "constant", between, NEEDS_TWIST),
+    ("particles", "plug-in", above, NEEDS_TWIST),
+    ("twisted", "last", lambda x: -(x[:, 0] ** 2), "twist: 'last' does not fit method 'twisted'"),
+    ("twisted", Constant(lambda x: 4 * x[:, 0]), above, r"minus infinity at \d+ of the 300 draws of 'twisted'"),
+    ("particles", None, lambda x: torch.where(x[:, 0] > 50, 0.0, -torch.inf), "minus infinity at all 300 .* t = 0"),
+]
+
+
+@pytest.mark.parametrize("method, twist, log_r, message", REFUSED)
+def test_what_would_be_wrong_in_silence_is_refused(method, twist, log_r, message):
+    with pytest.raises(ValueError, match=message):
+        posteriors.tilt(NORMAL, log_r, method, 300, rng(0), twist=twist)
+    with pytest.raises(ValueError, match="must be positive for t >= 1"):  # bits: a neighbour is forbidden
+        forbidden = Constant(lambda x: torch.where(x[:, 0] == 1, 0.0, -torch.inf))
+        posteriors.tilt(BITS, lambda x: 0 * x[:, 0], n=40, generator=rng(0), twist=forbidden)
+
+
+def test_r_counts_at_the_end_whatever_the_twist_has_there():
+    """A twist whose psi_0 is no r: psi_t for t >= 1 is used, and r at 0."""
+    other = gaussian_tilt(torch.tensor([0.5, 0.0]), 0.9)
+    exact, log_z = times(blend_of(blobs()), SPOT)
+    for twist in (Expected(PLANE, other), Constant(other), Constant(lambda x: other(x))):
+        means, z = runs(PLANE, SPOT, twist, lambda x: x, seeds=range(10), n=300)
+        close_mean(z, log_z.exp(), errors=3.5, floor=1e-6)
+        close_mean(means, exact.mean, errors=3.5, floor=8e-3)
+
+
+def test_draws_without_weights_know_no_normaliser():
+    for found in (
+        posteriors.tilt(PLANE, SPOT, "constant", 4, rng(0)),
+        posteriors.clamp(PLANE, torch.zeros(2), torch.tensor([True, False]), 4, rng(0)),
+    ):
+        for name in ("log_z", "elbo"):
+            with pytest.raises(TypeError, match=f"{name}: this method drops its weights"):
+                getattr(found, name)
+        close(found.mean(), found.x.mean(0))
+
+
+def test_a_collapse_on_the_way_is_told():
+    sharp = gaussian_tilt(torch.tensor([1.0]), 0.05)
+    model = ExactModel(gaussian(torch.zeros(1), 1.0), schedules.geometric(30, 1e-4, 1e4))
+    with pytest.warns(RuntimeWarning, match=r"effective size \d.* of 1000 at t = \d+: log_z and means are not"):
+        posteriors.tilt(model, lambda x: sharp(x), n=1000, generator=rng(1), twist="constant", threshold=0.9)
+
+
+# Guidance to first order
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "full", "blend", "bits"])
+def test_a_straight_line_is_its_own_tangent(kind):
+    slope = torch.tensor([0.7, -1.9]).double()
+    laws = {
+        "isotropic": Gaussian(randn(5, 2), torch.ones(5, 1).double()),
+        "full": Gaussian(randn(5, 2), torch.tensor([[0.8, 0.0], [0.5, 0.6]]).double().expand(5, 2, 2), full=True),
+        "blend": Blend(randn(5, 3), Gaussian(randn(5, 3, 2), torch.full((5, 3, 1), 0.4).double())),
+        "bits": Bernoulli(randn(5, 2)),
+    }
+    x = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 0]]).double()
+    line = posteriors.first_order(Constant(lambda x: 0.3 + x @ slope), laws[kind], x, 1)
+    close(line.b.squeeze(-2), slope)
+    close(line.c, 0.3)
+    assert not line.a.any()
+
+
+def test_no_step_is_moved_farther_than_told():
+    """farthest sqrt(d) standard deviations, in length; a shorter one is left as it is."""
+    factor = torch.tensor([[0.8, 0.0], [0.5, 0.6]]).double()
+    for law in (
+        Gaussian(randn(4, 2), factor.expand(4, 2, 2), full=True),
+        Gaussian(randn(4, 2), torch.ones(1).double()),
+    ):
+        for steep, farthest in ((100.0, 0.5), (100.0, 2.0), (0.1, 2.0), (100.0, math.inf)):
+            slope = steep * torch.tensor([0.6, -0.8]).double()
+            line = posteriors.first_order(Constant(lambda x, s=slope: x @ s), law, law.mean, 1, farthest)
+            moved = times(law, line)[0].mean - law.mean
+            deviations = torch.linalg.solve(factor, moved.T).T if law.full else moved
+            whole = (factor.T @ slope if law.full else slope).norm()
+            close(deviations.norm(dim=-1), min(float(whole), farthest * 2**0.5))
+            close(line(law.mean), law.mean @ slope)
+    with pytest.raises(ValueError, match="farthest: 0: need a positive number"):
+        posteriors.tilt(PLANE, SPOT, n=2, generator=rng(0), farthest=0)
+
+
+def test_farthest_reaches_the_chain():
+    """Sixty times steeper than the noise: limited, draws stay with the model; without limit, they run away."""
+
+    def log_r(x):
+        return 60 * x[:, 0]
+
+    near, far = (
+        posteriors.tilt(NORMAL, log_r, "constant", 200, rng(0), farthest=farthest).x.mean() for farthest in (0.5, 4.0)
+    )
+    assert float(near) < 8 < float(far)
+
+
+def test_neighbours_are_taken_in_blocks(monkeypatch):
+    law, x = Bernoulli(randn(6, 4)), (randn(6, 4) > 0).double()
+    psi = Constant(lambda x: torch.sin(x @ torch.tensor([1.0, 2.0, 3.0, 4.0]).double()))
+    whole = posteriors.first_order(psi, law, x, 1)
+    sizes = []
+    monkeypatch.setattr(posteriors, "MOST_FLIPS", 48)
+    parts = posteriors.first_order(Constant(lambda x: (sizes.append(len(x)), psi(x, 1))[1]), law, x, 1)
+    assert sizes == [6, 12, 12]
+    close(parts.b, whole.b)
+    for i in range(4):  # and each is the difference that its bit makes
+        one, zero = x.clone(), x.clone()
+        one[:, i], zero[:, i] = 1, 0
+        close(whole.b[:, 0, i], psi(one, 1) - psi(zero, 1))
+
+
+# Twists of learned models
+
+
+def test_expected_counts_the_spread_of_the_guess():
+    """A diagonal guess: log N(y; m(x), sigma^2 + v(x)), by hand; with softness c, over 1 + c tau_t."""
+    model = affine_model(short_schedule(), covariance="diagonal")
+    x, y, t = randn(5, 2, seed=3), torch.tensor([0.4, -0.3]).double(), 3
+    mean, deviation = model.reverse.moments(x, t, model.kernel)
+    wanted = torch.distributions.Normal(mean, (0.49 + deviation**2).sqrt()).log_prob(y).sum(-1)
+    close(Expected(model, gaussian_tilt(y, 0.7))(x, t), wanted)
+    close(Expected(model, gaussian_tilt(y, 0.7), softness=0.6)(x, t), wanted / (1 + 0.6 * float(model.schedule.tau[t])))
+    close(PlugIn(model, gaussian_tilt(y, 0.7))(x, t), torch.distributions.Normal(mean, 0.7).log_prob(y).sum(-1))
+    close(Last(gaussian_tilt(y, 0.7))(x, t), 0.0)
+
+
+def test_softened_where_no_signal_is_left():
+    """beta_T = 1, so that tau_T is infinite: psi_T = 1, and the particles are right."""
+    model = bit_model(schedules.from_beta(torch.tensor([0.0, 0.2, 0.5, 1.0])))
+    r, x = posteriors.seen(model, torch.tensor([1.0, 0.0]), 0.1, torch.tensor([True, True])), all_bits(2)
+    assert math.isinf(float(model.schedule.tau[3]))
+    close(Expected(model, r, softness=1.0)(x, 3), 0.0)
+    law = x.new_full((4,), 0.25)
+    with torch.no_grad():
+        for t in range(3, 0, -1):
+            law = law @ model.reverse_step(x, t).log_prob(x.unsqueeze(1)).exp().T
+    for soft in (0.0, 1.0):
+        _, z = runs(model, r, Expected(model, r, soft), lambda x: x, seeds=range(15))
+        close_mean(z, float(law @ r(x).exp()), errors=3.5, floor=1e-9)
+
+
+@pytest.mark.parametrize("noisy", [True, False])
+def test_law_of_a_clamped_chain(noisy):
+    """A linear Gaussian model: mean and variance of the unknown part step by step, with the known part put in anew."""
+    model, y = affine_model(short_schedule()), 0.75
+    mean, variance, alpha_bar = 0.0, 1.0, model.schedule.alpha_bar.tolist()
+    with torch.no_grad():
+        for t in range(model.T, 0, -1):
+            level = alpha_bar[t] if noisy else 1.0
+            start = torch.tensor([[math.sqrt(level) * y, mean]]).double()
+            offset = model.reverse_step(torch.zeros(1, 2).double(), t).mean[0]
+            slope = (model.reverse_step(torch.eye(2).double(), t).mean - offset).T
+            noise = covariance_of(model.reverse_step(start, t))
+            spread = slope @ torch.diag(torch.tensor([1 - level, variance]).double()) @ slope.T + noise
+            mean, variance = float((slope @ start[0] + offset)[1]), float(spread[1, 1])
+    known = torch.tensor([True, False])
+    x = posteriors.clamp(model, torch.tensor([y, 0.0]), known, 20_000, rng(0), noisy=noisy).x
+    close_mean(x[:, 1], mean)
+    close_mean((x[:, 1] - mean) ** 2, variance)
+    close(x[:, 0], y)
+
+
 def test_clamping_keeps_what_is_known():
     drawn = posteriors.clamp(PLANE, torch.tensor([0.4, 9.0]), torch.tensor([True, False]), 50, rng(0))
     assert float((drawn.x[:, 0] - 0.4).abs().max()) < 1e-6 and float(drawn.x[:, 1].std()) > 0.1
@@ -153,7 +414,7 @@ ERRORS = [
     (dict(twist=None, method="annealed", powers=torch.zeros(T + 1)), "powers: need shape"),
     (
         dict(log_r=lambda x: torch.full_like(x[:, 0], -torch.inf) + 0 * x[:, 0]),
-        "log_r: minus infinity at all 8 particles at t = 14",
+        "log_r: -inf at particle 0, t = 14, x = .*: a twist must be positive for t >= 1",
     ),
     (dict(log_r=lambda x: nan_at_two(x) + 0 * x[:, 0]), "log_r: nan at particle 2, t = 14"),
     (dict(log_r=lambda x: 0 * x), "log_r: gives shape"),
@@ -186,5 +447,13 @@ def test_bad_masks_and_looks_are_refused():
         Expected(PLANE, SPOT, -1.0)
     with pytest.raises(ValueError, match="powers"):
         Annealed(SPOT, torch.tensor([1.0, -1.0]))
+    with pytest.raises(ValueError, match="law: has 2 coordinates, and the tilt 1"):
+        posteriors.tilt(PLANE, gaussian_tilt(torch.tensor([1.0]), 1.0), **options)
+    line = torch.linspace(-1, 1, 9)
+    with pytest.raises(ValueError, match="model: has 2 dimensions, and the grid has one"):
+        posteriors.law_on_grid(PLANE, Constant(SPOT), line)
+    for bad in (line.square(), line.flip(0), line.reshape(3, 3), line[:1]):
+        with pytest.raises(ValueError, match="x: need an even, rising grid"):
+            posteriors.law_on_grid(NORMAL, Constant(SPOT), bad)
     with pytest.raises(TypeError, match="repeat the run"):
         _ = posteriors.tilt(PLANE, SPOT, n=4, generator=rng(0)).log_z_stderr

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -86,7 +85,7 @@ def test_two_processes_are_one(tmp_path):
     """With a float64 network, so that only the order of sums differs: every K of 40 steps, and every average."""
     (tmp_path / "script.py").write_text(SCRIPT)
     process = launch(tmp_path, "script.py")
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate()
     assert process.returncode == 0 and "Warning" not in err, err[-3000:]
     for name, settings in SETTINGS.items():
         K, average, place = course(settings, 40)
@@ -108,12 +107,8 @@ def test_two_processes_stop_together_and_one_goes_on(tmp_path):
     changed = {key: value for key, value in settings.to_dict().items() if key not in ("name", "about")}
     options = [text for key, value in changed.items() for text in ("--set", f"{key}={value}")]
     process = launch(tmp_path, "-m", "dpm_lib", "train", "swiss-roll", "--device", "cpu", "--out", "two", *options)
-    folder, until = tmp_path / "two", time.monotonic() + 120
-    log = folder / "metrics.jsonl"
-    while not (log.exists() and log.stat().st_size) and time.monotonic() < until and process.poll() is None:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    folder = tmp_path / "two"
+    out, err = runs.interrupt(process, folder / "metrics.jsonl", lambda: os.killpg(process.pid, signal.SIGINT))
     assert process.returncode != 0 and out == "", err[-3000:]
     assert err.count("interrupted; go on with: python -m dpm_lib train --resume two\n") == 1, err[-3000:]
     step = load_tensors(folder / "checkpoint.safetensors")[1]["step"]

@@ -87,6 +87,16 @@ def test_ornstein_uhlenbeck_is_its_transition():
     close_mean((x - law.mean).square(), law.scale.square(), floor=2e-3)
 
 
+def test_transitions_over_a_time_of_each_row():
+    process, x, t = sde.ornstein_uhlenbeck(1.5, 0.8, -0.3), randn(3, 2), torch.tensor([0.1, 0.5, 2.0])
+    law = process.transition(x, t)
+    alone = [process.transition(x[k : k + 1], float(t[k])) for k in range(3)]
+    close(law.mean, torch.cat([one.mean for one in alone]), rtol=1e-6)
+    close(
+        law.log_prob(x + 0.3), torch.cat([one.log_prob(x[k : k + 1] + 0.3) for k, one in enumerate(alone)]), rtol=1e-6
+    )
+
+
 def test_random_walks_take_unit_steps():
     path = sde.random_walk(500, 100, rng(5))
     assert path.shape == (101, 500) and not path[0].any()
@@ -114,6 +124,42 @@ def test_divergence_of_the_noise_by_hand():
     diagonal = SDE(still, lambda x, t: 1 + x**2)
     close(sde.divergence(diagonal.covariance, x, 0.0), 4 * x * (1 + x**2))
     close(sde.divergence(SDE(still, lambda x, t: 2.0).covariance, x, 0.0), torch.zeros_like(x))
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        lambda x, t: torch.from_numpy(np.sqrt((1 + x.detach().numpy() ** 2) / 2)),
+        lambda x, t: ((1 + x.detach() ** 2) / 2).sqrt(),
+        torch.no_grad()(lambda x, t: ((1 + x**2) / 2).sqrt()),
+        lambda x, t: torch.stack([(1 + x[:, 0].detach() ** 2).sqrt(), 1 + x[:, 1] ** 2], -1),  # one of the two
+        lambda x, t: tilted(torch.stack([x[:, 0], x[:, 1].detach()], -1), t),  # an entry off the diagonal
+    ],
+)
+@pytest.mark.parametrize("at", [1.0, -30.0, 2e-3])
+def test_noise_that_autograd_does_not_see_is_refused(hidden, at):
+    """For dX = -X dt + sqrt((1 + X^2)/2) dW the drift would be 2.0 in place of 1.0 at x = 1, without a word."""
+    reverse = SDE(lambda x, t: -x, hidden).reverse(lambda x, t: -6 * x / (1 + x**2))
+    with pytest.raises(ValueError, match=r"diffusion: depends on x at x = \[.*\], time 0.5, where automatic"):
+        reverse.mu(torch.tensor([[at, 0.7 * at], [0.5 * at, 0.1 * at]], dtype=torch.float64), 0.5)
+
+
+def test_noise_that_rests_is_not_refused():
+    """Exactly flat, flat on one side of an edge, at a top, and networks whose weights alone have gradients."""
+    x = torch.tensor([[0.0], [1.0], [1.0 + 1e-9], [-5.0]], dtype=torch.float64)
+    weight = torch.nn.Parameter(torch.tensor(2.0, dtype=torch.float64))
+    for flat in (
+        lambda x, t: torch.from_numpy(np.full(x.shape, 0.7)),
+        lambda x, t: np.float64(0.3),
+        lambda x, t: x.detach().clamp(max=1) * 0 + 1,
+        lambda x, t: weight,
+    ):
+        close(sde.divergence(SDE(still, flat).covariance, x, 0.0), 0.0)
+    edged = SDE(still, lambda x, t: x.clamp(min=1.0)).covariance
+    close(sde.divergence(edged, x, 0.0)[:1], 0.0)
+    close(sde.divergence(SDE(still, lambda x, t: 2 + x.cos()).covariance, 0 * x, 0.0), 0.0)
+    inward = SDE(still, lambda x, t: x.sqrt()).covariance  # no negative x is ever tried
+    close(sde.divergence(inward, x[1:3] * 1e-12, 0.0), 1.0)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5, 1.0, 2.0])
@@ -165,6 +211,57 @@ def test_a_reversed_sde_knows_its_direction():
     close(flow.simulate(ones(2), torch.tensor([0.0, 1.0]))[-1], 1.0)  # a flow runs either way
 
 
+def test_a_forward_sde_knows_its_direction():
+    """Whoever forgot reverse(score) got the forward drift run backwards: mean 2.69 for 1."""
+    falling = torch.tensor([1.0, 0.5, 0.0])
+    with pytest.raises(
+        ValueError, match=r"times: fall at 1, but this SDE has noise and runs forward; reverse\(score\)"
+    ):
+        sde.ornstein_uhlenbeck().simulate(ones(2), falling, rng())
+    late = SDE(still, lambda x, t: torch.where(t < 0.75, 1.0, 0.0))
+    for noise in ({"generator": rng()}, {"increments": torch.zeros(2, 2, 1)}):
+        with pytest.raises(ValueError, match=r"times: fall at 0\.5, but this SDE has noise"):
+            late.simulate(ones(2), falling, **noise)
+    still_flow = SDE(lambda x, t: -x, lambda x, t: 0.0)
+    assert still_flow.simulate(ones(1), falling, rng())[-1] > 2  # without noise: either way
+
+
+# --- Milstein ---
+
+
+def test_a_milstein_step_by_hand():
+    """dX = 0.3 X dt + X dW: sigma sigma' = X. For times that fall, |dt| is the variance."""
+    x, dw = randn(5, 1, seed=3).abs(), 0.1 * randn(5, 1, seed=4)
+    process = SDE(lambda x, t: 0.3 * x, lambda x, t: x)
+    close(process.milstein(x, 0.0, 0.04, dw), x * (1 + 0.012 + dw + 0.5 * (dw**2 - 0.04)))
+    back = SDE(process.drift, process.diffusion, backward=True)
+    close(back.milstein(x, 1.0, -0.04, dw), x * (1 - 0.012 + dw + 0.5 * (dw**2 - 0.04)))
+
+
+def test_milstein_in_several_dimensions_is_that_of_each():
+    process = SDE(lambda x, t: -x, lambda x, t: (1 + x**2).sqrt())
+    x, dw = randn(4, 3), randn(4, 3, seed=1)
+    alone = [process.milstein(x[:, k : k + 1], 0.0, 0.5, dw[:, k : k + 1]) for k in range(3)]
+    close(process.milstein(x, 0.0, 0.5, dw), torch.cat(alone, 1))
+    plain = sde.ornstein_uhlenbeck()
+    close(plain.milstein(x, 0.0, 0.5, dw), plain.step(x, 0.0, 0.5, dw))
+
+
+@pytest.mark.parametrize(
+    ("diffusion", "message"),
+    [
+        (tilted, "method: milstein is for independent components here; the diffusion is a matrix"),
+        (lambda x, t: 1 + x.flip(1) ** 2, "method: milstein needs sigma_0 to depend on x_0 alone; it moves with x_1"),
+        (lambda x, t: 1 + x.square().sum(1, keepdim=True), "sigma_0 to depend on x_0 alone; it moves with x_1"),
+        (lambda x, t: (1 + x.detach() ** 2).sqrt(), "diffusion: depends on x at"),
+    ],
+)
+def test_milstein_refuses_what_it_cannot_do(diffusion, message):
+    times = torch.tensor([0.0, 0.1])
+    with pytest.raises(ValueError, match=message):
+        SDE(still, diffusion).simulate(randn(3, 2), times, rng(), method="milstein")
+
+
 # --- Errors ---
 
 
@@ -208,6 +305,20 @@ def test_bad_coefficients_are_named(drift, diffusion, message):
         SDE(drift, diffusion).simulate(torch.zeros(2, 1), torch.tensor([0.0, 1.0]), rng())
 
 
+def test_a_matrix_without_an_axis_for_particles_is_refused():
+    """Two particles in the plane: (2, 2) was taken for two rows of standard deviations. 0.09 in place of 0.82."""
+    sigma = torch.tensor([[0.9, 0.1], [0.1, 0.3]], dtype=torch.float64)
+    for matrix in (sigma, sigma[:, :1]):
+        process = SDE(still, lambda x, t, matrix=matrix: matrix)
+        for n in (1, 2, 3):
+            with pytest.raises(ValueError, match=r"diffusion: gives shape \(2, [12]\) for"):
+                process.covariance(randn(n, 2), 0.0)
+    close(SDE(still, lambda x, t: sigma.unsqueeze(0)).covariance(randn(2, 2), 0.0), (sigma @ sigma.T).expand(2, 2, 2))
+    close(SDE(still, lambda x, t: sigma[:1]).covariance(randn(2, 2), 0.0), sigma[:1].square().expand(2, 2))
+    x = randn(2, 2)
+    close(SDE(still, lambda x, t: x.abs()).covariance(x, 0.0), x.square())
+
+
 def test_a_path_that_runs_away_is_caught():
     process = SDE(lambda x, t: x**3, lambda x, t: 0.0)
     with pytest.raises(ValueError, match=r"at index \(0, 0\), time"):
@@ -220,8 +331,14 @@ def test_a_path_that_runs_away_is_caught():
         (lambda: sde.ornstein_uhlenbeck(rate=-1), "rate, noise: -1"),
         (lambda: sde.langevin(lambda x: -x, noise=0), "step, noise: 1.0, 0"),
         (lambda: sde.ornstein_uhlenbeck().reverse(lambda x, t: -x, -1.0), "noise: -1.0: must be finite and not"),
-        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), -1.0), "t: -1.0: must not be negative"),
-        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), math.nan), "t: nan: must not be negative"),
+        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), -1.0), "t: -1.0: must be positive"),
+        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), math.nan), "t: nan: must be positive"),
+        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), 0.0), "t: 0.0: must be positive"),
+        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), torch.ones(3)), r"t: shape \(3,\): .* each of 2 rows"),
+        (
+            lambda: sde.ornstein_uhlenbeck().simulate(ones(2), torch.tensor([0.0, 1.0]), rng(), method="heun"),
+            "method: 'heun': choose from euler-maruyama, milstein",
+        ),
         (lambda: sde.random_walk(0, 5, rng()), "walkers, steps: 0, 5"),
         (lambda: sde.ornstein_uhlenbeck().reverse(lambda x, t: x / 0).mu(0 * ones(1), 0), r"score: nan at index"),
     ],

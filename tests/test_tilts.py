@@ -107,5 +107,28 @@ def test_errors():
         Tilt(tensor([0.0, 1.0]), one, one)
     with pytest.raises(ValueError, match="std: 0 is not positive"):
         gaussian_tilt(one, 0)
+    for bad, message in (
+        (torch.inf, "std: inf is not finite"),
+        (torch.ones(3), r"std: need one number or shape \(2,\), got shape \(3,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gaussian_tilt(one, bad)
+    with pytest.raises(ValueError, match=r"mask: need shape \(2,\), as mean has, got \(3,\)"):
+        gaussian_tilt(one, 1.0, torch.ones(3, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"error: 0\.7"):
         bit_tilt(one[0], 0.7)
+    with pytest.raises(ValueError, match=r"bits: need zeros and ones, got \[0\.5, 0\.5\]"):
+        bit_tilt(one[0] / 2, 0.1)
+    with pytest.raises(ValueError, match=r"bits, mask: need the same shape \(d,\), got \(2,\), \(1,\)"):
+        bit_tilt(one[0], 0.1, torch.tensor([True]))
+
+
+def test_one_coordinate_is_not_stretched_over_two():
+    r, x = gaussian_tilt(tensor([1.0]), 1.0), torch.zeros(3, 2, dtype=torch.float64)
+    with pytest.raises(ValueError, match="x: has 2 coordinates, and the tilt 1"):
+        r(x)
+    for law in LAWS.values():
+        with pytest.raises(ValueError, match="law: has 2 coordinates, and the tilt 1"):
+            times(law, r)
+    with pytest.raises(ValueError, match=r"floor: 0: need a positive number"):
+        r.plus(0)

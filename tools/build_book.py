@@ -8,10 +8,14 @@ Neither looks at what the cells import or at the scripts and styles the pages sh
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
+from launch import find_repository
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ("dpm_lib/**/*.py", "dpm_lib/**/*.js", "dpm_lib/**/*.css", "book/results/**/*", "constraints.txt")
@@ -31,6 +35,14 @@ def stale(stamp: Path, value: str) -> bool:
     return not stamp.exists() or stamp.read_text(encoding="utf8") != value
 
 
+def quiet_kernels(out: Path) -> str:
+    """A folder of settings in which kernels report errors only, not that they talk to this machine over TCP."""
+    profile = out / "ipython" / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n", encoding="utf8")
+    return str(out / "ipython")
+
+
 def build(root: Path, extra: list[str]) -> int:
     """Run Jupyter Book on `root`, and return its exit status."""
     out = root / "_build"
@@ -48,7 +60,8 @@ def build(root: Path, extra: list[str]) -> int:
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     print("Building the book. Chapters whose code changed are executed first.", flush=True)
     options = ["-W", "-n", "--keep-going", *fresh, *extra]
-    status = subprocess.run([jupyter_book, "build", str(root), *options], cwd=root).returncode
+    environment = os.environ | {"IPYTHONDIR": quiet_kernels(out)}
+    status = subprocess.run([jupyter_book, "build", str(root), *options], cwd=root, env=environment).returncode
     if status == 0:
         pages_stamp.write_text(pages, encoding="utf8")
     return status
@@ -58,4 +71,8 @@ if __name__ == "__main__":
     status = build(ROOT, sys.argv[1:])
     if status == 0:
         print(f"\nThe book: {ROOT / '_build' / 'html' / 'index.html'}\nTo read it in a browser: make serve")
+        if not find_repository():
+            print(
+                "Its pages have no Colab and Binder buttons: the git remote `origin` names no repository on github.com."
+            )
     sys.exit(status)

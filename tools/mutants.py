@@ -1,7 +1,7 @@
 """Would the tests of the checked equations notice a slip? Make each slip, run the equation's tests, list what survives.
 
-`python tools/mutants.py [--only TEXT ...] [--jobs N]`, or `make mutants`. Two kinds of code are mutated, one sign, factor
-or condition at a time (`mutations.py` says which):
+`make mutants`, or `make mutants ONLY="text ..."` for the functions whose `file::name` holds one of the texts. Two kinds
+of code are changed, one sign, factor or condition at a time (`mutations.py` says which):
 
 - the formulas of the page as the tests marked with an equation write them;
 - the functions of the library that an equation names: those whose docstring has its label, and those that its tests
@@ -9,9 +9,9 @@ or condition at a time (`mutations.py` says which):
 
 A slip that no test notices is a survivor. Those that cannot be noticed (both sides change alike, a bound stays a
 bound) are explained in `mutants.toml`, one reason for each; any other survivor, or an explanation that is out of
-date, makes this fail. It takes about an hour of one core, and is not part of `make test`.
+date, makes this fail. It takes about half an hour of one core, and is not part of `make test`.
 
-Every slip runs in a process of its own, forked from one that has imported everything.
+Tests are collected once; every slip then runs in a process of its own, forked from the one that has imported all.
 """
 
 import argparse
@@ -41,7 +41,6 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-EXPLAINED = ROOT / "tools" / "mutants.toml"
 MOST = 0.02  # of all slips may survive, each with its reason
 LABEL = re.compile(r"\b(?:eq|def)-[a-z0-9-]+")
 
@@ -56,7 +55,7 @@ class Subject:
     tests: set[str] = field(default_factory=set)
 
 
-def subjects(root: Path = ROOT) -> list[Subject]:
+def subjects(root: Path) -> list[Subject]:
     """Everything that checked equations name."""
     found: dict[tuple[str, str], Subject] = {}
     library = Library(root)
@@ -137,8 +136,8 @@ def live(subject: Subject):
 class Trials:
     """A pytest plugin: collects once, then tries every slip in a process forked from this one."""
 
-    def __init__(self, chosen: list[Subject], share: float, seed: int, jobs: int) -> None:
-        self.chosen, self.share, self.seed, self.jobs = chosen, share, seed, jobs
+    def __init__(self, root: Path, chosen: list[Subject], share: float, seed: int, jobs: int) -> None:
+        self.root, self.chosen, self.share, self.seed, self.jobs = root, chosen, share, seed, jobs
         self.results: list[tuple[mutations.Place, str]] = []
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -150,7 +149,9 @@ class Trials:
         self.items: dict[str, list[pytest.Item]] = defaultdict(list)
         for item in session.items:
             self.items[item.nodeid.split("[")[0]].append(item)
-        with ProcessPoolExecutor(self.jobs, mp_context=get_context("fork"), initializer=_adopt, initargs=(self,)) as pool:
+        with ProcessPoolExecutor(
+            self.jobs, mp_context=get_context("fork"), initializer=_adopt, initargs=(self,)
+        ) as pool:
             waiting = {pool.submit(_trial, index): subject for index, subject in enumerate(self.chosen)}
             for done in as_completed(waiting):
                 subject, outcome = waiting[done], done.result()
@@ -161,7 +162,7 @@ class Trials:
 
     def trial(self, subject: Subject) -> list[tuple[mutations.Place, str]]:
         """The slips of one function, and what became of each. Raises RuntimeError if its tests fail as they are."""
-        source = (ROOT / subject.path).read_text(encoding="utf8")
+        source = (self.root / subject.path).read_text(encoding="utf8")
         start = time.monotonic()
         if self.run(subject, None, 600) != "survived":
             raise RuntimeError(f"{subject.path}::{subject.name}: a test fails without a slip: {sorted(subject.tests)}")
@@ -174,7 +175,7 @@ class Trials:
         return results
 
     def run(self, subject: Subject, code: CodeType | None, limit: float) -> str:
-        """`survived`, `killed` or `timeout`: the subject's tests in a fork, with ``code`` in its place (None: as it is)."""
+        """`survived`, `killed` or `timeout`: the subject's tests in a fork, with ``code`` in its place, or as it is."""
         child = os.fork()
         if child == 0:
             status = 1
@@ -239,7 +240,7 @@ def _trial(index: int) -> list[tuple[mutations.Place, str]]:
     return _trials.trial(_trials.chosen[index])
 
 
-def explained(path: Path = EXPLAINED) -> dict[str, str]:
+def explained(path: Path) -> dict[str, str]:
     """The reasons, by the slip's key."""
     entries = tomllib.loads(path.read_text(encoding="utf8")).get("survivor", []) if path.exists() else []
     return {entry["slip"]: entry["reason"] for entry in entries}
@@ -265,21 +266,29 @@ def report(results: list[tuple[mutations.Place, str]], reasons: dict[str, str], 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--root", type=Path, default=ROOT, help="another checkout")
     parser.add_argument("--only", nargs="*", default=[], help="functions whose file::name holds one of these texts")
     parser.add_argument("--share", type=float, default=1.0, help="this share of the slips, chosen by --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
-    os.chdir(ROOT)
+    os.chdir(options.root)
+    sys.path.insert(0, str(options.root))
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     torch.set_num_threads(1)
-    chosen = [s for s in subjects() if not options.only or any(o in f"{s.path}::{s.name}" for o in options.only)]
-    trials = Trials(chosen, options.share, options.seed, options.jobs)
+    chosen = [
+        s for s in subjects(options.root) if not options.only or any(o in f"{s.path}::{s.name}" for o in options.only)
+    ]
+    trials = Trials(options.root, chosen, options.share, options.seed, options.jobs)
     files = sorted({test.split("::")[0] for subject in chosen for test in subject.tests})
     arguments = ["-s", "-p", "no:terminal", "-p", "no:cacheprovider", "-W", "ignore"]
     if (status := pytest.main([*arguments, *files], plugins=[trials])) and not trials.results:
         return int(status)
-    return report(trials.results, explained(), whole=not options.only and options.share == 1.0)
+    return report(
+        trials.results,
+        explained(options.root / "tools" / "mutants.toml"),
+        whole=not options.only and options.share == 1.0,
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ module with one of them, and gives the code of that one function. Nothing here r
 
 import ast
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType
 
@@ -17,6 +17,7 @@ CONDITIONS = {
 CALLS = {"sum": "mean", "mean": "sum", "min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum"}
 CALLS |= {"cosh": "sinh", "sinh": "cosh", "cos": "sin", "sin": "cos"}
 TOLERANCES = {"rtol", "atol", "rel", "abs", "errors", "floor", "tol", "seed", "dtype", "dim", "axis", "n", "generator"}
+COMPARED = {"close", "within", "close_mean"}  # a third argument is a tolerance
 NUMBERS = {"rng", "randn", "range", "arange", "linspace", "zeros", "ones", "full", "eye", "manual_seed"}
 
 
@@ -53,7 +54,7 @@ def functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
 
 
 def places(path: str, source: str, name: str, test: bool = False) -> list[Place]:
-    """Every slip of the function ``name``. In a ``test`` tolerances and what is handed to the library stay as they are."""
+    """Every slip of the function ``name``. In a ``test``, tolerances and what the library is given stay as they are."""
     function = functions(ast.parse(source))[name]
     slips = _slips(function, test)
     return [
@@ -84,31 +85,24 @@ def _line(node: ast.AST, function: ast.FunctionDef) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-def _slips(function: ast.FunctionDef, test: bool) -> list:
-    """(node, node with the slip, a function that puts a node in its place), in the order of the source."""
+def _slips(function: ast.FunctionDef, test: bool) -> list[tuple[ast.AST, ast.AST, Callable[[ast.AST], None]]]:
+    """(node, node with the slip, what puts a node in its place), in the order of the source."""
     given = _given(function) if test else set()
     found = []
 
-    def visit(node: ast.AST, factor: bool) -> None:
-        for field, value in ast.iter_fields(node):
-            children = value if isinstance(value, list) else [value]
-            for position, child in enumerate(children):
-                if not isinstance(child, ast.AST) or _apart(node, field, child, test, given):
-                    continue
-                put = _putter(node, field, position if isinstance(value, list) else None)
-                found.extend((child, slip, put) for slip in _wrong(child, node, test))
-                visit(child, False)
+    def visit(node: ast.AST) -> None:
+        for name, value in ast.iter_fields(node):
+            for position, child in enumerate(value if isinstance(value, list) else [value]):
+                if isinstance(child, ast.AST) and not _apart(node, name, child, test, given):
+                    put = _putter(node, name, position if isinstance(value, list) else None)
+                    found.extend((child, slip, put) for slip in _wrong(child, node, test))
+                    visit(child)
 
-    for position, statement in enumerate(function.body):
-        holder = ast.Module(body=[statement], type_ignores=[])
-        put = _putter(function, "body", position)
-        if not _apart(function, "body", statement, test, given) and not _is_docstring(statement, position):
-            visit(holder.body[0], False)
-            found.extend((statement, slip, put) for slip in ())
+    visit(function)
     return found
 
 
-def _putter(parent: ast.AST, field: str, position: int | None):
+def _putter(parent: ast.AST, field: str, position: int | None) -> Callable[[ast.AST], None]:
     def put(node: ast.AST) -> None:
         if position is None:
             setattr(parent, field, node)
@@ -116,10 +110,6 @@ def _putter(parent: ast.AST, field: str, position: int | None):
             getattr(parent, field)[position] = node
 
     return put
-
-
-def _is_docstring(statement: ast.stmt, position: int) -> bool:
-    return position == 0 and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def _wrong(node: ast.AST, parent: ast.AST, test: bool) -> list[ast.AST]:
@@ -162,41 +152,38 @@ def _text(node: ast.BinOp) -> bool:
 
 def _number(node: ast.AST) -> bool:
     """Is it made of literal numbers alone, as in ``n=2 * 500`` or -3?"""
-    return all(isinstance(part, ast.Constant | ast.BinOp | ast.UnaryOp | ast.operator | ast.unaryop) for part in ast.walk(node))
+    return all(
+        isinstance(part, ast.Constant | ast.BinOp | ast.UnaryOp | ast.operator | ast.unaryop) for part in ast.walk(node)
+    )
 
 
-def _apart(parent: ast.AST, field: str, child: ast.AST, test: bool, given: set[str]) -> bool:
-    """Are slips in here none of the equation's business?"""
-    if field in ("decorator_list", "annotation", "returns", "type_comment", "args") and not isinstance(parent, ast.Call):
+def _apart(parent: ast.AST, name: str, child: ast.AST, test: bool, given: set[str]) -> bool:
+    """Are slips in here none of the equation's business? ``name`` is the parent's field that holds the child."""
+    if isinstance(parent, ast.FunctionDef) and name != "body":
         return True
     if isinstance(child, ast.Raise) or (isinstance(child, ast.Assert) and not test):
         return True
     if isinstance(child, ast.If) and any(isinstance(part, ast.Raise) for part in child.body):
         return True  # what is refused is tested elsewhere
-    if not test:
-        return False
-    if isinstance(child, ast.Subscript | ast.Lambda | ast.JoinedStr) and not isinstance(child, ast.Lambda):
-        return isinstance(child, ast.JoinedStr)
+    return test and _setting(parent, name, child, given)
+
+
+def _setting(parent: ast.AST, name: str, child: ast.AST, given: set[str]) -> bool:
+    """In a test: is it a tolerance, a size, a message, or part of the problem that is put to both sides?"""
+    if isinstance(child, ast.JoinedStr):
+        return True
     if isinstance(child, ast.keyword):
         return child.arg in TOLERANCES
-    if isinstance(parent, ast.Subscript) and field == "slice":
-        return True
-    if isinstance(parent, ast.Assert) and field == "msg":
-        return True
-    if isinstance(parent, ast.Call):
-        name = ast.unparse(parent.func).rsplit(".", 1)[-1]
-        if field == "args" and (name in NUMBERS or (name in ("close", "within", "close_mean") and child in parent.args[2:])):
-            return True
-    if isinstance(parent, ast.Compare) and field == "comparators":
-        return _small(parent.left) and isinstance(parent.ops[0], ast.Lt | ast.LtE)
-    if isinstance(child, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        return bool(_targets(child) & given)
-    return isinstance(child, ast.For) and False
-
-
-def _small(left: ast.expr) -> bool:
-    """Is it a distance, so that what stands to its right is a tolerance?"""
-    return "abs(" in ast.unparse(left)
+    if isinstance(parent, ast.Subscript):
+        return name == "slice"
+    if isinstance(parent, ast.Assert):
+        return name == "msg"
+    if isinstance(parent, ast.Call) and name == "args":
+        called = ast.unparse(parent.func).rsplit(".", 1)[-1]
+        return called in NUMBERS or (called in COMPARED and child in parent.args[2:])
+    if isinstance(parent, ast.Compare) and name == "comparators":
+        return isinstance(parent.ops[0], ast.Lt | ast.LtE) and "abs(" in ast.unparse(parent.left)
+    return isinstance(child, ast.Assign | ast.AnnAssign | ast.AugAssign) and bool(_targets(child) & given)
 
 
 def _targets(node: ast.stmt) -> set[str]:
@@ -225,21 +212,13 @@ def _given(function: ast.FunctionDef) -> set[str]:
         given = more
 
 
-PLAIN = {
-    "abs", "float", "int", "len", "sum", "max", "min", "close", "within", "close_mean", "zip", "range", "enumerate", "all", "any",
-    "approx", "assert_allclose", "append", "bool", "list", "sorted", "tensor", "as_tensor", "stack", "cat", "isclose", "allclose",
-}  # fmt: skip
+PLAIN = """abs float int bool len sum max min all any zip range enumerate list sorted append close within close_mean
+approx assert_allclose isclose allclose tensor as_tensor stack cat""".split()
+METHODS = """exp log log1p expm1 sum cumsum prod mean std var square sqrt pow abs clamp double unsqueeze reshape expand
+diagonal trace dot numpy item detach""".split()
 
 
 def _arithmetic(call: ast.Call) -> bool:
     """Is it a function of mathematics or of testing, not one of the library or a helper that makes the problem?"""
     text = ast.unparse(call.func)
-    name = text.rsplit(".", 1)[-1]
-    return name in PLAIN or text.startswith(("math.", "torch.", "np.", "np.linalg.")) or hasattr(_Tensor, name)
-
-
-class _Tensor:
-    """The methods of arrays that tests compute with."""
-
-    exp = log = sum = mean = square = sqrt = std = var = abs = cumsum = double = unsqueeze = reshape = clamp = None
-    diagonal = trace = prod = max = min = numpy = item = detach = any = all = expand = T = log1p = expm1 = dot = pow = None
+    return text.startswith(("math.", "torch.", "np.")) or text.rsplit(".", 1)[-1] in PLAIN + METHODS

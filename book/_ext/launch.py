@@ -21,8 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = re.compile(
     r"(?P<owner>[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})/(?P<name>(?!\.\.?$)[A-Za-z0-9._-]{1,100})"
 )
+# With a user name or a token before the host, which are dropped; `git@github.com-work:` is an alias in an ssh_config.
 REMOTE = re.compile(
-    r"(?:https://github\.com/|git@github\.com:|ssh://git@github\.com/)(?P<slug>[^/]+/[^/]+?)(?:\.git)?/?"
+    r"(?:https://(?:[^@/\s]+@)?(?:www\.)?github\.com/|git@github\.com(?:-[\w-]+)?:|ssh://git@github\.com(?:-[\w-]+)?/)"
+    r"(?P<slug>[^/]+/[^/]+?)(?:\.git)?/?"
 )
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
