@@ -130,9 +130,9 @@ def _step_seconds(recipe: recipes.Recipe, steps: int = 5) -> float:
 def main(names: list[str]) -> None:
     """Measure the runs named, or all of them."""
     extra = {"digits-steps": measure_steps, "digits-levels": measure_levels, "image-costs": measure_costs}
-    extra |= {f"{name}-baselines": partial(measure_baselines, name) for name in RUNS}
-    for name in results.chosen(names, [*RUNS, *extra]):
-        extra[name]() if name in extra else measure(name)
+    again = {f"{name}-baselines": partial(measure_baselines, name) for name in RUNS}
+    for name in results.chosen(names or [*RUNS, *extra], [*RUNS, *extra, *again]):
+        (extra | again).get(name, partial(measure, name))()
 
 
 if __name__ == "__main__":
