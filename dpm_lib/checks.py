@@ -57,11 +57,8 @@ def tensor(name: str, value: Any, device: Any = None) -> Tensor:
 
 
 def points(x: Any, dim: int, name: str = "x") -> Tensor:
-    """Points (..., dim) as a tensor. ValueError for another width: broadcasting would make a number of it."""
-    checked = tensor(name, x)
-    if checked.ndim == 0 or checked.shape[-1] != dim:
-        raise ValueError(f"{name}: shape {tuple(checked.shape)}: need (..., {dim}), points in {dim} dimensions")
-    return checked
+    """Points (..., dim) as a tensor. ValueError for another width."""
+    return checked_width(name, tensor(name, x), dim)
 
 
 def count(name: str, value: Any, least: int = 1) -> int:

@@ -41,6 +41,7 @@ class DiffusionModel(nn.Module):
         ValueError for any other t: a loop back is ``for t in range(model.T, 0, -1)``.
         """
         checked_step(t, self.T)
+        xt = torch.as_tensor(xt, dtype=torch.float64)
         return self.kernel.step(xt, 1) if t == 1 else self.reverse(xt, t, self.kernel)
 
     @torch.no_grad()
@@ -80,9 +81,10 @@ class DiffusionModel(nn.Module):
     def score(self, x: Tensor, t: int) -> Tensor:
         """The model's estimate of grad log q_t(x), (..., d), t in 1..T, by Tweedie's formula from its E[x_0 | x_t]."""
         checked_step(t, self.T)
-        return self.reverse.score(x, t, self.kernel)
+        return self.reverse.score(torch.as_tensor(x, dtype=torch.float64), t, self.kernel)
 
     @torch.no_grad()
     def drift(self, x: Tensor, t: int) -> Tensor:
         """E_p[x_{t-1} | x_t = x] - x, (..., d): where the reverse step pushes, as in the paper's Figure 1."""
+        x = torch.as_tensor(x, dtype=torch.float64)
         return self.reverse_step(x, t).mean - x

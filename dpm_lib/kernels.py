@@ -168,5 +168,5 @@ def _checked(x0: Tensor, dim: int, fits: Tensor, why: str) -> Tensor:
     checked_width("x0", x0, dim)
     if not fits.all():
         where = tuple((~fits).nonzero()[0].tolist())
-        raise ValueError(f"x0: {x0[where].item()} at index {where}{why}")
+        raise ValueError(f"x0: {x0[where].item():g} at index {where}{why}")
     return x0

@@ -269,7 +269,8 @@ def autocorrelation_time(values: Tensor) -> Tensor:
     for reversible chains). A chain that never moves gets tau = steps. From 50 tau steps on, this leans to the high side
     by a few percent. From fewer it leans low, and so promises too many draws (three times too many from 2 tau steps):
     the chain has not yet seen what it takes long to see. So it warns (UserWarning) where steps < 50 tau, tau being the
-    mean over what is given. Raises ValueError for NaN or infinity. Estimates def-mc-tau.
+    mean over what is given. No warning is no proof: a chain may not have met its slow parts at all. Raises ValueError
+    for NaN or infinity. Estimates def-mc-tau.
     """
     values = checks.tensor("values", values).to(torch.float64)
     n = len(values) if values.ndim else 0

@@ -240,3 +240,13 @@ def test_a_draw_calls_the_network_once_less_than_there_are_steps():
     model.reverse.network.register_forward_hook(lambda *_: calls.append(1))
     model.sample(3, rng())
     assert len(calls) == model.T - 1
+
+
+def test_states_may_come_as_lists():
+    model, x = exact_model(blobs(), random_schedule(3)), blobs().sample(4, rng(0))
+    rows = x.tolist()
+    close(bound.terms(model, rows, rng(1)).K, bound.terms(model, x, rng(1)).K)
+    close(model.score(rows, 2), model.score(x, 2))
+    close(model.drift(rows, 1), model.drift(x, 1))
+    close(model.forward_trajectory(rows, rng(2)), model.forward_trajectory(x, rng(2)))
+    assert bit_model(short_schedule()).kernel.state([[0, 1]]).dtype == torch.float64

@@ -228,6 +228,7 @@ def test_the_gap_is_a_minimum_over_functions():
     assert ratio(best + 3) == pytest.approx(1 - second, rel=1e-10)
 
 
+@pytest.mark.equation("eq-chain-rate")
 def test_the_rate_of_any_ergodic_chain_in_the_long_run():
     """Chains that are not reversible; the last has a Jordan block, and so a power of t in front of |lambda_2|^t."""
     ring = 0.9 * np.roll(np.eye(5), 1, axis=1) + 0.1 * np.eye(5)
@@ -242,6 +243,43 @@ def test_the_rate_of_any_ergodic_chain_in_the_long_run():
         distance = 0.5 * np.abs(off).sum(1).max()
         assert math.log(distance) / t == pytest.approx(math.log(modulus), rel=0.15)
         np.testing.assert_allclose(off, np.linalg.matrix_power(lazy - limit(lazy), t), atol=1e-13)
+
+
+@pytest.mark.equation("eq-chain-average")
+@pytest.mark.parametrize("seed", range(3))
+def test_the_autocorrelation_time_of_a_reversible_chain(seed):
+    """By patterns, as printed; and by summing the autocovariances of the matrix's powers."""
+    P, pi = random_reversible(5, seed)
+    f = np.random.default_rng(seed).standard_normal(5)
+    centred, power, covariances = f - pi @ f, np.eye(5), []
+    for _ in range(2000):
+        covariances.append(pi @ (centred * (power @ centred)))
+        power = power @ P
+    tau = 2 * sum(covariances) / covariances[0] - 1
+    root = np.sqrt(pi)
+    values, u = np.linalg.eigh(root[:, None] * P / root)
+    phi = u / root[:, None]  # columns; the last one belongs to the eigenvalue 1
+    a = (pi * f) @ phi[:, :-1]
+    c = a**2 / (a**2).sum()
+    assert c @ ((1 + values[:-1]) / (1 - values[:-1])) == pytest.approx(tau, rel=1e-9)
+    second, gap = np.abs(values[:-1]).max(), markov.spectral_gap(P)
+    assert tau <= (1 + second) / (1 - second) + 1e-12 <= 2 / gap + 2e-12
+    n = 7  # the exact variance of a mean, and the bound on it
+    variance = sum(covariances[abs(s - t)] for s in range(n) for t in range(n)) / n**2
+    assert variance <= 2 / (gap * n) * covariances[0]
+
+
+@pytest.mark.equation("eq-chain-average")
+def test_the_bound_on_the_autocorrelation_time_is_reached():
+    """Two states, lambda_2 = 0.6: f is the slow pattern, tau = 1.6 / 0.4; with few switches, nearly 2 / gap."""
+    for a, b in ((0.1, 0.3), (1e-4, 3e-4)):
+        P, pi = np.array([[1 - a, a], [b, 1 - b]]), np.array([b, a]) / (a + b)
+        gap, f = markov.spectral_gap(P), np.array([1.0, 0.0])
+        fundamental = np.linalg.inv(np.eye(2) - P + pi)  # 1 + sum of (P^t - 1 pi)
+        centred = f - pi @ f
+        tau = 2 * (pi * centred) @ fundamental @ centred / (pi @ centred**2) - 1
+        assert tau == pytest.approx((2 - gap) / gap, rel=1e-9)
+    assert tau == pytest.approx(2 / gap, rel=1e-3)
 
 
 @pytest.mark.equation("eq-chain-cut")

@@ -197,6 +197,7 @@ def test_the_two_laws_of_work():
         assert abs(float(share.mean()) - wanted) < 4 * float(share.std()) / math.sqrt(len(share)) + 0.003
 
 
+@pytest.mark.equation("eq-ais-bennett")
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (7, 2), (1, 100)])
 def test_paths_of_both_directions_agree_on_z(n, m):
     """Over all listed paths: the expected chance of being a backward path adds up to m at Z, and at no other value."""
@@ -220,6 +221,7 @@ def test_paths_of_both_directions_agree_on_z(n, m):
     assert abs(log_z - LOG_Z) < 4 * stderr
 
 
+@pytest.mark.equation("eq-ais-bennett")
 def test_the_error_of_bennetts_estimate_is_least():
     """Other weightings alpha(w) of the same identity E_Q[w alpha] = Z E_P[alpha] have a larger variance: to first
     order Var = E_Q[(w alpha)^2] / (n Z^2 E_P[alpha]^2) + E_P[alpha^2] / (m E_P[alpha]^2) - 1/n - 1/m."""

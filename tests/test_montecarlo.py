@@ -255,8 +255,11 @@ class Nowhere(StandardNormal):
         (lambda: mc.inverse_cdf(torch.sigmoid, 5, rng(), 2.0, 1.0), "low: must be below high"),
         (lambda: mc.autocorrelation_time(torch.zeros(3, 1)), "values: 3 steps; at least 4"),
         (lambda: mc.potential_scale_reduction(torch.zeros(9)), r"values: need finite numbers \(steps, chains"),
-        (lambda: mc.importance_sampling(Banana(2).log_prob, StandardNormal(3), 5, rng()), r"need \(\.\.\., 2\)"),
-        (lambda: mc.metropolis_hastings(Banana(2).log_prob, torch.zeros(10, 4), 1.0, 5, rng()), r"need \(\.\.\., 2\)"),
+        (lambda: mc.importance_sampling(Banana(2).log_prob, StandardNormal(3), 5, rng()), r"need shape \(\.\.\., 2\)"),
+        (
+            lambda: mc.metropolis_hastings(Banana(2).log_prob, torch.zeros(10, 4), 1.0, 5, rng()),
+            r"need shape \(\.\.\., 2\)",
+        ),
         (lambda: mc.metropolis_hastings(NORMAL.log_prob, ZERO, torch.ones(3), 5, rng()), "step: 3 of them, for points"),
         (lambda: mc.importance_sampling(NORMAL.log_prob, Flat(), 5, rng()), r"proposal.sample: returned shape \(5,\)"),
         (lambda: mc.importance_sampling(NORMAL.log_prob, NORMAL, 2.5, rng()), "n: 2.5: need a whole number"),

@@ -75,7 +75,7 @@ def test_points_of_another_width_are_refused_and_lists_taken(target):
     """Broadcasting would make a number of them: log p of a point in another space."""
     d = target.sample(1, torch.Generator().manual_seed(0)).shape[1]
     for shape in ((5, d + 1), (5, 1) if d > 1 else (5, 2), (d + 3,)):
-        with pytest.raises(ValueError, match=rf"x: shape .* need \(\.\.\., {d}\)"):
+        with pytest.raises(ValueError, match=rf"x: need shape \(\.\.\., {d}\)"):
             target.log_prob(torch.zeros(shape))
     point = torch.full((2, d), 0.5, dtype=torch.float64)
     for same in (point.tolist(), point.numpy()):

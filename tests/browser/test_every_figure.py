@@ -168,3 +168,70 @@ def test_poster_is_a_small_picture(make):
 def test_no_figure_is_left_out():
     made = {type(make()).__name__ for make in MAKERS}
     assert made >= set(widgets.__all__) - {"Figure"}
+
+
+HELD = """(handle) => {
+  handle.scrollIntoView({ block: "center" });
+  Object.assign(window, { moves: 0, cancels: 0 });
+  handle.addEventListener("pointermove", () => window.moves++);
+  handle.addEventListener("pointercancel", () => window.cancels++);
+  window.started = scrollY;
+  const { x, y, width, height } = (handle.querySelector(".dpm-grip") ?? handle).getBoundingClientRect();
+  return { x: x + width / 2, y: y + height / 2 };
+}"""
+
+
+def test_a_finger_drags_every_kind_of_handle_and_does_not_scroll_the_page(watch, write_page):
+    """Six moves up and down: the first one or two of a finger come through even where the browser then scrolls."""
+    watched = watch(width=375, height=740, has_touch=True, is_mobile=True)
+    page = watched.page
+    shown = [widgets.ChainEditor, widgets.BentPotential, widgets.RatePlayground, widgets.OwnBits, widgets.GuessField]
+    open_figures(page, write_page, *(maker() for maker in shown), figures.schedule())
+    client = page.context.new_cdp_session(page)
+    seen = 0
+    for figure in page.locator(".dpm-figure:has(.dpm-handle)").all():
+        handle = figure.locator(".dpm-handle:visible").first
+        at = handle.evaluate(HELD)
+        client.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [at]})
+        for k in range(1, 7):
+            point = {"x": at["x"] + k, "y": at["y"] - 12 * k}
+            client.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+        client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        settle(page)
+        name = figure.get_attribute("class")
+        assert page.evaluate("[cancels, scrollY - started]") == [0, 0], name
+        assert page.evaluate("moves") == 6, name
+        seen += 1
+    assert seen == 6
+    watched.check()
+
+
+def test_a_figure_keeps_its_keys_and_leaves_chords_to_the_notebook(page, write_page):
+    open_figures(page, write_page, widgets.BentPotential())
+    page.evaluate("""() => {
+      window.heard = [];
+      document.addEventListener("keydown", (event) => window.heard.push(event.key));
+    }""")
+    for key in ("ArrowRight", "b", "PageUp", "Control+s", "Alt+x"):
+        page.locator("input[type=range]").first.press(key)
+    assert page.evaluate("heard.filter((key) => !['Control', 'Alt'].includes(key))") == ["s", "x"]
+
+
+def test_play_goes_on_when_a_figure_leaves_and_returns_at_once(profile, write_page):
+    """Both reports then come in one list, and the last one holds."""
+    page = profile().page
+    page.add_init_script("""window.IntersectionObserver = class {
+      constructor(report) { window.report = report; }
+      observe() {}
+      disconnect() {}
+    };""")
+    open_figures(page, write_page, widgets.BentPotential())
+    page.evaluate("report([{ isIntersecting: false }, { isIntersecting: true }])")
+    page.locator(".dpm-play").press("Enter")
+    before = data(page, "t")
+    page.wait_for_function("(t) => document.querySelector('.dpm-figure').dataset.t !== t", arg=before)
+    page.evaluate("report([{ isIntersecting: true }, { isIntersecting: false }])")
+    settle(page)
+    stopped = data(page, "t")
+    page.wait_for_timeout(150)
+    assert data(page, "t") == stopped

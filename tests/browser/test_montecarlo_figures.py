@@ -79,6 +79,14 @@ def test_autocorrelation_time_is_the_librarys(js, rho):
     assert found == pytest.approx(float(exact), rel=1e-9)
 
 
+def test_the_figure_promises_draws_only_when_the_library_would(js):
+    """Below 50 autocorrelation times the library warns; the figure, below 100, says that the chain is too short."""
+    words = js("walkers.js", "(m, a) => a.map(([n, tau]) => m.worth(n, tau))", [[500, 29.4], [9990, 100], [40000, 200]])
+    assert [("too short" in text) for text in words] == [True, True, False]
+    assert "17 autocorrelation times so far" in words[0] and words[2] == "worth about 200 independent draws"
+    assert js("walkers.js", "(m) => m.LONG_ENOUGH") >= mc.LONG_ENOUGH
+
+
 @pytest.mark.parametrize(("d", "mean", "width"), [(1, 0.8, 1.2), (5, -0.5, 0.8), (20, 0.2, 1.5)])
 def test_weights_and_effective_size(js, d, mean, width):
     n = 400
@@ -139,6 +147,7 @@ def test_walkers_step_play_and_restart(page, write_page):
     assert data(page, "t") == "501"
     about = page.locator(".dpm-detail").all_text_contents()
     assert "accepted 100%" in about[1] and "truth 0" in about[0]
+    assert all("too short to tell its worth" in words for words in about), "500 steps are a few autocorrelation times"
     page.get_by_role("button", name="Play").press("Enter")
     page.wait_for_function("() => Number(document.querySelector('.dpm-figure').dataset.t) > 505")
     page.get_by_role("button", name="Pause").press("Enter")

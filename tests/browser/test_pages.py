@@ -78,6 +78,21 @@ def does_not_overflow(page):
     assert page.evaluate("() => document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+def equations_are_as_large_as_the_text(page):
+    """A displayed formula, unless it is too wide, is not smaller than one in the text; and none is a stop for Tab."""
+    page.wait_for_function("""() => {
+      const size = (e) => parseFloat(getComputedStyle(e).fontSize);
+      const text = document.querySelector('.bd-article p > .math > mjx-container:not([display])');
+      const shown = [...document.querySelectorAll('.bd-article mjx-container[display="true"]')];
+      const wide = (e) => e.scrollWidth > 0.95 * e.clientWidth;
+      return !text || shown.every((e) => !e.clientWidth || wide(e) || size(e) > 0.99 * size(text));
+    }""")
+    stops = page.locator("mjx-container[tabindex='0']").evaluate_all(
+        "(all) => all.filter((e) => e.scrollWidth <= e.clientWidth + 1).map((e) => e.outerHTML.slice(0, 120))"
+    )
+    assert not stops
+
+
 def press_until_it_moves(page, control, keys):
     """Whether one of the keys changes what the control says of itself, within a quarter of a second each."""
     handle = control.element_handle()
@@ -115,9 +130,13 @@ def every_control_does_something(page):
 
 
 def wide_equations_are_made_smaller(page):
-    page.wait_for_function("""() =>
-      [...document.querySelectorAll('.bd-article mjx-container[display="true"]')].every((e) =>
-        e.scrollWidth <= e.clientWidth + 1 || e.style.fontSize)""")
+    """Down to 12 pixels and no further; those that scroll even then can be scrolled by keys."""
+    page.wait_for_function("""() => {
+      const size = (e) => parseFloat(getComputedStyle(e).fontSize);
+      const fits = (e) => e.scrollWidth <= e.clientWidth + 1;
+      return [...document.querySelectorAll('.bd-article mjx-container[display="true"]')].every((e) =>
+        size(e) > 11.9 && (fits(e) || (size(e) < 12.1 && e.tabIndex === 0)));
+    }""")
 
 
 def no_figure_is_white(page):
@@ -134,7 +153,13 @@ def no_figure_is_white(page):
 VISITS = {
     "laptop": (
         {"width": 1280, "height": 740},
-        [is_whole, pictures_have_alternative_text, does_not_overflow, every_control_does_something],
+        [
+            is_whole,
+            pictures_have_alternative_text,
+            does_not_overflow,
+            equations_are_as_large_as_the_text,
+            every_control_does_something,
+        ],
     ),
     "phone at night": (
         {"width": 375, "height": 740, "color_scheme": "dark"},

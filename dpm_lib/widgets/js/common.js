@@ -90,6 +90,8 @@ export function openFigure(model, el, name) {
   const caption = html("figcaption");
   const root = html("figure", { class: `dpm-figure dpm-${name}`, role: "group" }, caption);
   const figure = { root, colours: {}, draw() {}, add: (...nodes) => caption.before(...nodes) };
+  // A notebook takes every key for itself: arrows change its cell, letters edit it. Its own chords go through.
+  root.addEventListener("keydown", (event) => event.ctrlKey || event.metaKey || event.altKey || event.stopPropagation());
   const closers = [];
   let request = 0;
   let all = true;
@@ -174,8 +176,8 @@ export function openFigure(model, el, name) {
       root.dataset.playing = playing;
       resume();
     }
-    const sight = new IntersectionObserver(([entry]) => {
-      visible = entry.isIntersecting;
+    const sight = new IntersectionObserver((entries) => {
+      visible = entries.at(-1).isIntersecting; // several may come at once; the last one holds
       last = null;
       resume();
     });

@@ -39,7 +39,10 @@ export function gibbsSweep(point, noise, u, banana) {
   return [x, banana.bend * (x * x - banana.std ** 2) + noise];
 }
 
-/** tau = 1 + 2 sum of autocorrelations, up to the first pair of lags whose sum is not positive. */
+/**
+ * tau = 1 + 2 sum of autocorrelations, up to the first pair of lags whose sum is not positive. Too low for a chain that is
+ * not long: one that has not met its slow parts takes them for fast. Hence LONG_ENOUGH.
+ */
 export function autocorrelationTime(values) {
   const n = values.length;
   let mean = 0;
@@ -60,7 +63,19 @@ export function autocorrelationTime(values) {
   return Math.max(tau, 1 / n);
 }
 
-const KEPT = 4000;
+export const LONG_ENOUGH = 100; // in tau; twice what the library asks for: 500 Gibbs sweeps pass 50 one time in four
+
+/** What n correlated draws are worth, in words: a number only from a chain long enough to tell. */
+export function worth(n, tau) {
+  const ess = n / tau;
+  if (ess >= LONG_ENOUGH) return `worth about ${Math.round(ess)} independent draws`;
+  const seen = ess < 10 ? ess.toFixed(1) : Math.round(ess);
+  return `too short to tell its worth: ${seen} autocorrelation times so far by its own estimate, ${LONG_ENOUGH} are needed`;
+}
+
+const SHOWN = 4000; // points that are drawn
+const KEPT = 40000; // steps that are averaged over
+const PAUSE = 1000; // steps between estimates while it plays: they are long sums
 const START = [0, -2];
 
 function render({ model, el }) {
@@ -79,7 +94,7 @@ function render({ model, el }) {
     uniform = uniforms(seed);
     t = 0;
     owed = 0;
-    walkers = ["Metropolis", "Gibbs"].map((name) => ({ name, point: START, path: [START], accepted: 0, tau: NaN }));
+    walkers = ["Metropolis", "Gibbs"].map((name) => ({ name, point: START, path: [START], second: [START[1]], accepted: 0, words: "" }));
     crowd = fillNormals(new Float64Array(2400), uniforms(1000));
     for (let i = 0; i < crowd.length; i += 2) {
       crowd[i] *= banana.std;
@@ -97,7 +112,9 @@ function render({ model, el }) {
     sweep.accepted += 1;
     for (const walker of walkers) {
       walker.path.push(walker.point);
-      if (walker.path.length > KEPT) walker.path.shift();
+      if (walker.path.length > SHOWN) walker.path.shift();
+      walker.second.push(walker.point[1]);
+      if (walker.second.length > KEPT) walker.second.shift();
     }
     t += 1;
   }
@@ -113,14 +130,17 @@ function render({ model, el }) {
     return { canvas, about, node: html("div", { class: "dpm-walker" }, head, html("div", { class: "dpm-live" }, canvas), about), k };
   });
 
-  function report(walker) {
-    const values = walker.path.map(([, y]) => y);
-    const mean = values.reduce((sum, y) => sum + y, 0) / values.length;
+  function report(walker, busy) {
+    const values = walker.second;
     if (t < 20) return `Step ${t}.`;
-    const ess = values.length / autocorrelationTime(values);
+    if (!busy || !walker.words || t - walker.at >= PAUSE) {
+      walker.words = worth(values.length, autocorrelationTime(values));
+      walker.at = t;
+    }
+    const mean = values.reduce((sum, y) => sum + y, 0) / values.length;
     const rate = Math.round((100 * walker.accepted) / t);
     const lost = t >= KEPT ? ` Of the last ${KEPT}:` : "";
-    return `Step ${t}, accepted ${rate}%.${lost} mean of x₂ ${mean.toFixed(2)} (truth 0), looks worth ${ess < 10 ? ess.toFixed(1) : Math.round(ess)} independent draws.`;
+    return `Step ${t}, accepted ${rate}%.${lost} mean of x₂ ${mean.toFixed(2)} (truth 0), ${walker.words}.`;
   }
   function drawWalker({ canvas, about, k }, busy) {
     const walker = walkers[k];
@@ -143,7 +163,7 @@ function render({ model, el }) {
     context.beginPath();
     context.arc(x(walker.point[0]), y(walker.point[1] - middle), 4 * pixel, 0, 2 * Math.PI);
     context.fill();
-    if (!busy || t % 10 === 0 || perSecond > 100) about.textContent = report(walker);
+    if (!busy || t % 10 === 0 || perSecond > 100) about.textContent = report(walker, busy);
   }
   figure.draw = () => {
     for (const panel of panels) drawWalker(panel, root.dataset.playing === "true");
