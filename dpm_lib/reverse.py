@@ -147,7 +147,7 @@ def call_network(network: nn.Module, x: Tensor, t: int | Tensor, schedule: Sched
     ValueError, with both numbers, where the network gives other than ``width`` outputs.
     """
     batch, log_tau = x.shape[:-1], schedule.log_tau[t].clamp(max=MAX_LOG_TAU)
-    dtype = next(network.parameters()).dtype
+    dtype = next(network.parameters(), x).dtype
     times = t if isinstance(t, Tensor) else torch.full((), t, device=x.device)  # filled there: nothing is copied
     times = times.expand(batch).reshape(-1)
     levels = log_tau.expand(batch).reshape(-1).to(dtype)
