@@ -62,7 +62,7 @@ def schedules(noise: float, beta_1: float) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for T in (40, 200, 1000):
         for name, schedule in (("bits", even(T, beta_1)), ("geometric", geometric(T, beta_1, 20.0))):
-            gaps = [limit - best_bound(target, schedule, n=2048, seed=seed) / LN2 for seed in SEEDS]
+            gaps = [limit - best_bound(target, schedule, seed=seed) / LN2 for seed in SEEDS[:4]]
             case = {"noise": noise, "beta_1": beta_1, "T": T, "schedule": name, "covariance": "full"}
             rows.append(case | {"gap_bits": sum(gaps) / len(gaps), "gap_bits_stderr": stderr(gaps)})
     return rows

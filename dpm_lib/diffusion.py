@@ -47,7 +47,7 @@ class DiffusionModel(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n draws of x_0 from the model, (n, d): T - 1 calls of the network, for the edge step, t = 1, needs none."""
-        x = self.kernel.prior.expand(n).sample(generator)
+        x = self._noise(n, generator)
         for t in range(self.T, 0, -1):
             x = self.reverse_step(x, t).sample(generator)
         return x
@@ -55,10 +55,16 @@ class DiffusionModel(nn.Module):
     @torch.no_grad()
     def reverse_trajectory(self, n: int, generator: torch.Generator) -> Tensor:
         """n whole reverse trajectories, (T+1, n, d), indexed by t: row T is noise, row 0 the sample."""
-        path = [self.kernel.prior.expand(n).sample(generator)]
+        path = [self._noise(n, generator)]
         for t in range(self.T, 0, -1):
             path.append(self.reverse_step(path[-1], t).sample(generator))
         return torch.stack(path[::-1])
+
+    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """n draws of pi, (n, d); ValueError for a negative n."""
+        if n < 0:
+            raise ValueError(f"n: {n}: need a number of draws, 0 or more")
+        return self.kernel.prior.expand(n).sample(generator)
 
     @torch.no_grad()
     def forward_trajectory(self, x0: Tensor, generator: torch.Generator) -> Tensor:

@@ -6,8 +6,9 @@ For every kernel that is reversible in pi, and every law of the data,
         <=  H(X_t | X_{t-1}) + (alpha_bar_{t-1} - alpha_bar_t) (-E log pi(x_0) - H(pi)) .
 
 The 2015 paper prints the upper bound without its last term. That holds when H(X_t) >= H(X_{t-1}), for which a last
-term <= 0 suffices: E|x_0|^2 <= d for the Gaussian kernel (the paper's appendix A asks for variance 1), and always for
-fair coins. Nats.
+term <= 0 suffices. For fair coins it is 0. For the Gaussian kernel the bracket is (E|x_0|^2 - d) / 2; but entropies do
+not see where data stand, so the bound holds for the centred data too, and tr Cov x_0 <= d suffices (the paper's
+appendix A asks for variance 1). Nats.
 """
 
 import math
@@ -26,7 +27,7 @@ from dpm_lib.kernels import GaussianKernel, Kernel
 class EntropyBounds:
     """Bounds on H_q(X_{t-1} | X_t), each (T+1,), nats; row 0 is NaN.
 
-    ``lower`` and ``printed`` need the schedule only. ``upper``, the repaired one, needs E log pi(x_0) too.
+    ``lower`` and ``printed`` need the schedule only. ``upper``, the repaired one, needs the data's excess too.
     """
 
     lower: Tensor
@@ -37,8 +38,9 @@ class EntropyBounds:
 def step_bounds(kernel: Kernel, excess: float) -> EntropyBounds:
     """The bounds for a kernel with its schedule, and data with ``excess`` = -E log pi(x_0) - H(pi).
 
-    That is (E|x_0|^2 - d) / 2 for the Gaussian kernel, and 0 for fair coins. At t = 1 the lower bound is minus infinity
-    for a density, and 0 for bits.
+    That is 0 for fair coins, and (E|x_0|^2 - d) / 2 for the Gaussian kernel; there (tr Cov x_0 - d) / 2, that of the
+    centred data, does as well, and is never larger: the upper bound is then eq-kolm-entropy-repaired. At t = 1 the
+    lower bound is minus infinity for a density, and 0 for bits.
     """
     if not np.isfinite(excess):
         raise ValueError(f"excess: {excess} is not a finite number of nats")

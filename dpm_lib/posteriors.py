@@ -60,6 +60,8 @@ class TiltedSamples(ResampledSamples):
 def twist_of(model: DiffusionModel, log_r: Any, name: str, powers: Tensor | None = None) -> Twist:
     """The twist called ``name``, one of ``TWISTS``; ValueError for another."""
     T = model.T
+    if powers is not None and name != "annealed":
+        raise ValueError(f"powers: are for twist 'annealed', and this one is {name!r}")
     if name == "annealed":
         steps = torch.arange(T + 1, dtype=torch.float64)
         powers = 1 - steps / T if powers is None else torch.as_tensor(powers, dtype=torch.float64)
@@ -118,8 +120,12 @@ def tilt(
         raise ValueError("generator: None: randomness comes from a torch.Generator that you pass")
     if not farthest > 0:
         raise ValueError(f"farthest: {farthest}: need a positive number of standard deviations")
-    if twist is None or method in ("constant", "annealed"):
+    if twist is not None and method in ("constant", "annealed"):
+        raise ValueError(f"twist: {twist!r}: method {method!r} has its own; leave it out")
+    if twist is None:
         twist = method if method in TWISTS else _default(log_r, method)
+    if powers is not None and not isinstance(twist, str):
+        raise ValueError("powers: are for twist 'annealed', and this one is your own")
     psi = Ending(twist_of(model, log_r, twist, powers) if isinstance(twist, str) else twist, log_r)
     keep = method == "particles"
     x, sizes = model.kernel.prior.expand(n).sample(generator), []

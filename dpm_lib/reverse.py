@@ -65,7 +65,8 @@ class GaussianReverse(nn.Module):
 
     ``covariance`` is the form of L L^T above: "posterior" (zero, so that the variance is that of
     q(x_{t-1} | x_t, x_0), as in DDPM), "constant" (one learned number per t), "isotropic", "diagonal" (the 2015
-    paper's) or "full" functions of x. The network maps (n, d), (n,), (n,) to (n, ``outputs(d, covariance)``).
+    paper's) or "full" functions of x. The network maps (n, d), (n,), (n,) to (n, ``outputs(d, covariance)``); the first
+    two forms use d numbers and leave the others, so that a trained model may be asked what it is worth without them.
     """
 
     def __init__(self, network: nn.Module, kernel: GaussianKernel, covariance: str = "diagonal") -> None:
@@ -95,7 +96,8 @@ class GaussianReverse(nn.Module):
         """Predicted E[x_0 | x_t] (..., d), and a factor of Cov[x_0 | x_t]: std (..., 1 or d), Cholesky, or None."""
         log_alpha_bar = pick(kernel.schedule.log_alpha_bar, checked_step(t, kernel.schedule.T))
         signal, noise = (0.5 * log_alpha_bar).exp(), (-torch.expm1(log_alpha_bar)).sqrt()
-        raw = call_network(self.network, xt, t, kernel.schedule, outputs(self.dim, self.covariance))
+        width = outputs(self.dim, self.covariance)
+        raw = call_network(self.network, xt, t, kernel.schedule, width, surplus=width == self.dim)
         x0_hat = signal * xt + noise * raw[..., : self.dim]
         rest = raw[..., self.dim :]
         if self.covariance == "posterior":
@@ -141,20 +143,22 @@ class BernoulliReverse(nn.Module):
         raise TypeError("score: bits have no score: log q_t(x) has no gradient in x")
 
 
-def call_network(network: nn.Module, x: Tensor, t: int | Tensor, schedule: Schedule, width: int) -> Tensor:
+def call_network(
+    network: nn.Module, x: Tensor, t: int | Tensor, schedule: Schedule, width: int, surplus: bool = False
+) -> Tensor:
     """``network(x, t, log_tau)`` in the network's own precision, for x (..., d): (..., width), of x's type.
 
-    ValueError, with both numbers, where the network gives other than ``width`` outputs.
+    ValueError, with both numbers, where the network gives other than ``width`` outputs; with ``surplus``, less.
     """
     batch, log_tau = x.shape[:-1], schedule.log_tau[t].clamp(max=MAX_LOG_TAU)
-    dtype = next(network.parameters()).dtype
+    dtype = next(network.parameters(), x).dtype
     times = t if isinstance(t, Tensor) else torch.full((), t, device=x.device)  # filled there: nothing is copied
     times = times.expand(batch).reshape(-1)
     levels = log_tau.expand(batch).reshape(-1).to(dtype)
     raw = network(x.reshape(-1, x.shape[-1]).to(dtype), times, levels).to(x.dtype)
-    if raw.shape[1:] != (width,):
+    if raw.ndim != 2 or raw.shape[1] < width or (raw.shape[1] > width and not surplus):
         raise ValueError(f"network: gives {tuple(raw.shape[1:])} numbers a point, and {width} are needed")
-    return raw.reshape(*batch, width)
+    return raw.reshape(*batch, raw.shape[1])
 
 
 def _lower_triangular(raw: Tensor, dim: int) -> Tensor:

@@ -80,7 +80,7 @@ class SDE:
         return x + self.mu(x, t) * dt + noise
 
     def milstein(self, x: Tensor, t: Tensor | float, dt: Tensor | float, dw: Tensor) -> Tensor:
-        """One Milstein step: that of Euler-Maruyama plus sigma sigma' [dw^2 - |dt|] / 2. Equation def-sde-milstein.
+        """One Milstein step: that of Euler-Maruyama plus sigma sigma' [dw^2 - |dt|] / 2. Equation eq-sde-milstein.
 
         sigma sigma' is half the derivative of D, by automatic differentiation. ValueError for noise that mixes
         components: a matrix, or a sigma_i that depends on an x_j with j != i.

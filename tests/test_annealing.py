@@ -10,6 +10,7 @@ from scipy.stats import kstest
 from dpm_lib import annealing, tuning
 from dpm_lib.annealing import Normal
 from dpm_lib.targets import Banana, TwoClumps
+from dpm_lib.weights import WeightedSamples
 
 ENDS = torch.tensor([0.0, 1.0])
 
@@ -189,6 +190,14 @@ def test_bennett_finds_log_z_within_its_error():
     assert abs(float(log_z.mean())) < 4 * float(log_z.std()) / math.sqrt(40)
     assert 0.7 < float(log_z.std() / stderr.mean()) < 1.4  # the spread of 40 runs is known to 11 percent
     assert float(log_z.std()) < 0.9 * float(one_sided.std())
+
+
+def test_bennett_is_sure_where_all_weights_are_equal():
+    """Q = P: every path says log Z exactly, and of n and m alike nothing is left of 1/sum s(1 - s) - 1/n - 1/m."""
+    same = lambda n, value: WeightedSamples(torch.zeros(n, 1), torch.full((n,), value, dtype=torch.float64))  # noqa: E731
+    for n, m in ((30, 30), (40, 7), (3, 500)):
+        log_z, stderr = annealing.bennett(same(n, 2.5), same(m, -2.5))
+        assert log_z == pytest.approx(2.5, abs=1e-9) and stderr < 1e-6
 
 
 def test_bennett_with_walls_and_its_refusals():

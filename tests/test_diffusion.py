@@ -16,6 +16,7 @@ from problems import (
     forward_moments,
     gaussian,
     model_law,
+    model_of,
     randn,
     random_schedule,
     rng,
@@ -219,6 +220,9 @@ def test_no_draws_are_an_empty_table(covariance):
     for model in (affine_model(short_schedule(), covariance=covariance), bit_model(short_schedule())):
         assert model.sample(0, rng()).shape == (0, 2)
         assert model.reverse_trajectory(0, rng()).shape == (5, 0, 2)
+        for draw in (model.sample, model.reverse_trajectory):
+            with pytest.raises(ValueError, match="n: -1: need a number of draws"):
+                draw(-1, rng())
 
 
 @pytest.mark.parametrize("x0", [randn(0, 2), randn(2), randn(3, 1, 2)])
@@ -250,3 +254,13 @@ def test_states_may_come_as_lists():
     close(model.drift(rows, 1), model.drift(x, 1))
     close(model.forward_trajectory(rows, rng(2)), model.forward_trajectory(x, rng(2)))
     assert bit_model(short_schedule()).kernel.state([[0, 1]]).dtype == torch.float64
+
+
+def test_points_may_be_a_list_and_a_network_need_have_no_weights():
+    class Still(torch.nn.Module):
+        def forward(self, x, t, log_tau):
+            return torch.zeros_like(x)
+
+    model = model_of(Still(), short_schedule(), "posterior", 2)
+    K = bound.terms(model, [[0.5, -1.0], [0.0, 0.25]], rng()).K
+    close(K, bound.terms(model, torch.tensor([[0.5, -1.0], [0.0, 0.25]]), rng()).K)

@@ -20,6 +20,21 @@ def test_normal_data_of_unit_variance_reach_the_upper_bound():
     assert torch.isnan(limits.lower[0]) and torch.isnan(exact[0])
 
 
+@pytest.mark.equation("eq-kolm-entropy-repaired")
+@pytest.mark.parametrize("variance", [0.5, 1.0, 1.001, 4.0])
+def test_the_repaired_bound_does_not_see_where_the_data_stand(variance):
+    """With the excess of the centred data, tr Cov - d; E|x|^2 - d would give away (1/2) beta |mean|^2 a step."""
+    kernel = GaussianKernel(2, schedules.geometric(8, 0.01, 30.0))
+    exact = entropy.reverse_entropies(gaussian(torch.tensor([3.0, -1.0], dtype=torch.float64), variance), kernel)
+    upper = entropy.step_bounds(kernel, 0.5 * (2 * variance - 2)).upper
+    assert bool((exact[1:] <= upper[1:] + 1e-9).all())
+    if variance == 1.0:
+        torch.testing.assert_close(exact[1:], upper[1:], atol=1e-9, rtol=0)
+    loose = entropy.step_bounds(kernel, 0.5 * (2 * variance + 10 - 2)).upper
+    drop = -kernel.schedule.alpha_bar.diff()
+    torch.testing.assert_close((loose - upper)[1:], 5 * drop)
+
+
 def test_certain_bits_reach_the_lower_bound():
     kernel = BinomialKernel(2, schedules.from_beta(torch.tensor([0.0, 0.2, 0.5])))
     assert entropy.step_bounds(kernel, 0.0).lower[1] == pytest.approx(0.0, abs=1e-12)

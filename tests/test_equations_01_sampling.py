@@ -86,6 +86,24 @@ def test_relative_variance_of_the_mean_weight():
     assert rho > 1
 
 
+@pytest.mark.equation("eq-mc-ratio")
+def test_the_error_of_the_self_normalised_mean():
+    """Its numerator exactly, and the ratio itself for large n, against the integral of p^2/q (f - E f)^2."""
+    n, runs, proposal = 500, 2000, Normal(1, 0.3, 2.0)
+    p = density(CLUMPS)
+    mean = float((p * GRID).sum()) * STEP
+    wanted = float((p.square() / density(proposal) * (GRID - mean).square()).sum()) * STEP
+    x = proposal.sample(n * runs, rng(3)).reshape(runs, n, 1)
+    weighted = mc.WeightedSamples(x, CLUMPS.log_prob(x) - proposal.log_prob(x))
+    numerator = (weighted.log_weights.exp() * (x[..., 0] - mean)).mean(1)
+    assert within(n * numerator.square(), wanted)
+    ratio = n * (weighted.mean()[:, 0] - mean).square()
+    assert abs(float(ratio.mean()) - wanted) < 4 * float(ratio.std()) / math.sqrt(runs) + 10 * wanted / n
+    variance = float((p * (GRID - mean).square()).sum()) * STEP
+    rho = float((p.square() / density(proposal)).sum()) * STEP
+    assert abs(wanted - rho * variance) > 0.1 * wanted, "it is not rho times the variance of f"
+
+
 @pytest.mark.equation("eq-mc-ess-limit")
 def test_the_effective_share_tends_to_one_over_rho():
     proposal = Normal(1, 0.3, 2.0)

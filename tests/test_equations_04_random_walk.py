@@ -223,12 +223,12 @@ def test_what_one_step_forgets():
     assert abs(ratios[1] - 1) < 0.02 and abs(ratios[0] - 1) < 0.15
 
 
-def order(process, exact, x0, dw, sizes=(8, 16, 32, 64, 128)):
+def order(process, exact, x0, dw, sizes=(8, 16, 32, 64, 128), **how):
     fine = len(dw)
     rows = []
     for n in sizes:
         times = torch.linspace(0, 1, n + 1, dtype=torch.float64)
-        end = process.simulate(x0, times, increments=sde.coarsen(dw, fine // n))[-1]
+        end = process.simulate(x0, times, increments=sde.coarsen(dw, fine // n), **how)[-1]
         rows.append((end - exact).square().flatten())
     groups = torch.stack(rows, 1).reshape(20, -1, len(sizes)).mean(1).sqrt().log().numpy()
     slopes = -np.polyfit(np.log(sizes), groups.T, 1)[0]
@@ -246,6 +246,25 @@ def test_orders_of_convergence():
     fading = torch.exp((times[:-1] + times[1:]) / 2 - 1)[:, None, None]
     straight = SDE(lambda x, t: -x, lambda x, t: 1.0)
     found, stderr = order(straight, x0 * math.exp(-1) + (fading * dw).sum(0), x0, dw)
+    assert abs(found - 1) < 4 * stderr + 0.03 and stderr < 0.03
+
+
+@pytest.mark.equation("eq-sde-milstein")
+def test_milsteins_strong_order_is_one():
+    """Along the same noise, against the exact sinh; what one step forgets falls like h^3 in mean square, not h^2."""
+    curved, (nodes, weights) = SDE(lambda x, t: x / 2, lambda x, t: (1 + x**2).sqrt()), hermite(40)
+
+    def forgotten(h):
+        x, dw = torch.full((40, 1), 0.9, dtype=torch.float64), math.sqrt(h) * torch.from_numpy(nodes)[:, None]
+        miss = torch.sinh(math.asinh(0.9) + dw) - curved.milstein(x, 0.0, h, dw)
+        return float((torch.from_numpy(weights)[:, None] * miss.square()).sum())
+
+    assert math.log2(forgotten(2e-3) / forgotten(1e-3)) == pytest.approx(3, abs=0.02)
+    times = torch.linspace(0, 1, 257, dtype=torch.float64)
+    dw = sde.wiener_increments(times, 2000, 1, rng(5))
+    x0 = torch.full((2000, 1), 0.5, dtype=torch.float64)
+    exact = torch.sinh(math.asinh(0.5) + dw.sum(0))
+    found, stderr = order(curved, exact, x0, dw, (16, 32, 64, 128), method="milstein")
     assert abs(found - 1) < 4 * stderr + 0.03 and stderr < 0.03
 
 
@@ -415,6 +434,63 @@ def test_the_mass_of_an_interval_changes_by_the_current():
         return -x * norm.pdf(x, m, s) + (x - m) / s**2 * norm.pdf(x, m, s)  # mu p - (1/2) 2 p'
 
     assert derivative(mass, t) == pytest.approx(current(a) - current(b), rel=1e-8)
+
+
+GROWTH, SWING = np.array([-0.3, 0.2]), np.array([0.6, 0.4])  # dX_i = a_i X_i dt + b_i X_i dW_i, noises correlated
+
+
+def log_normal(x, y, t):
+    """The exact density of two growths from log X_0 ~ N(0, 0.3), their noises correlated by 0.5."""
+    z = np.stack([np.log(x) - (GROWTH[0] - SWING[0] ** 2 / 2) * t, np.log(y) - (GROWTH[1] - SWING[1] ** 2 / 2) * t])
+    C = np.outer(SWING, SWING) * np.array([[1, 0.5], [0.5, 1]]) * t + 0.3 * np.eye(2)
+    square = z[0] * (C[1, 1] * z[0] - C[0, 1] * z[1]) + z[1] * (C[0, 0] * z[1] - C[0, 1] * z[0])
+    return np.exp(-0.5 * square / np.linalg.det(C)) / (2 * np.pi * np.sqrt(np.linalg.det(C)) * x * y)
+
+
+@pytest.mark.equation("eq-sde-current")
+def test_the_density_falls_where_more_current_leaves_than_comes():
+    """An exact density in the plane, with correlated noise that depends on the place; derivatives by differences."""
+    t, at = 0.7, (1.2, 0.8)
+
+    def p(x, y):
+        return log_normal(x, y, t)
+
+    def J(i, x, y):
+        z = (x, y)
+        out = GROWTH[i] * z[i] * p(x, y)
+        for j in range(2):
+            c = SWING[i] * SWING[j] * (1.0 if i == j else 0.5)
+
+            def spread(v, j=j, c=c):
+                w = (v, y) if j == 0 else (x, v)
+                return c * w[i] * w[j] * p(*w)
+
+            out -= 0.5 * derivative(spread, z[j], 1e-3)
+        return out
+
+    out = derivative(lambda x: J(0, x, at[1]), at[0], 1e-3) + derivative(lambda y: J(1, at[0], y), at[1], 1e-3)
+    rise = derivative(lambda s: log_normal(*at, s), t, 1e-3)
+    assert rise == pytest.approx(-out, rel=1e-6) and abs(rise) > 0.01
+
+
+@pytest.mark.equation("eq-sde-cells")
+def test_what_leaves_one_cell_enters_the_next():
+    """Masses of cells by the exact distribution function of X = e^Y, currents by the density at the walls."""
+    a, b, t = 0.2, 0.5, 0.6
+    walls = np.linspace(0.5, 2.0, 6)
+
+    def where(t):
+        return (a - b**2 / 2) * t, math.sqrt(0.3 + b**2 * t)
+
+    def mass(t):
+        return np.diff(norm.cdf(np.log(walls), *where(t)))
+
+    def p(x):
+        return norm.pdf(np.log(x), *where(t)) / x
+
+    J = a * walls * p(walls) - 0.5 * derivative(lambda x: (b * x) ** 2 * p(x), walls)
+    close(derivative(mass, t), J[:-1] - J[1:], rtol=1e-7)
+    assert np.abs(J[:-1] - J[1:]).min() > 5e-4
 
 
 @pytest.mark.equation("eq-sde-ou")

@@ -442,6 +442,62 @@ def test_the_two_fixed_variances_have_the_entropies_of_the_bounds():
         close(limits.printed[t], 1.5 * torch.log(2 * math.pi * math.e * kernel.schedule.beta[t]))
 
 
+def on_grid(target, tau):
+    """Points z of the target at noise tau, their weights, and Var[y | z]: a trapezoidal rule on the line."""
+    z = torch.linspace(-9, 9, 721, dtype=torch.float64).unsqueeze(1) * math.sqrt(target.variance + tau + 1)
+    weight = target.log_prob(z, tau).exp() * float(z[1] - z[0])
+    return z, weight, target.posterior_covariance(z, tau)[:, 0, 0]
+
+
+def mean_variance(target, tau):
+    """E Var[y | z], the least mean square error."""
+    _, weight, variance = on_grid(target, tau)
+    return float(weight @ variance)
+
+
+@pytest.mark.equation("eq-bound-best-variance")
+@pytest.mark.parametrize("variance", [0.4, 1.0, 4.0])
+def test_the_best_single_variance_lies_between_the_two(variance):
+    """By the mean square of x_{t-1} about its mean given x_t, from second moments; against the divergence itself."""
+    target, above = clumps(variance), []
+    for t in range(2, 7):
+        _, b, v = (float(c) for c in STEPS.bridge(t))
+        tau, beta = float(STEPS.schedule.tau[t]), float(STEPS.schedule.beta[t])
+        best = v + b**2 * mean_variance(target, tau)
+        _, weight, spread = on_grid(target, tau)
+        true = v + b**2 * spread  # Var[x_{t-1} | x_t], by eq-reverse-moments
+        price = lambda s: float(weight @ (0.5 * (s.log() + true / s)))  # noqa: E731, B023
+        at = [price(torch.tensor(best * f, dtype=torch.float64)) for f in (0.99, 1.0, 1.01)]
+        assert at[1] < min(at[0], at[2])  # E KL to the Gaussian with the right mean and this variance is least there
+        assert v < best
+        above.append(best > beta)
+        linear = (1 - float(STEPS.schedule.alpha_bar[t])) ** 2 * target.mean_square  # of the guess sqrt(abar_t) x_t
+        linear += float(STEPS.schedule.alpha_bar[t] * (1 - STEPS.schedule.alpha_bar[t]))
+        assert mean_variance(target, tau) <= linear
+        assert v + b**2 * (1 - float(STEPS.schedule.alpha_bar[t])) == pytest.approx(beta, rel=1e-12)
+    assert any(above) == (variance > 1)
+
+
+@pytest.mark.equation("eq-bound-ends")
+@pytest.mark.parametrize("held", [False, True])
+def test_with_many_steps_only_the_ends_of_the_schedule_matter(held):
+    """Two clumps, best covariance or the one held at v_t: the sums of two schedules, and the integral of the mmse."""
+    target, r_1, r_T = clumps(1.0), 60.0, 0.2
+    area = quad(lambda log_r: math.exp(log_r) * mean_variance(target, math.exp(-log_r)), math.log(r_T), math.log(r_1))
+    limit, errors = 0.5 * area[0], []
+    for T in (40, 80):
+        for r in (np.geomspace(r_1, r_T, T), 1 / (1 / np.linspace(r_1 / (1 + r_1), r_T / (1 + r_T), T) - 1)):
+            total = 0.0
+            for before, now in itertools.pairwise(r):
+                _, weight, variance = on_grid(target, 1 / now)
+                cost = (before - now) * variance
+                total += 0.5 * float(weight @ (cost if held else torch.log1p(cost)))
+            errors.append(total - limit)
+    share = 0.5 if held else 0.25  # what is left is of order 1 / T, or 1 / T^2
+    assert errors[2:] == pytest.approx([share * e for e in errors[:2]], rel=0.15)
+    assert all(0 < e < 0.2 * limit for e in errors) and limit > 0.5
+
+
 # The schedule, learned
 
 

@@ -18,7 +18,9 @@ from dpm_lib.schedules import geometric
 EDGES = torch.tensor([-1.0, -0.2, 0.5, 2.0], dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("y", "spread"), [(0.1, 0.3), (-1.3, 0.2), (4.0, 0.5), (0.5, 30.0), (0.45, 0.05)])
+@pytest.mark.parametrize(
+    ("y", "spread"), [(0.1, 0.3), (-1.3, 0.2), (4.0, 0.5), (0.5, 30.0), (0.45, 0.05), (0.3, 280.0), (-7e3, 3e3)]
+)
 def test_truncated_gaussians_are_those_of_quadrature(y, spread):
     log_mass, mean, variance = truncated(randn(1) * 0 + y, randn(1) * 0 + spread, EDGES)
     for k in range(3):

@@ -412,6 +412,9 @@ ERRORS = [
     (dict(twist="tight"), "twist: 'tight' is not one of"),
     (dict(twist="annealed", powers=torch.ones(3)), "powers: 3 numbers for T \\+ 1 = 16"),
     (dict(twist=None, method="annealed", powers=torch.zeros(T + 1)), "powers: need shape"),
+    (dict(twist="plug-in", powers=torch.ones(T + 1)), "powers: are for twist 'annealed', and this one is 'plug-in'"),
+    (dict(twist=Last(SPOT), powers=torch.ones(T + 1)), "powers: are for twist 'annealed', and this one is your own"),
+    (dict(method="constant"), "twist: 'annealed': method 'constant' has its own; leave it out"),
     (
         dict(log_r=lambda x: torch.full_like(x[:, 0], -torch.inf) + 0 * x[:, 0]),
         "log_r: -inf at particle 0, t = 14, x = .*: a twist must be positive for t >= 1",

@@ -200,7 +200,7 @@ def test_state_survives_saving():
         (lambda: from_beta(torch.tensor([0.0, 0.2, 1.5])), r"beta: beta\[2\] = 1\.5 is outside"),
         (lambda: from_beta(torch.tensor([0.0, 0.0])), r"beta: beta\[1\] = 0\.0 is outside"),
         (lambda: from_beta(torch.tensor([0.0, math.nan])), r"beta: beta\[1\] = nan is outside"),
-        (lambda: from_beta(torch.tensor([0.0, 1.0, 0.5])), "must fall"),
+        (lambda: from_beta(torch.tensor([0.0, 1.0, 0.5])), r"beta\[1\] = 1 leaves nothing"),
         (lambda: from_tau(torch.tensor([0.0, 2.0, 1.0])), r"tau: .*tau\[2\] = 1\.0"),
         (lambda: from_tau(torch.tensor([0.0, math.nan])), r"tau: .*tau\[1\] = nan"),
         (lambda: from_tau(torch.tensor([0.5, 1.0])), r"tau: .*0\.5"),
@@ -211,7 +211,7 @@ def test_state_survives_saving():
         (lambda: schedules.geometric(5, 0.1, -1.0), r"tau_T: -1\.0"),
         (lambda: schedules.geometric(5, 0.1, 0.05), r"tau_T: 0\.05"),
         (lambda: schedules.cosine(5, 0.1, math.inf), r"tau_T: inf"),
-        (lambda: LearnedSchedule(from_beta(torch.tensor([0.0, 0.1, 1.0]))), "start: .*finite log_alpha_bar"),
+        (lambda: LearnedSchedule(from_beta(torch.tensor([0.0, 0.1, 1.0]))), "start: tau_T is infinite"),
     ],
 )
 def test_bad_input_is_named(call, message):
@@ -251,3 +251,10 @@ def test_a_schedule_may_be_learned_at_a_few_knots():
     for knots in (1, -2, 8):
         with pytest.raises(ValueError, match=f"knots: {knots} is not 0"):
             LearnedSchedule(start, knots)
+
+
+def test_only_the_last_rate_may_be_one():
+    """After it nothing is left to forget: the steps that follow would have no law back."""
+    assert float(schedules.from_beta(torch.tensor([0.0, 0.3, 1.0])).alpha_bar[-1]) == 0
+    with pytest.raises(ValueError, match=r"beta: beta\[2\] = 1 leaves nothing .* only the last may be 1"):
+        schedules.from_beta(torch.tensor([0.0, 0.3, 1.0, 0.5]))
