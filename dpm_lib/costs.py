@@ -9,7 +9,7 @@ A real run is made, on a few rows of zeros and ones in place of the data, and tw
 
 The peak of a step is more, for the backward pass needs room for what it is working on, and a GPU for its libraries; or
 it is a little less, where weights are many and the batch is small, for gradients come when activations go. On the CPU,
-``measured_peak`` is 0.9 to 1.6 times ``Cost.bytes`` for the book's recipes.
+``measured_peak`` is 0.9 to 2.2 times ``Cost.bytes`` for the book's recipes: most for those of levels, whose cells are float64.
 """
 
 import json
@@ -111,7 +111,7 @@ def words(recipe: Recipe, cost: Cost) -> str:
         f"training: {recipe.steps:,} steps of {recipe.batch} rows{often}, {cost.flop(recipe) / 1e15:.3g} PFLOP: "
         f"at least {hours:.2g} hours at 1 TFLOP/s, and less in proportion where more are sustained\n"
         f"memory: {state:.3g} MB whatever the batch, and {row:.3g} MB for each row of it: {total:.3g} MB in all "
-        "(counted; the peak of a step may be 1.6 times that)"
+        "(counted; the peak of a step may be twice that)"
     )
 
 
