@@ -8,6 +8,7 @@ Every run may evaluate the target's log density 10,000 times (for Gibbs: draw th
 estimates the mean of one coordinate. With 200 independent runs, evaluations per effective sample are
 budget * (mean squared error) / (variance of the coordinate): 1 for independent draws of the target itself.
 Importance and rejection sampling are told the target's standard deviations, rejection also M, Gibbs the conditionals.
+Chains start from normal draws with mean 0 and these standard deviations, and drop their first tenth.
 On the banana and the funnel one conditional is drawn from a grid of GRID points, which counts as one draw: with every
 point counted, a sweep would cost d - 1 + GRID in place of d.
 Rejection sampling runs once, until it has its draws: they are independent, and cost evaluations / accepted each.

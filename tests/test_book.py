@@ -240,6 +240,9 @@ def test_clean_keeps_checked_outputs_and_tags_only():
     assert [len(cell.outputs) for cell in cleaned.cells if cell.cell_type == "code"] == [0] * 5 + [1] * 3
     assert cleaned.cells[-1].outputs[0].execution_count == cleaned.cells[-1].execution_count == 8
     assert cleaned.cells[-1].metadata == {"tags": [contract.CHECKED]} and cleaned.cells[0].metadata == {}
+    notebook.cells[-1].metadata["tags"].append("hide-input")
+    folded = clean(notebook).cells[-1].metadata
+    assert folded.jupyter.source_hidden and folded.cellView == "form" and "hide-input" in folded.tags
     assert notebook.cells[0].metadata["collapsed"], "the original is left alone"
 
 

@@ -3,6 +3,9 @@
 `python tools/refresh_outputs.py [NOTEBOOK ...]` runs the notebooks named, or all in the table of contents,
 and writes them back with the outputs of the cells tagged `nbval-check-output`, and no others. What it writes
 depends only on the cells and on what they print, so that a difference in git is a difference in a number.
+With `--tidy` it runs nothing, and does the rest.
+
+Code tagged `hide-input` is folded in Jupyter and Colab as it is on the pages.
 """
 
 import sys
@@ -20,14 +23,18 @@ KERNEL = {
 }
 
 
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # for Colab, and for JupyterLab
+
+
 def clean(notebook: NotebookNode) -> NotebookNode:
-    """A copy with checked outputs only, and no metadata but the cells' tags."""
+    """A copy with checked outputs only, and no metadata but the cells' tags and what folds hidden code."""
     notebook = nbformat.from_dict(notebook)
     notebook.metadata = nbformat.from_dict(KERNEL)
     count = 0
     for cell in notebook.cells:
         kept = sorted(tags(cell))
-        cell.metadata = nbformat.from_dict({"tags": kept} if kept else {})
+        folded = FOLDED if cell.cell_type == "code" and "hide-input" in kept else {}
+        cell.metadata = nbformat.from_dict(folded | ({"tags": kept} if kept else {}))
         if cell.cell_type == "code":
             count += 1
             checked = CHECKED in kept
@@ -50,18 +57,19 @@ def text(notebook: NotebookNode) -> str:
     return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
-def refresh(path: Path) -> bool:
-    """Execute one notebook and write it back; True if the file changed."""
+def refresh(path: Path, run: bool = True) -> bool:
+    """Execute one notebook, unless told not to, and write it back; True if the file changed."""
     before = path.read_text(encoding="utf8")
     notebook = nbformat.reads(before, as_version=4)
-    NotebookClient(
-        notebook, timeout=600, coalesce_streams=True, resources={"metadata": {"path": path.parent}}
-    ).execute()
+    client = NotebookClient(notebook, timeout=600, coalesce_streams=True, resources={"metadata": {"path": path.parent}})
+    if run:
+        client.execute()
     after = text(clean(notebook))
     path.write_text(after, encoding="utf8")
     return after != before
 
 
 if __name__ == "__main__":
-    for path in [Path(name) for name in sys.argv[1:]] or notebooks():
-        print(f"{path}: {'changed' if refresh(path) else 'as it was'}", flush=True)
+    run = "--tidy" not in sys.argv
+    for path in [Path(name) for name in sys.argv[1:] if name != "--tidy"] or notebooks():
+        print(f"{path}: {'changed' if refresh(path, run) else 'as it was'}", flush=True)
