@@ -9,7 +9,7 @@ A real run is made, on a few rows of zeros and ones in place of the data, and tw
 
 The peak of a step is more, for the backward pass needs room for what it is working on, and a GPU for its libraries; or
 it is a little less, where weights are many and the batch is small, for gradients come when activations go. On the CPU,
-``measured_peak`` is 0.9 to 2.2 times ``Cost.bytes`` for the book's recipes: most for those of levels, whose cells are float64.
+``measured_peak`` is 0.9 to 2.2 times ``Cost.bytes`` for the book's recipes, most where cells of levels are in float64.
 """
 
 import json
