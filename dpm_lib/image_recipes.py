@@ -33,7 +33,7 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         LARGE | MNIST | {"data": "mnist-5k", "steps": 20_000},
     ),
     "mnist-5k-small": (
-        "the same at a size for a CPU, T=200: about two CPU-minutes",
+        "the same at a size for a CPU, T=200: about five CPU-minutes",
         SMALL | MNIST | {"data": "mnist-5k", "width": 16, "steps": 700, "validate_every": 175},
     ),
     "mnist-5k-long": (
