@@ -310,6 +310,13 @@ def test_a_chain_in_continuous_time_forgets():
                 off = 0.5 * np.abs(expm(Q * t) - pi).sum(1).max()
                 assert off <= delta ** math.floor(t / h) + 1e-12
         assert far(kolmogorov.transition_matrix(Q, 200.0), pi) < 1e-12
+    path = np.diag(np.full(19, 20.0), 1)  # a way of 19 steps to one end: nothing happens, and then all at once
+    path[-1, 0] = 1e-3
+    path -= np.diag(path.sum(1))
+    step = expm(path * 2)
+    delta = max(0.5 * np.abs(a - b).sum() for a in step for b in step)
+    off = 0.5 * np.abs(expm(path * 0.5) - at_rest(path)).sum(1).max()
+    assert off > delta**0.25, "whole multiples of h count, no shares"
 
 
 @pytest.mark.equation("eq-kolm-gap")

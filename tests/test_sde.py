@@ -87,6 +87,14 @@ def test_ornstein_uhlenbeck_is_its_transition():
     close_mean((x - law.mean).square(), law.scale.square(), floor=2e-3)
 
 
+def test_the_law_of_rest_knows_its_dimension():
+    """In one dimension by default: points of three were given the density of one, -0.919 in place of -2.757."""
+    process = sde.ornstein_uhlenbeck()
+    close(process.stationary(3).log_prob(torch.zeros(5, 3, dtype=torch.float64)), -1.5 * math.log(2 * math.pi))
+    with pytest.raises(ValueError, match=r"x: need shape \(\.\.\., 1\)"):
+        process.stationary().log_prob(torch.zeros(5, 3, dtype=torch.float64))
+
+
 def test_transitions_over_a_time_of_each_row():
     process, x, t = sde.ornstein_uhlenbeck(1.5, 0.8, -0.3), randn(3, 2), torch.tensor([0.1, 0.5, 2.0])
     law = process.transition(x, t)
