@@ -42,7 +42,7 @@ def measure(name: str) -> None:
     recipe = recipes.get(name)
     with tempfile.TemporaryDirectory() as scratch:
         folder, start = Path(os.environ.get("DPM_RUNS", scratch)) / name, time.process_time()
-        resume = (folder / "checkpoint.safetensors").exists()
+        resume = (folder / "config.json").exists()
         _, metrics = training.fit(recipe, seed=0, folder=folder, device="cpu", resume=resume, progress=False)
         if not resume:
             metrics["cpu_seconds_with_evaluation"] = round(time.process_time() - start, 1)

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     folder = Path(os.environ.get("DPM_RUNS", "runs")) / f"{name}-gpu"
     if (folder / "metrics.json").exists():
         raise SystemExit(f"{folder}: holds a finished run; move it away, or name another folder with DPM_RUNS")
-    resume = (folder / "checkpoint.safetensors").exists()
+    resume = (folder / "config.json").exists()
     if resume:
         recipe = recipes.Recipe.from_dict(checkpoints.load_json(folder / "config.json")["recipe"])
     else:

@@ -1,22 +1,29 @@
 """Files of a run: safetensors and JSON, written so that a crash leaves the old file or the new one, never half of one.
 
-A model file holds its own recipe, so ``load_model(path)`` needs nothing else. No file is ever unpickled. A file of
-tensors holds their SHA-256, so that a damaged one is noticed.
+A model file holds its own recipe, the units of its data and the edges of its levels, so ``load_model(path)`` needs
+nothing else. No file is ever unpickled. A file of tensors holds the SHA-256 of all that is in it, so that a damaged one
+is noticed. (Files of older versions hold that of the tensors alone, and are read.)
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.recipes import Recipe, build
+
+WHOLE = "whole_sha256"  # of tensors and record; "sha256", in older files, is of the tensors alone
 
 
 class BrokenFile(ValueError):
@@ -59,7 +66,7 @@ def load_json(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BrokenFile(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BrokenFile(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(record, dict):
         raise BrokenFile(f"{path}: holds no JSON object")
@@ -67,23 +74,86 @@ def load_json(path: Path) -> dict[str, Any]:
 
 
 def load_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a file of JSON lines; a last line that was cut short is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    """Read a file of JSON lines; a last line that was cut short is left out. BrokenFile where another is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    except (OSError, ValueError) as error:
+        raise BrokenFile(f"{path}: cannot be read: {error}") from None
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            if number < len(lines) or line.endswith("}"):
+                raise BrokenFile(f"{path}: line {number} is no JSON: {error}") from None
+    return records
+
+
+def save_picture(path: Path, image: Image.Image) -> None:
+    """Write a picture as PNG, atomically."""
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    write_atomically(path, content.getvalue())
+
+
+@contextlib.contextmanager
+def claimed(folder: Path | None) -> Iterator[None]:
+    """Keep a run's folder, made where it is missing, from other processes until the end, however this one ends.
+
+    BlockingIOError where another process has it. On systems, and disks, without such locks nothing is kept.
+    """
+    if folder is None:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(f"{folder}: is a file, not a folder for a run") from None
+    place = _locked(folder)
+    try:
+        yield
+    finally:
+        if place is not None:
+            os.close(place)
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor of ``folder`` that holds its lock, or None where there are no locks."""
+    try:
+        import fcntl  # not on Windows
+
+        place = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(place)
+        raise BlockingIOError(f"{folder}: another process is at work on this run") from None
+    except OSError:
+        os.close(place)
+        return None
+    return place
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
     """Write tensors and a JSON record to one safetensors file, atomically."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps({**record, "sha256": _digest(content)})  # one entry: the order of several is not fixed
+    record = json.loads(json.dumps(record))  # as it is read again
+    text = json.dumps({**record, WHOLE: _digest(content, record)})  # one entry: the order of several is not fixed
     write_atomically(path, save(content, metadata={"record": text}))
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
+def _digest(tensors: dict[str, Tensor], record: dict[str, Any] | None = None) -> str:
+    """SHA-256 of tensors with their names, and, with a ``record``, of that and of types and shapes."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
+        if record is not None:
+            digest.update(f" {tensors[name].dtype} {tuple(tensors[name].shape)} ".encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    if record is not None:
+        digest.update(json.dumps(record, sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -95,12 +165,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             record = json.loads((file.metadata() or {})["record"])
     except FileNotFoundError:
         raise BrokenFile(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
+        if path.is_dir():
+            raise BrokenFile(f"{path}: is a folder: name a file in it") from None
         raise BrokenFile(f"{path}: not a whole safetensors file of ours: {error}") from None
     if not isinstance(record, dict):
         raise BrokenFile(f"{path}: its record is no JSON object")
-    if record.pop("sha256", found := _digest(tensors)) != found:
-        raise BrokenFile(f"{path}: is damaged: its tensors have another SHA-256 than they were written with")
+    promised, tensors_alone = record.pop(WHOLE, None), record.pop("sha256", None)
+    found = _digest(tensors, record) if promised else _digest(tensors)
+    if (promised or tensors_alone) != found:
+        raise BrokenFile(f"{path}: is damaged: it has another SHA-256 than it was written with, or none")
     return tensors, record
 
 
@@ -110,16 +184,37 @@ def save_model(path: Path, model: DiffusionModel, recipe: Recipe, **record: Any)
 
 
 def load_model(path: str | Path) -> tuple[DiffusionModel, Recipe]:
-    """The model in a file that ``save_model`` wrote, and its recipe."""
+    """The model in a file that ``save_model`` wrote, and its recipe. Its ``data_set`` tells the units of its data."""
     path = Path(path)
     tensors, record = load_tensors(path)
+    if isinstance(record.get("recipe"), str):
+        raise BrokenFile(f"{path}: holds samples of {record['recipe']!r}, no model: name the run's model.safetensors")
+    if "random" in tensors:
+        raise BrokenFile(f"{path}: is a checkpoint, no model: name the run's model.safetensors")
     try:
         recipe = Recipe.from_dict(record["recipe"])
+        check_sizes(recipe, int(record.get("dim", 2)), tensors)
         model = build(recipe, dim=int(record.get("dim", 2)), edges=tensors.get("reverse.edges"))
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenFile(f"{path}: {error}") from None
     load_state(model, tensors, path)
+    model.data_set = dict(record.get("data_set") or {})
     return model.requires_grad_(False), recipe
+
+
+def check_sizes(recipe: Recipe, dim: int, tensors: dict[str, Tensor]) -> None:
+    """ValueError where ``recipe`` names a size that no tensor has, before memory for it is taken."""
+    largest = max((size for tensor in tensors.values() for size in tensor.shape), default=1)
+    sizes = {"T": recipe.T, "frequencies": recipe.frequencies, "side": recipe.side, "dim": 0 if recipe.side else dim}
+    sizes |= {"units": recipe.units} if recipe.network == "rbf" else {"width": recipe.width}
+    sizes |= {"channels": recipe.channels} if recipe.side else {}
+    if recipe.network not in ("mlp", "unet"):
+        del sizes["frequencies"]
+    counts = {"depth": recipe.depth, "scales": recipe.scales} if recipe.network != "rbf" else {}
+    for most, values in ((largest, sizes), (len(tensors), counts)):
+        for name, value in values.items():
+            if value > most:
+                raise ValueError(f"{name}: {value} fits none of its tensors")
 
 
 def load_state(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

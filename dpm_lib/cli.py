@@ -5,10 +5,13 @@
     python -m dpm_lib train swiss-roll --set steps=500 --precision bf16
     python -m dpm_lib train textures --minutes 8                   as many steps as take so long here
     python -m dpm_lib train --resume runs/roll                     goes on, with the settings that the folder holds
+    python -m dpm_lib train folder --set data=folder:PATH          your pictures; or points: swiss-roll data=FILE.npy
+    python -m dpm_lib sample runs/folder-0 --out sheet.png         64 pictures; or .csv, .safetensors, in data units
     accelerate launch --num_processes 8 -m dpm_lib train swiss-roll                       on eight GPUs
     torchrun --standalone --nproc_per_node 2 -m dpm_lib train swiss-roll --device cpu     two processes on the CPU
 
-A batch is the same whatever the number of processes, which may change at a resume.
+A batch is the same whatever the number of processes, which may change at a resume. Numbers repeat to the last bit with
+the same number of threads (OMP_NUM_THREADS), and to rounding with another.
 """
 
 import argparse
@@ -16,19 +19,41 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from accelerate import PartialState
+from tqdm import tqdm
 
-from dpm_lib import costs, training
-from dpm_lib.checkpoints import load_json, load_model, save_tensors
+from dpm_lib import __version__, costs, devices, training
+from dpm_lib.checkpoints import (
+    BrokenFile,
+    load_json,
+    load_model,
+    load_tensors,
+    save_picture,
+    save_tensors,
+    write_atomically,
+)
+from dpm_lib.data import Data, load, original
 from dpm_lib.devices import accelerator_for
+from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.evaluation import evaluate
+from dpm_lib.images import Images, picture
+from dpm_lib.interruption import ENDINGS
 from dpm_lib.recipes import PRECISIONS, RECIPES, Recipe, get, load_data, parse
 
+SUFFIXES = (".csv", ".png", ".safetensors")
+PART = 2**16  # numbers drawn at a time by `sample`
 MISTAKES = (ValueError, FloatingPointError, OSError, MemoryError, torch.cuda.OutOfMemoryError, torch.linalg.LinAlgError)
+
+
+OUT = (
+    "a .csv or .safetensors file, in the data's own units (of pictures: levels, with the uniform noise on top), or the "
+    "pictures as one .png (default: CSV on the screen)"
+)
 
 
 class Failure(Exception):
@@ -38,23 +63,34 @@ class Failure(Exception):
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for a mistake of the user's, 130 when interrupted."""
     options = _parser().parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    ours = [number for number in ENDINGS[1:] if signal.getsignal(number) != signal.SIG_IGN]  # `nohup` ignores SIGHUP
+    before = {number: signal.signal(number, _interrupt) for number in ours}
     try:
-        if not 0 <= getattr(options, "seed", 0) < 2**62:
+        if not 0 <= (getattr(options, "seed", None) or 0) < 2**62:
             raise Failure(f"--seed: {options.seed} is not between 0 and 2^62")
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (Failure, *MISTAKES) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if not devices.out_of_memory(error):
+            raise
+        print("error: out of memory: ask for less: fewer --n, say, or a smaller model", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         where = getattr(options, "resume", None) or getattr(options, "out", None)
-        kept = where if where and (Path(where) / "checkpoint.safetensors").exists() else None
+        kept = where if where and (Path(where) / "config.json").exists() else None
         hint = f"; go on with: python -m dpm_lib train --resume {kept}" if kept else ""
         if os.environ.get("RANK", "0") == "0":  # the first of the processes that `accelerate launch` started
             print(f"interrupted{hint}", file=sys.stderr)
         return 130
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 
@@ -70,6 +106,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="python -m dpm_lib", description=__doc__, formatter_class=form)
+    parser.add_argument("--version", action="version", version=f"dpm_lib {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("list", help="the recipes, and their settings")
@@ -83,30 +120,32 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("train", help="train a recipe, or resume a run")
     command.add_argument("recipe", nargs="?", metavar="RECIPE", help="a name that `list` shows")
     command.add_argument("--out", metavar="DIR", help="folder of the run (default: runs/RECIPE-SEED)")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, help="default: 0")
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.add_argument("--minutes", type=float, help="choose steps so that training takes about so long here")
     command.add_argument("--precision", choices=PRECISIONS, help="short for --set precision=...")
     command.add_argument(
         "--resume", metavar="DIR", help="go on with an interrupted run: bit for bit, if OMP_NUM_THREADS is the same"
     )
+    command.add_argument("--data", metavar="PATH", help="where the data are now, of a run to resume")
     command.add_argument("--tensorboard", action="store_true", help="write the course for TensorBoard too")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     command.set_defaults(run=_train)
 
     command = commands.add_parser("evaluate", help="the bound of a trained run on held-out data")
     command.add_argument("folder", metavar="RUN", help="folder of the run, or its model.safetensors")
-    command.add_argument("--n", type=int, default=20_000, help="held-out points")
+    command.add_argument("--n", type=int, help="held-out points, or pictures (default: as many as training takes)")
+    command.add_argument("--data", metavar="PATH", help="where the data are now: a folder of pictures, or a .npy")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.set_defaults(run=_evaluate)
 
     command = commands.add_parser("sample", help="draw from a trained run")
     command.add_argument("folder", metavar="RUN", help="folder of the run, or its model.safetensors")
-    command.add_argument("--n", type=int, default=10_000)
+    command.add_argument("--n", type=int, help="how many (default: 64 pictures, or 10,000 points)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    command.add_argument("--out", metavar="FILE", help="a .csv or .safetensors file (default: CSV on the screen)")
+    command.add_argument("--out", metavar="FILE", help=OUT)
     command.set_defaults(run=_sample)
     return parser
 
@@ -124,13 +163,20 @@ def _cost(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    data = None
     if options.resume:
-        if options.recipe or options.out or options.set or options.precision or options.minutes is not None:
-            raise Failure("--resume takes the recipe and its settings from the run folder; give only --device with it")
+        given = options.recipe or options.out or options.set or options.precision
+        if given or options.minutes is not None or options.seed is not None:
+            more = any(pair.startswith("steps=") for pair in options.set)
+            longer = ": a run is not made longer, its learning rate has gone to zero; train anew" if more else ""
+            raise Failure(
+                "--resume takes the recipe and its settings from the run folder; give only --device or --data "
+                f"with it{longer}"
+            )
         folder = _run_folder(options.resume)
         record = load_json(folder / "config.json")
         try:
-            recipe, seed = Recipe.from_dict(record["recipe"]), int(record["seed"])
+            recipe, seed = Recipe.from_dict(record["recipe"]), training.checked_seed(record["seed"])
         except (KeyError, TypeError, ValueError) as error:
             raise Failure(f"{folder / 'config.json'}: {error}") from None
     else:
@@ -143,42 +189,77 @@ def _train(options: argparse.Namespace) -> None:
             if settings.get("precision", options.precision) != options.precision:
                 raise Failure("--precision: another is set by --set precision=...; give one of them")
             settings["precision"] = options.precision
-        recipe, seed = get(options.recipe).override(**settings), options.seed
+        if options.data:
+            raise Failure("--data: goes with --resume; of a new run, --set data=...")
+        recipe, seed = get(options.recipe).override(**settings), options.seed or 0
         folder = Path(options.out or f"runs/{recipe.name}-{seed}")
+        if folder.exists() and not folder.is_dir():
+            raise Failure(f"--out: {folder} is a file, not a folder")
         if (folder / "config.json").exists():
             raise Failure(f"{folder}: holds a run already; go on with --resume {folder}, or name another --out")
         if options.minutes is not None:
-            steps = training.steps_within(options.minutes, recipe, options.device)
+            data = load_data(recipe)
+            steps = training.steps_within(options.minutes, recipe, options.device, data)
             recipe = recipe.override(steps=steps)
         options.out = folder
     resume, tensorboard = bool(options.resume), options.tensorboard
-    model, metrics = training.fit(recipe, seed, folder, options.device, resume, tensorboard=tensorboard)
+    if data is None:
+        data = _data(recipe, options.data) if options.resume else load_data(recipe)
+    model, metrics = training.fit(recipe, seed, folder, options.device, resume, data=data, tensorboard=tensorboard)
     if PartialState().is_main_process:
-        try:
-            from dpm_lib import plots  # needs the notebooks' packages, which training itself does not
-        except ModuleNotFoundError as error:
-            print(f"no summary.png: {error}", file=sys.stderr)
-        else:
-            plots.save_run_summary(folder / "summary.png", model, load_data(recipe), seed)
-        print(json.dumps(metrics))
+        print(json.dumps(metrics), flush=True)
+        _draw(folder / "summary.png", model, data, seed)
+
+
+def _draw(path: Path, model: DiffusionModel, data: Data, seed: int) -> None:
+    """The picture of a run; what goes wrong in it is said, and loses nothing."""
+    try:
+        from dpm_lib import plots  # needs the notebooks' packages, which training itself does not
+
+        if isinstance(data, Images) and model.T > 200:
+            print(f"drawing {path}", file=sys.stderr)
+        plots.save_run_summary(path, model, data, seed)
+    except Exception as error:
+        print(f"no {path.name}: {path.parent}: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     model, recipe = _load(options)
     metrics = {"recipe": recipe.name, "seed": options.seed}
-    metrics |= evaluate(model, load_data(recipe), options.n, options.seed)
+    metrics |= evaluate(model, _data(recipe, options.data), options.n, options.seed)
     print(json.dumps(metrics))
 
 
+def _data(recipe: Recipe, path: str | None = None) -> Data:
+    """The data of a run, from where they are now if a ``path`` says so."""
+    if path is None:
+        try:
+            return load_data(recipe)
+        except ValueError as error:
+            raise Failure(f"{error}; where those of the run are now is said with --data PATH") from None
+    moved = path if path.endswith(".npy") else f"folder:{path}"
+    return replace(load(moved, recipe.noise, recipe.side, recipe.channels), name=recipe.data)
+
+
 def _sample(options: argparse.Namespace) -> None:
-    if options.n < 1:
+    if options.n is not None and options.n < 1:
         raise Failure(f"--n: {options.n} is less than 1")
-    out = Path(options.out) if options.out else None
-    if out is not None and out.suffix not in (".csv", ".safetensors"):
-        raise Failure(f"--out: {out} should end in .csv or .safetensors")
+    out = _checked_out(options.out)
     model, recipe = _load(options)
+    units = _units(model, recipe)
+    pictures = "shape" in units
+    if out is not None and out.suffix == ".png" and not pictures:
+        raise Failure(f"--out: {out}: the data are no pictures; name a .csv or .safetensors file")
+    n = options.n or (64 if pictures else 10_000)
     generator = torch.Generator(model.schedule.log_alpha_bar.device).manual_seed(options.seed)
-    x = model.sample(options.n, generator).cpu()
+    size = max(16, PART // model.kernel.dim)
+    parts = [min(size, n - start) for start in range(0, n, size)]
+    bar = tqdm(parts, desc=recipe.name, unit="part", delay=5, disable=len(parts) == 1)
+    x = torch.cat([model.sample(part, generator).cpu() for part in bar])
+    if out is not None and out.suffix == ".png":
+        save_picture(out, picture(x, units, columns=max(8, round(n**0.5))))
+        return
+    x = original(x, units)
     if out is not None and out.suffix == ".safetensors":
         save_tensors(out, {"x": x}, {"recipe": recipe.name, "seed": options.seed})
         return
@@ -186,10 +267,38 @@ def _sample(options: argparse.Namespace) -> None:
     if out is None:
         print(lines, end="")
     else:
-        out.write_text(lines, encoding="utf-8")
+        write_atomically(out, lines.encode())
 
 
-def _load(options: argparse.Namespace) -> tuple[Any, Recipe]:
+def _units(model: DiffusionModel, recipe: Recipe) -> dict[str, Any]:
+    """The record of the data that the model was trained on; older files of pictures hold no units."""
+    if recipe.side and "mean" not in model.data_set:
+        return load_data(recipe).record()
+    return model.data_set
+
+
+def _checked_out(name: str | None) -> Path | None:
+    """Where samples go; Failure where they cannot, before anything is drawn."""
+    if name is None:
+        return None
+    out = Path(name)
+    if out.suffix not in SUFFIXES:
+        raise Failure(f"--out: {out} should end in .csv, .png or .safetensors")
+    if not out.parent.is_dir():
+        raise Failure(f"--out: {out.parent}: no such folder")
+    if not os.access(out.parent, os.W_OK):
+        raise Failure(f"--out: {out.parent}: nothing can be written there")
+    if out.suffix == ".safetensors" and out.exists():
+        try:
+            samples = isinstance(load_tensors(out)[1].get("recipe"), str)
+        except BrokenFile:
+            samples = False
+        if not samples:
+            raise Failure(f"--out: {out} holds something else than samples; name another file")
+    return out
+
+
+def _load(options: argparse.Namespace) -> tuple[DiffusionModel, Recipe]:
     path = Path(options.folder)
     if path.suffix != ".safetensors":
         path = _run_folder(path) / "model.safetensors"

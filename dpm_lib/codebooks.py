@@ -73,6 +73,14 @@ class Codebook:
         return Bernoulli((log_w + rows.log()).logsumexp(-2) - (log_w + (1 - rows).log()).logsumexp(-2))
 
     @cached_property
+    def has_classes(self) -> bool:
+        """Whether there are few enough kinds of string for exact limits."""
+        try:
+            return bool(len(self.classes.ones))
+        except ValueError:
+            return False
+
+    @cached_property
     def classes(self) -> "Classes":
         """The kinds of string that x_t can be."""
         return Classes(self)

@@ -57,12 +57,11 @@ class Cost:
         return self.state_bytes + self.bytes_per_row * math.ceil(recipe.batch / processes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shapes(Data):
     """Zeros and ones of ``size`` entries, as bits or as numbers: in place of data that may not be at hand."""
 
     size: int
-    name: str = field(default="shapes", init=False)
     target: Any = field(default=None, init=False)
 
     @property
@@ -123,7 +122,7 @@ def trial(recipe: Recipe, rows: int) -> Run:
         raise ValueError(f"side: 0 does not fit {recipe.data}, which are images or not known")
     recipe = replace(recipe, data=SAME_SHAPE.get(recipe.data, recipe.data), batch=rows, compile=False)
     dim = recipe.channels * recipe.side**2 if recipe.side else load_data(recipe).dim
-    return Run(recipe, 0, "cpu", data=Shapes(dim))
+    return Run(recipe, 0, "cpu", data=Shapes(name=recipe.data, size=dim))
 
 
 def state_bytes(run: Run) -> int:

@@ -5,6 +5,8 @@
 The last reverse step is not learned: p(x_0 | x_1) = T_pi(x_0 | x_1; beta_1), the paper's edge kernel.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,12 +20,16 @@ from dpm_lib.weights import WeightedSamples
 
 
 class DiffusionModel(nn.Module):
-    """A forward ``kernel`` (with its schedule) and a ``reverse`` kernel. States are float64, (..., d)."""
+    """A forward ``kernel`` (with its schedule) and a ``reverse`` kernel. States are float64, (..., d).
+
+    ``data_set`` says which data it was trained on, and their units, as ``Data.record`` does; {} where nobody said.
+    """
 
     def __init__(self, kernel: Kernel, reverse: Reverse) -> None:
         super().__init__()
         self.kernel = kernel
         self.reverse = reverse
+        self.data_set: dict[str, Any] = {}
 
     @property
     def schedule(self) -> Schedule:

@@ -10,6 +10,7 @@ import http.client
 import os
 import struct
 import tarfile
+import time
 import urllib.error
 import urllib.request
 import zlib
@@ -26,6 +27,7 @@ MNIST = {
 MNIST_FROM = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 CIFAR = {"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"}
 CIFAR_FROM = "https://www.cs.toronto.edu/~kriz/"
+STALE = 3600.0  # seconds
 CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes
 
 
@@ -46,6 +48,9 @@ def fetch(url: str, sha256: str, folder: Path | None = None, timeout: float = 30
         _check(path, path, sha256, "delete it and try again")
         return path
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f".{path.name}.*.part"):  # of a download that was killed; one that lives writes all the time
+        if time.time() - old.stat().st_mtime > STALE:
+            old.unlink(missing_ok=True)
     partial = folder / f".{path.name}.{os.getpid()}.part"
     try:
         _download(url, partial, timeout)
@@ -65,7 +70,7 @@ def _download(url: str, path: Path, timeout: float) -> None:
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise ConnectionError(f"{url}: cannot be downloaded ({error}); is there a network?") from None
     got = path.stat().st_size
-    if promised is not None and got != int(promised):
+    if promised is not None and (not promised.strip().isdecimal() or got != int(promised)):
         raise ConnectionError(f"{url}: the download was cut short: {got} of {promised} bytes")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from dpm_lib import limits
 from dpm_lib.bound import LN2
 from dpm_lib.codebooks import Codebook, ExactReverse
-from dpm_lib.data import Data
+from dpm_lib.data import Data, differences
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.image_bounds import evaluate_images
 from dpm_lib.images import Images
@@ -24,7 +24,16 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
     point by point, so that its standard error is several times smaller; for a codebook it is the exact gap of the best
     reverse kernel, whose K is ``exact_limit_bits``, and an estimate of the ``excess`` alone. ``bound_bits_paired`` is
     the limit less the gap. ``n`` is 20,000 by default, and fewer where T > 100. For images: see ``evaluate_images``.
+
+    Where the law of the data is not known there is no limit and no gap: ``bound_bits`` is K in the data's own units,
+    and ``gain_bits`` what it is more than K of the equilibrium, ``null_bits``, a Gaussian with the mean and variance of
+    each coordinate; for a codebook of too many kinds of string there is a gap, but no exact limit.
+
+    ValueError where the model was trained on other data: its units would be wrong, and held-out points may be among
+    those that it has seen.
     """
+    if differs := differences(model.data_set, data.record()):
+        raise ValueError(f"data: the model was trained on others: {'; '.join(differs)}")
     if isinstance(data, Images):
         return evaluate_images(model, data, n, seed)
     n = min(20_000, max(1000, 2_000_000 // model.T)) if n is None else n
@@ -34,21 +43,34 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
     device = model.schedule.log_alpha_bar.device
     generator = torch.Generator(device).manual_seed(seed)
     weights = [model.trajectory_weights(part.to(device), 1, generator).elbo for part in x0.split(5000)]
-    K = torch.cat(weights).cpu() / LN2
+    K = (torch.cat(weights).cpu() - data.log_scale) / LN2
+    if data.target is None:
+        null = (model.kernel.prior.log_prob(x0.to(device)).cpu() - data.log_scale) / LN2
+        return {
+            "bound_bits": float(K.mean()),
+            "bound_bits_stderr": stderr(K),
+            "null_bits": float(null.mean()),
+            "gain_bits": float((K - null).mean()),
+            "gain_bits_stderr": stderr(K - null),
+            "held_out": len(K),
+            "beta_1": float(model.schedule.beta[1]),
+        }
     limit, schedule = -data.target.entropy() / LN2, copy.deepcopy(model.schedule).cpu()
-    exact = {}
-    if isinstance(data.target, Codebook):
+    exact: dict[str, float] = {}
+    if isinstance(data.target, Codebook) and data.target.has_classes:
         best = float(data.target.classes.best_bound(schedule).detach()) / LN2
         exact["exact_limit_bits"] = best
         gap = limit - best + excess(model, data.target, x0.to(device), generator).cpu() / LN2
     else:
         gap = data.target.log_prob(x0) / LN2 - K
+    bounded = not isinstance(data.target, Codebook) or data.target.has_classes
+    ceiling = {"ceiling_bits": limits.ceiling(data.target, schedule) / LN2} if bounded else {}
     return {
         "bound_bits": float(K.mean()),
         "bound_bits_stderr": stderr(K),
         "entropy_limit_bits": limit,
         **exact,
-        "ceiling_bits": limits.ceiling(data.target, schedule) / LN2,
+        **ceiling,
         "gap_bits": float(gap.mean()),
         "gap_bits_stderr": stderr(gap),
         "bound_bits_paired": limit - float(gap.mean()),

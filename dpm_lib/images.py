@@ -9,7 +9,6 @@ with one mean and one std for all pixels, taken from the training images. So -K,
 of bits that a code of the integers themselves needs: that is the unit in which images are compared.
 """
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,12 +18,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
+from torch.nn import functional
 
 from dpm_lib import downloads, image_folder, textures
 from dpm_lib.bound import LN2
-from dpm_lib.data import Data
+from dpm_lib.data import Data, checked_count, original, permuted, seen_before, sides
 
 VALIDATION = 64  # rows of each photograph
 FEW = 20  # training images of a folder: of fewer none are set aside
@@ -71,6 +72,15 @@ class Images(Data):
         """Number of pixels times channels."""
         return math.prod(self.shape)
 
+    @property
+    def bits(self) -> bool:
+        """Never: their states are numbers."""
+        return False
+
+    @property
+    def log_scale(self) -> float:
+        return self.dim * math.log(self.std)
+
     def dequantised(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """Integers (n, d) as a chain state: with uniform noise, centred and scaled, float64."""
         noise = torch.rand(values.shape, generator=generator, dtype=torch.float64, device=generator.device)
@@ -90,18 +100,18 @@ class Images(Data):
 
     def held_out(self, n: int | None = None, seed: int = 0) -> Tensor:  # type: ignore[override]
         """The first n held-out images, or all of them where n is none or more, (n, d); ``seed`` decides the noise."""
-        return self.dequantised(self.test[:n], torch.Generator().manual_seed(1_000_003 + seed))
+        chosen = self.test if n is None else self.test[: checked_count(n)]
+        return self.dequantised(chosen, torch.Generator().manual_seed(1_000_003 + seed))
 
     def record(self) -> dict[str, Any]:
-        """The split in words, how many images are in each part of it, and the SHA-256 of their bytes."""
+        """The split in words, how many images are in each part of it, the SHA-256 of their bytes, and the units."""
         parts = {"held_out" if which == "test" else which: value for which, value in self._parts()}
-        sizes = {name: len(images) for name, images in parts.items()}
-        digests = {f"{name}_sha256": hashlib.sha256(images.numpy().data).hexdigest() for name, images in parts.items()}
-        return {"name": self.name, "split": self.split, **sizes, **digests}
+        units = {"mean": self.mean, "std": self.std, "shape": list(self.shape), "levels": self.levels}
+        return {"name": self.name, "split": self.split, **sides(parts), **units}
 
     def pixels(self, x: Tensor) -> Tensor:
         """States (..., d) as images (..., channels, height, width) in units of levels, from 0 to ``levels``."""
-        return (x * self.std + self.mean).reshape(*x.shape[:-1], *self.shape)
+        return original(x, {"mean": self.mean, "std": self.std}).reshape(*x.shape[:-1], *self.shape)
 
     def bits_per_dimension(self, log_p: Tensor) -> Tensor:
         """-log2 p(v + u) per pixel (and channel), from log p(x) (...), nats."""
@@ -212,9 +222,44 @@ def folder(path: str, side: int, channels: int = 1) -> Images:
     """The pictures in a folder: see ``image_folder.read_folder``."""
     train, test = image_folder.read_folder(path, side, channels)
     split = "held out: a tenth, two at least, those with the smallest SHA-256 of their file names"
+    split += seen_before(train, test, "pictures")
     aside = len(train) // 10 if len(train) >= FEW else 0
     train = train[np.random.default_rng(0).permutation(len(train))] if aside else train
     return _set_aside(f"folder:{path}", train, test, aside, (channels, side, side), split)
+
+
+def own(name: str, values: Tensor) -> Images:
+    """Your own pictures of 256 levels, uint8 (n, h, w) or (n, c, h, w) with c = 1 or 3; a tenth is held out."""
+    values = values.unsqueeze(1) if values.ndim == 3 else values
+    n, channels, height, width = values.shape
+    if channels not in (1, 3):
+        hint = "; move the planes to the front: x.transpose(0, 3, 1, 2)" if width in (1, 3) else ""
+        raise ValueError(f"data: {name} has {channels} planes in shape {tuple(values.shape)}, not 1 or 3{hint}")
+    train, test, split = permuted(name, values.reshape(n, -1))
+    split += seen_before(train, test, "pictures")
+    return _set_aside(name, train, test, len(train) // 10 if len(train) >= FEW else 0, (channels, height, width), split)
+
+
+def picture(x: Tensor, data_set: dict[str, Any], columns: int = 8) -> Image.Image:
+    """States x (n, d) as one picture, in rows of ``columns``, for images whose record is ``data_set``."""
+    levels = data_set["levels"]
+    values = original(x, data_set).floor().clamp(0, levels - 1) / (levels - 1)
+    pixels = (255 * sheet(values.reshape(-1, *data_set["shape"]), columns)).round().to(torch.uint8).cpu().numpy()
+    return Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
+
+
+def sheet(values: Tensor, columns: int = 8) -> Tensor:
+    """Images (n, channels, h, w), 0 black and 1 white, as one, (H, W, channels): rows of ``columns``, a line between.
+
+    Places that are left over in the last row are white.
+    """
+    framed = functional.pad(values.clamp(0, 1), (0, 1, 0, 1), value=1.0)
+    columns = min(columns, len(framed))
+    missing = -len(framed) % columns
+    framed = torch.cat([framed, framed.new_ones(missing, *framed.shape[1:])])
+    n, channels, height, width = framed.shape
+    rows = framed.reshape(n // columns, columns, channels, height, width)
+    return rows.permute(0, 3, 1, 4, 2).reshape(-1, columns * width, channels)[:-1, :-1]
 
 
 FIXED: dict[str, Callable[[], Images]] = {"digits": digits, "mnist-5k": mnist_5k, "mnist": mnist, "cifar10": cifar10}
@@ -231,15 +276,19 @@ def known(name: str) -> bool:
     return name in NAMES or name.startswith("folder:")
 
 
-@lru_cache(maxsize=4)
 def load(name: str, side: int = 0, channels: int = 1) -> Images:
-    """The images called ``name``, one of NAMES, kept in memory once loaded.
+    """The images called ``name``, one of NAMES, kept in memory once loaded; but a folder is read anew, it may change.
 
     ``side`` is the side of patches (16 by default) and of the squares that a folder's images become; ``channels`` is 1
     or 3 for a folder. ValueError for an unknown name, or a ``side`` that is not that of a fixed set.
     """
     if name.startswith("folder:"):
         return folder(name.removeprefix("folder:"), side, channels)
+    return _kept(name, side)
+
+
+@lru_cache(maxsize=4)
+def _kept(name: str, side: int) -> Images:
     if name in PATCHES:
         return PATCHES[name](side or 16)
     if name not in FIXED:
@@ -253,9 +302,7 @@ def load(name: str, side: int = 0, channels: int = 1) -> Images:
 def _permuted(
     name: str, values: Tensor, held_out: int, shape: tuple[int, int, int], levels: int, validation: int = 0
 ) -> Images:
-    order = np.random.default_rng(0).permutation(len(values))
-    split = f"permutation by numpy.random.default_rng(0): the last {held_out} of {len(values)} are held out"
-    train, test = values[order[:-held_out]], values[order[-held_out:]]
+    train, test, split = permuted(name, values, held_out)
     return _set_aside(name, train, test, validation, shape, split, levels)
 
 

@@ -15,14 +15,13 @@ from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from dpm_lib import bound
 from dpm_lib.bound import LN2
-from dpm_lib.codebooks import Codebook
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.images import Images
+from dpm_lib.images import Images, sheet
 from dpm_lib.widgets.base import INK, PALETTE, image_html
 
 NUMBER = re.compile(r"[-−]?[\d.,]+(\s*±.*)?$")
@@ -102,36 +101,41 @@ def kl_bars(ax: Axes, terms: bound.BoundTerms) -> None:
 
 
 def pictures(axes: Axes, images: Tensor, title: str = "", columns: int = 8) -> None:
-    """Images (n, channels, height, width), 0 black and 1 white, in rows of ``columns``; n is a multiple of that."""
-    framed = nn.functional.pad(images.clamp(0, 1), (0, 1, 0, 1), value=1.0)  # a white line between neighbours
-    n, channels, height, width = framed.shape
-    rows = framed.reshape(n // columns, columns, channels, height, width)
-    sheet = rows.permute(0, 3, 1, 4, 2).reshape(-1, columns * width, channels)[:-1, :-1]
-    axes.imshow(
-        (sheet if channels == 3 else sheet[..., 0]).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-    )
+    """Images (n, channels, height, width), 0 black and 1 white, in rows of ``columns``."""
+    one = sheet(images, columns)
+    shown = (one if one.shape[2] == 3 else one[..., 0]).numpy()
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(title=title, xticks=[], yticks=[])
 
 
 def run_summary(model: DiffusionModel, data: Data, seed: int = 0) -> Figure:
-    """Held-out data, samples of the model, and the cost of each step, side by side."""
+    """Held-out data, samples of the model, and the cost of each step, side by side.
+
+    Of pictures at most 64, and 16 where T > 200, for that takes long. Of points the first two coordinates.
+    """
     generator = torch.Generator(model.schedule.log_alpha_bar.device).manual_seed(seed)
-    n = 64 if isinstance(data, Images) else 2000
+    n = (64 if model.T <= 200 else 16) if isinstance(data, Images) else 2000
     held_out = data.held_out(n, seed)
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
     drawn = model.sample(n, generator).cpu()
     if isinstance(data, Images):
-        pictures(axes[0], data.pixels(held_out[:64]) / data.levels, "held-out data")
-        pictures(axes[1], data.pixels(drawn[:64]) / data.levels, "samples of the model")
-    elif isinstance(data.target, Codebook):
+        pictures(axes[0], data.pixels(held_out) / data.levels, "held-out data")
+        pictures(axes[1], data.pixels(drawn) / data.levels, "samples of the model")
+    elif data.bits:
         raster(axes[0], held_out[:40], "data", "held-out data")
         raster(axes[1], drawn[:40], "model", "samples of the model")
     else:
-        scatter(axes[0], held_out, "data", "held-out data")
-        scatter(axes[1], drawn, "model", "samples of the model")
+        reach = 2.6 if data.target is not None else 4.0  # standard deviations
+        scatter(axes[0], _plane(held_out), "data", "held-out data", reach)
+        scatter(axes[1], _plane(drawn), "model", "samples of the model", reach)
     terms = bound.terms(model, held_out.to(generator.device), generator)
     kl_bars(axes[2], bound.BoundTerms(*(getattr(terms, name).cpu() for name in terms.__dataclass_fields__)))
     return figure
+
+
+def _plane(x: Tensor) -> Tensor:
+    """The first two coordinates of points (n, d), the second zero where d = 1."""
+    return x[:, :2] if x.shape[1] > 1 else torch.nn.functional.pad(x, (0, 1))
 
 
 def save_run_summary(path: Path, model: DiffusionModel, data: Data, seed: int = 0) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dpm_lib import images, networks, schedules
-from dpm_lib.data import Data, load
+from dpm_lib.data import Data, Points, load
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.image_models import image_model
 from dpm_lib.image_recipes import IMAGE_RECIPES
@@ -156,7 +156,7 @@ class Recipe:
         known = [field.name for field in fields(self) if field.name not in ("name", "about")]
         if unknown := [name for name in changes if name not in known]:
             raise ValueError(f"{unknown[0]}: no such setting; there are: {', '.join(known)}")
-        changes = {name: value.item() if isinstance(value, np.generic) else value for name, value in changes.items()}
+        changes = {name: _plain(name, value) for name, value in changes.items()}
         values = asdict(self) | changes
         idle = _idle(values)
         for name in changes:
@@ -182,6 +182,12 @@ class Recipe:
 DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in fields(Recipe) if field.name not in ("name", "about")
 }
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A NumPy number as Python's, and a whole number as a float where one is meant."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return float(value) if type(value) is int and type(DEFAULTS[name]) is float else value
 
 
 def _idle(values: dict[str, Any]) -> dict[str, str]:
@@ -218,6 +224,26 @@ def _parsed(key: str, text: str, kind: Any) -> Any:
 def load_data(recipe: Recipe) -> Data:
     """The recipe's data set."""
     return load(recipe.data, recipe.noise, recipe.side, recipe.channels)
+
+
+def recipe_for(recipe: Recipe, data: Data) -> Recipe:
+    """``recipe`` as it is on ``data``: with their name, and the side and channels of pictures.
+
+    ValueError where the two do not go together: bits and a Gaussian kernel, say, or points and a network for pictures.
+    """
+    if data.bits is not None and data.bits != (recipe.kernel == "binomial"):
+        kind, need = ("bits", "binomial") if data.bits else ("no bits", "gaussian")
+        raise ValueError(f"kernel: {recipe.kernel!r} does not fit the data {data.name!r}, which are {kind}: {need!r}")
+    changes: dict[str, Any] = {} if data.name == recipe.data else {"data": data.name}
+    if recipe.side and isinstance(data, images.Images):
+        channels, height, width = data.shape
+        if height != width:
+            raise ValueError(f"data: {data.name!r} are {height} x {width} pixels, not square: cut or pad them")
+        if (channels, height) != (recipe.channels, recipe.side):
+            changes |= {"channels": channels, "side": height}
+    elif recipe.side and isinstance(data, Points):
+        raise ValueError(f"side: {recipe.name!r} is for pictures, and {data.name!r} are points: take swiss-roll, say")
+    return recipe.override(**changes)
 
 
 def build(recipe: Recipe, seed: int = 0, dim: int = 2, edges: Tensor | None = None) -> DiffusionModel:

@@ -30,13 +30,13 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dpm_lib.bound import LN2
-from dpm_lib.checkpoints import BrokenFile, load_state, load_tensors, save_tensors
-from dpm_lib.data import Data
+from dpm_lib.checkpoints import BrokenFile, check_sizes, load_json, load_state, load_tensors, save_picture, save_tensors
+from dpm_lib.data import Data, differences
 from dpm_lib.devices import accelerator_for, compiled, keep_buffers_apart, moved, warn_of_slow_bf16
 from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.images import Images
+from dpm_lib.images import Images, picture
 from dpm_lib.objective import Objective, draw_batch, learning_rate, validation_batch
-from dpm_lib.recipes import Recipe, build, load_data
+from dpm_lib.recipes import Recipe, build, load_data, recipe_for
 
 
 def resides(data: Data, device: torch.device) -> bool:
@@ -48,8 +48,17 @@ class Run:
     """The state of a run: everything that has to survive an interruption, and the files it lives in."""
 
     def __init__(
-        self, recipe: Recipe, seed: int, device: str = "auto", folder: Path | None = None, data: Data | None = None
+        self,
+        recipe: Recipe,
+        seed: int,
+        device: str = "auto",
+        folder: Path | None = None,
+        data: Data | None = None,
+        resume: bool = False,
     ) -> None:
+        """A run at its start, or, with ``resume``, at the checkpoint in its folder."""
+        self.data = load_data(recipe) if data is None else data
+        recipe = recipe_for(recipe, self.data)
         self.recipe, self.seed, self.folder = recipe, seed, folder
         self.accelerator = accelerator_for(device)
         if recipe.batch % self.accelerator.num_processes:
@@ -57,8 +66,8 @@ class Run:
         self.device = self.accelerator.device  # Accelerate's own would change with a later run on another device
         if recipe.precision == "bf16":
             warn_of_slow_bf16(self.device)
-        self.data = load_data(recipe) if data is None else data
         self.data_set = self.data.record()
+        found = self._read_checkpoint() if resume else None
         self.generator = torch.Generator().manual_seed(seed)
         objective = Objective(self._built(), recipe.precision).train()
         keep_buffers_apart(objective)
@@ -78,6 +87,8 @@ class Run:
         self.seconds = 0.0
         self.recent: list[float] = []  # K of the batches since the last line of the log, bits
         self._pending: list[Tensor] = []  # the latest of them, still on the device, from this process's share
+        if found:
+            self._restore(*found)
 
     def advance(self) -> Tensor:
         """One step of training; returns the estimate of K in bits from this process's share of the batch, a scalar."""
@@ -157,6 +168,7 @@ class Run:
     def _model_with(self, weights: dict[str, Tensor]) -> DiffusionModel:
         model = self._built().to(self.device)
         model.load_state_dict(weights)
+        model.data_set = self.data_set
         return model.requires_grad_(False)
 
     def _built(self) -> DiffusionModel:
@@ -208,14 +220,19 @@ class Run:
             raise error or OSError(f"{name}: the main process could not write it")
 
     def save_samples(self, n: int = 64) -> None:
-        """Write n draws of the averaged model to samples/, always from the same noise; the run's own is not touched."""
+        """Write n draws of the averaged model to samples/, always from the same noise; the run's own is not touched.
+
+        Of pictures also a PNG.
+        """
+        name = f"samples/step-{self.step:07d}"
 
         def samples() -> tuple[dict[str, Tensor], dict[str, Any]]:
-            generator = torch.Generator(self.device).manual_seed(self.seed)
-            x = self.averaged_model().sample(n, generator)
+            x = self.averaged_model().sample(n, torch.Generator(self.device).manual_seed(self.seed)).cpu()
+            if isinstance(self.data, Images) and self.folder is not None:
+                save_picture(self.folder / f"{name}.png", picture(x, self.data_set))
             return {"x": x}, {"recipe": self.recipe.name, "seed": self.seed, "step": self.step}
 
-        self.write(f"samples/step-{self.step:07d}.safetensors", samples)
+        self.write(f"{name}.safetensors", samples)
 
     def save_checkpoint(self) -> None:
         """Write the folder's checkpoint; FloatingPointError, and the old one stays, where a number is not finite."""
@@ -244,12 +261,29 @@ class Run:
         }
         return tensors, record
 
-    def load_checkpoint(self) -> None:
-        """Go back to the folder's checkpoint; BrokenFile where it is not a whole checkpoint of this recipe."""
+    def _read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What the folder's checkpoint holds; None, to start at step 0, for a run that ended before its first one.
+
+        BrokenFile where it is of another recipe, seed or data, or tells sizes that its tensors do not have. So nothing
+        is built of a wrong size.
+        """
         assert self.folder is not None
-        path = self.folder / "checkpoint.safetensors"
+        path, config = self.folder / "checkpoint.safetensors", self.folder / "config.json"
+        if config.exists() and not path.exists():
+            self._check(config, load_json(config) | {"data_set": {}})
+            return None
         tensors, record = load_tensors(path)
         self._check(path, record)
+        try:
+            check_sizes(self.recipe, self.data.dim, tensors)
+        except ValueError as error:
+            raise BrokenFile(f"{path}: {error}") from None
+        return tensors, record
+
+    def _restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+        """Go back to what a checkpoint holds; BrokenFile where it is not whole."""
+        assert self.folder is not None
+        path = self.folder / "checkpoint.safetensors"
         load_state(self.model, _group(tensors, "model"), path)
         try:
             average = _group(tensors, "average")
@@ -276,16 +310,16 @@ class Run:
         if "data_set" not in record:
             raise BrokenFile(f"{path}: does not say what data it was trained on: not a checkpoint of this version")
         try:
-            theirs = _flat(Recipe.from_dict(record["recipe"]), record["seed"], record["data_set"])
+            theirs = Recipe.from_dict(record["recipe"]).to_dict() | {"seed": record["seed"]}
+            differs = differences(record["data_set"], self.data_set)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BrokenFile(f"{path}: is not a checkpoint of a run: {error}") from None
-        ours = _flat(self.recipe, self.seed, self.data_set)
-        if differs := [f"{key} {theirs.get(key)}, not {ours[key]}" for key in ours if ours[key] != theirs.get(key)]:
-            raise BrokenFile(f"{path}: is of another recipe, seed or data set: {'; '.join(differs)}")
-
-
-def _flat(recipe: Recipe, seed: int, data_set: dict[str, Any]) -> dict[str, Any]:
-    return {**recipe.to_dict(), "seed": seed, **{f"data {key}": value for key, value in data_set.items()}}
+        ours = self.recipe.to_dict() | {"seed": self.seed}
+        differs = [f"{key} {theirs[key]}, not {ours[key]}" for key in ours if ours[key] != theirs[key]] + differs
+        if differs:
+            longer = theirs | {"steps": self.recipe.steps} == ours and theirs != ours
+            hint = "; a run is not made longer: its learning rate has gone to zero" if longer else ""
+            raise BrokenFile(f"{path}: is of another recipe, seed or data set: {'; '.join(differs)}{hint}")
 
 
 def _group(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

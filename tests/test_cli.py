@@ -9,14 +9,17 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from problems import close_mean, rng
 from runs import interrupt
 
-from dpm_lib import objective, training
-from dpm_lib.checkpoints import load_model, load_tensors, save_json
+from dpm_lib import __version__, checkpoints, cli, objective, training
+from dpm_lib.checkpoints import load_lines, load_model, load_tensors, save_json
 from dpm_lib.cli import main
+from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.evaluation import evaluate
 from dpm_lib.recipes import RECIPES, get
 
@@ -194,7 +197,7 @@ def test_mistakes_of_the_user(tmp_path, capsys, monkeypatch):
         ("evaluate", out / "model.safetensors"): "model.safetensors: no such file",
         ("sample", out): f"{out}: no such run folder",
         ("sample", out, "--n", "0"): "--n: 0 is less than 1",
-        ("sample", out, "--out", "x.txt"): "--out: x.txt should end in .csv or .safetensors",
+        ("sample", out, "--out", "x.txt"): "--out: x.txt should end in .csv, .png or .safetensors",
     }
     if not torch.cuda.is_available():
         cases[(*train, "--device", "cuda")] = "device: 'cuda' was asked for, and PyTorch sees no GPU"
@@ -224,26 +227,130 @@ def test_broken_run_folders(run, tmp_path, capsys):
         ({"recipe": recipe | {"colour": 1}, "seed": 0}, "config.json: recipe: unknown fields colour"),
         ({"recipe": recipe | {"T": 1}, "seed": 0}, "config.json: T: 1 is less than 2"),
         ({"recipe": None, "seed": 0}, "config.json: "),
-        ({"recipe": recipe, "seed": 0}, "checkpoint.safetensors: no such file"),
+        ({"recipe": recipe, "seed": 1.7}, "config.json: seed: 1.7 is no whole number"),
+        ({"recipe": recipe, "seed": -(10**30)}, "config.json: seed: -1000000000000000000000000000000 is not between"),
     ):
         save_json(folder / "config.json", config)
         assert message in fails(capsys, "train", "--resume", folder, "--device", "cpu")
-    (folder / "config.json").write_text('{"recipe": ')
-    assert "config.json: cannot be read as JSON" in fails(capsys, "train", "--resume", folder)
+    for text in ('{"recipe": ', '{"a":' * 100_000):
+        (folder / "config.json").write_text(text)
+        assert "config.json: cannot be read as JSON" in fails(capsys, "train", "--resume", folder)
     content = (run / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
     for command in ("evaluate", "sample"):
         line = fails(capsys, command, folder)
         assert "model.safetensors: not a whole safetensors file" in line
     (tmp_path / "file").write_text("x")
-    assert "file" in fails(capsys, "train", "swiss-roll", "--out", tmp_path / "file", *tiny(steps=1))
+    line = fails(capsys, "train", "swiss-roll", "--out", tmp_path / "file", *tiny(steps=1))
+    assert f"--out: {tmp_path / 'file'} is a file, not a folder" in line
 
 
 def test_other_mistakes_with_a_good_run(run, tmp_path, capsys):
     assert "n: 1: need at least 2" in fails(capsys, "evaluate", run, "--n", "1")
     assert "device: 'tpu'" in fails(capsys, "sample", run, "--device", "tpu")
     for name in ("x.csv", "x.safetensors"):
-        assert "No such file" in fails(capsys, "sample", run, "--n", "2", "--out", tmp_path / "none" / name)
+        line = fails(capsys, "sample", run, "--n", "2", "--out", tmp_path / "none" / name)
+        assert f"--out: {tmp_path / 'none'}: no such folder" in line
+    assert "the data are no pictures" in fails(capsys, "sample", run, "--out", tmp_path / "x.png")
+    content = (run / "model.safetensors").read_bytes()
+    for name in ("model.safetensors", "checkpoint.safetensors"):
+        line = fails(capsys, "sample", run, "--n", "2", "--out", run / name)
+        assert f"{name} holds something else than samples" in line
+    assert (run / "model.safetensors").read_bytes() == content
+    assert main(["sample", str(run), "--n", "2", "--out", str(tmp_path / "x.safetensors"), "--device", "cpu"]) == 0
+    for command in ("evaluate", "sample"):
+        line = fails(capsys, command, tmp_path / "x.safetensors")
+        assert "x.safetensors: holds samples of 'swiss-roll', no model" in line
+        assert "checkpoint.safetensors: is a checkpoint, no model" in fails(
+            capsys, command, run / "checkpoint.safetensors"
+        )
+    assert main(["sample", str(run), "--n", "3", "--out", str(tmp_path / "x.safetensors"), "--device", "cpu"]) == 0
+    longer = fails(capsys, "train", "--resume", run, "--set", "steps=90")
+    assert "--resume takes the recipe" in longer and "a run is not made longer" in longer
+    assert "--resume takes the recipe" in fails(capsys, "train", "--resume", run, "--seed", "4")
+    assert "--data: goes with --resume" in fails(capsys, "train", "swiss-roll", "--out", tmp_path / "b", "--data", "x")
+    clash = ("--precision", "bf16", "--set", "precision=fp32")
+    assert "--precision: another is set" in fails(capsys, "train", "swiss-roll", "--out", tmp_path / "b", *clash)
+
+
+def test_memory_that_runs_out_is_one_line(run, capsys, monkeypatch):
+    """As PyTorch says it on the CPU, where a hundred million million points were asked for."""
+
+    def sample(*_):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(DiffusionModel, "sample", sample)
+    assert "out of memory: ask for less" in fails(capsys, "sample", run, "--device", "cpu")
+
+
+def test_a_csv_that_cannot_be_written_leaves_the_old_one(run, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "x.csv"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    line = fails(capsys, "sample", run, "--n", "5", "--out", path, "--device", "cpu")
+    assert "x.csv: cannot be written: No space left on device; what was there before is kept" in line
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_parts_of_a_large_sample_are_drawn_one_after_the_other(run, tmp_path, capsys, monkeypatch):
+    sizes, sample = [], DiffusionModel.sample
+    monkeypatch.setattr(cli, "PART", 40)
+    monkeypatch.setattr(DiffusionModel, "sample", lambda model, n, g: sizes.append(n) or sample(model, n, g))
+    assert main(["sample", str(run), "--n", "50", "--device", "cpu"]) == 0
+    assert sizes == [20, 20, 10] and capsys.readouterr().out.count("\n") == 50
+
+
+def test_a_picture_that_fails_loses_no_result(tmp_path, capsys, monkeypatch):
+    from dpm_lib import plots
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plots, "save_run_summary", fail)
+    assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path / "run"), *tiny(steps=1)]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["steps"] == 1 and "no summary.png" in err and "No space left" in err
+
+
+def test_an_evaluation_that_fails_loses_no_model(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(training, "evaluate", fail)
+    assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path / "run"), *tiny(steps=1)]) == 2
+    assert load_model(tmp_path / "run" / "model.safetensors")[1].steps == 1
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0 and capsys.readouterr().out == f"dpm_lib {__version__}\n"
+
+
+def test_a_reader_who_leaves_is_no_error(tmp_path):
+    """As in `list | head -1`: nothing on stderr."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = f"{sys.executable} -m dpm_lib list | true"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stderr == ""
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_goes_on(tmp_path, capsys):
+    """Its folder has config.json and some of the log, as after a kill: it starts anew, to the same end."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(whole), *tiny()]) == 0
+    broken.mkdir()
+    (broken / "config.json").write_bytes((whole / "config.json").read_bytes())
+    (broken / "metrics.jsonl").write_text('{"step": 50, "bound_bits": -9.0, "seconds": 1.0}\n')
+    assert main(["train", "--resume", str(broken), "--device", "cpu"]) == 0
+    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert [line["step"] for line in load_lines(broken / "metrics.jsonl")] == [50, 60]
 
 
 @pytest.mark.parametrize("steps", [1, 50])
@@ -267,7 +374,7 @@ def test_a_settings_error_of_the_shell_has_no_traceback(tmp_path):
 # Ctrl-C
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, capsys, number):
     """The signal falls wherever it falls in a real process; the resumed run ends as one that was left alone."""
     settings = tiny(steps=400, noise="0.5", checkpoint_every=10_000)
@@ -326,3 +433,64 @@ def test_a_schedule_that_ends_in_noise_trains_and_resumes(tmp_path):
     assert float(model.schedule.log_alpha_bar[-1]) == -float("inf")
     assert bool(torch.isfinite(model.trajectory_weights(torch.zeros(1, 20), 3, rng()).log_weights).all())
     assert main(["train", "--resume", str(folder), "--device", "cpu"]) == 0
+
+
+# Pictures of the user's
+
+
+def fill(folder: Path, n: int, start: int = 0, brightness: int = 100) -> None:
+    folder.mkdir(exist_ok=True)
+    for i in range(start, n):
+        values = np.random.default_rng(i).integers(brightness, brightness + 100, size=(4, 4, 3), dtype=np.uint8)
+        Image.fromarray(values).save(folder / f"{i}.png")
+
+
+def pictures(**settings: object) -> list[str]:
+    given = {"T": 4, "width": 4, "depth": 1, "scales": 1, "steps": 2, "batch": 4, "side": 4, "precision": "fp32"}
+    return [text for key, value in (given | settings).items() for text in ("--set", f"{key}={value}")]
+
+
+def test_a_folder_of_pictures_from_end_to_end(tmp_path, monkeypatch, capsys):
+    """In the folder itself, by the defaults: 30 pictures, of which 3 are held out; the runs are no pictures."""
+    fill(tmp_path, 30)
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for seed in ("0", "1"):
+        assert main(["train", "folder", "--device", "cpu", "--seed", seed, *pictures()]) == 0
+        out, err = capsys.readouterr()
+        found.append(json.loads(out))
+        assert "folder:.: 25 to train, 2 for validation, 3 held out" in err and "no summary.png" not in err
+        assert (tmp_path / "runs" / f"folder-{seed}" / "summary.png").stat().st_size > 1000
+    assert found[0]["data_set"] == found[1]["data_set"] and found[0]["held_out"] == 3
+    assert main(["evaluate", "runs/folder-0", "--device", "cpu"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again == {key: found[0][key] for key in again} and "bits_per_dimension" in again
+    assert main(["sample", "runs/folder-0", "--n", "3", "--out", "runs/folder-0/x.png", "--device", "cpu"]) == 0
+    assert main(["evaluate", "runs/folder-0", "--device", "cpu"]) == 0
+    line = fails(capsys, "train", "folder", "--out", tmp_path, *pictures(data=f"folder:{tmp_path}"))
+    assert "holds the pictures; a run needs a folder of its own" in line
+
+
+def test_a_run_is_evaluated_on_its_own_pictures_alone(tmp_path, capsys):
+    """Others of the same names, or more of them, are refused; moved, they are found by --data; sampling needs none."""
+    fill(tmp_path / "a", 12)
+    run = str(tmp_path / "run")
+    settings = pictures(data=f"folder:{tmp_path / 'a'}", covariance="levels")
+    assert main(["train", "folder", "--device", "cpu", "--out", run, *settings]) == 0
+    bits = json.loads(capsys.readouterr().out)["bits_per_dimension"]
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert main(["evaluate", run, "--data", str(tmp_path / "b"), "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["bits_per_dimension"] == bits
+    assert main(["train", "--resume", run, "--data", str(tmp_path / "b"), "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["bits_per_dimension"] == bits
+    for command in (["evaluate", run], ["train", "--resume", run]):
+        line = fails(capsys, *command, "--device", "cpu")
+        assert "a is no folder; where those of the run are now is said with --data PATH" in line
+    assert main(["sample", run, "--n", "2", "--device", "cpu"]) == 0
+    values = np.loadtxt(capsys.readouterr().out.splitlines(), delimiter=",")
+    assert values.shape == (2, 48) and 80 < values.mean() < 220  # levels, not units of the chain
+    fill(tmp_path / "a", 12, brightness=0)
+    fill(tmp_path / "b", 24, start=12)
+    for place in ("a", "b"):
+        line = fails(capsys, "evaluate", run, "--data", tmp_path / place, "--device", "cpu")
+        assert "data: the model was trained on others: data train" in line

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import os
 import struct
 import tarfile
 import threading
@@ -24,7 +25,7 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"1000\r\nshort")
             return
-        self.send_header("Content-Length", str(len(CONTENT)))
+        self.send_header("Content-Length", "much" if "odd" in self.path else str(len(CONTENT)))
         self.end_headers()
         self.wfile.write(CONTENT[:1000] if "short" in self.path else CONTENT)
 
@@ -50,6 +51,16 @@ def test_a_file_is_fetched_once(address, tmp_path):
     assert downloads.fetch("http://127.0.0.1:1/file.gz", RIGHT, tmp_path / "new") == path  # without the network
 
 
+def test_what_a_killed_download_left_is_removed(address, tmp_path):
+    """Not what another is writing now."""
+    old, new = tmp_path / ".file.gz.123.part", tmp_path / ".file.gz.124.part"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    downloads.fetch(address + "file.gz", RIGHT, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "file.gz"]
+
+
 @pytest.mark.parametrize(
     ("name", "sha256", "error", "message"),
     [
@@ -60,6 +71,7 @@ def test_a_file_is_fetched_once(address, tmp_path):
             ConnectionError,
             "short.gz: the download was cut short: 1000 of 10240 bytes",
         ),
+        ("odd.gz", RIGHT, ConnectionError, "odd.gz: the download was cut short: .* of much bytes"),
         ("chunked.gz", RIGHT, ConnectionError, r"chunked\.gz: cannot be downloaded .*IncompleteRead"),
         ("missing.gz", RIGHT, ConnectionError, r"missing\.gz: cannot be downloaded .*404"),
     ],

@@ -12,12 +12,15 @@ import runs
 import torch
 from problems import blob_data, rng, tiny_recipe
 from runs import interrupt_at, same_runs, train
+from safetensors.torch import save_file
 
-from dpm_lib import checkpoints, devices
+from dpm_lib import checkpoints, devices, training
 from dpm_lib.checkpoints import BrokenFile, load_tensors
 from dpm_lib.cli import main
 from dpm_lib.images import Images
+from dpm_lib.recipes import Recipe, build
 from dpm_lib.run import Run
+from dpm_lib.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["checkpoint.safetensors", "config.json", "metrics.jsonl"]
@@ -141,7 +144,8 @@ def test_out_of_memory_is_one_line_that_says_what_to_change(tmp_path, monkeypatc
         return advance(run)
 
     monkeypatch.setattr(Run, "advance", hungry)
-    settings = [f"{k}={v}" for k, v in tiny_recipe(checkpoint_every=20).to_dict().items() if k not in ("name", "about")]
+    tiny = {"T": 5, "width": 8, "depth": 1, "frequencies": 2, "batch": 32, "steps": 60, "checkpoint_every": 20}
+    settings = [f"{key}={value}" for key, value in tiny.items()]
     command = ["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path / "run")]
     assert main(command + [text for setting in settings for text in ("--set", setting)]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
@@ -165,13 +169,11 @@ def test_other_errors_are_not_called_out_of_memory(monkeypatch):
 
 def test_the_first_bound_that_is_not_finite_is_named(tmp_path):
     """Bounds are read 50 steps at a time, yet the message has the step; what was saved before stays."""
-    run = Run(tiny_recipe(), 0, "cpu", tmp_path, blob_data())
+    run = Run(tiny_recipe(covariance="posterior"), 0, "cpu", tmp_path, blob_data())
     for _ in range(7):
         run.advance()
     run.save_checkpoint()
     next(run.model.reverse.network.parameters()).data.fill_(torch.inf)
-    run.recipe = tiny_recipe(covariance="diagonal")
-    run.model.reverse.covariance = "posterior"
     for _ in range(3):
         run.advance()
     with pytest.raises(FloatingPointError, match=r"step 8: the bound is nan; try a smaller lr than 0\.01, or clip the"):
@@ -190,7 +192,7 @@ def test_a_damaged_checkpoint_is_noticed(tmp_path):
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
-    with pytest.raises(BrokenFile, match=r"checkpoint\.safetensors: is damaged: its tensors have another SHA-256"):
+    with pytest.raises(BrokenFile, match=r"checkpoint\.safetensors: is damaged: it has another SHA-256"):
         train(tmp_path, resume=True, steps=5)
 
 
@@ -235,3 +237,116 @@ def test_without_a_compiler_a_run_goes_on_and_says_so(monkeypatch):
         assert use(torch.ones(3)).tolist() == [2, 2, 2]
     assert use(torch.ones(2)).tolist() == [2, 2] and len(calls) >= 2
     torch._dynamo.reset()
+
+
+# Two at once
+
+
+def test_a_run_in_a_folder_keeps_others_out(tmp_path):
+    """A second one, to resume or anew, is refused while the first is at work, and the folder is free after it."""
+    with checkpoints.claimed(tmp_path), pytest.raises(BlockingIOError, match="another process is at work"):
+        train(tmp_path, steps=5)
+    train(tmp_path, steps=5)
+    with checkpoints.claimed(tmp_path), pytest.raises(BlockingIOError, match="another process is at work"):
+        train(tmp_path, resume=True, steps=5)
+    train(tmp_path, resume=True, steps=5)
+
+
+def test_of_two_runs_that_start_together_one_is_refused(tmp_path, monkeypatch):
+    """The second trains from start to end while the first still loads its data: all files are the second's."""
+    first, before = [], training.Run
+
+    def slow(*given):
+        if not first:
+            first.append(given)
+            train(tmp_path, steps=5, seed=99)
+        return before(*given)
+
+    monkeypatch.setattr(training, "Run", slow)
+    with pytest.raises(ValueError, match="holds a run already"):
+        train(tmp_path, steps=5, seed=1)
+    seeds = [load_tensors(tmp_path / f"{name}.safetensors")[1]["seed"] for name in ("model", "checkpoint")]
+    assert seeds == [99, 99] and checkpoints.load_json(tmp_path / "config.json")["seed"] == 99
+
+
+# Damage
+
+
+def test_every_flipped_bit_of_a_header_is_noticed_or_harmless(tmp_path):
+    """All of the safetensors header: the file is refused, or says the same."""
+    path = tmp_path / "x.safetensors"
+    checkpoints.save_tensors(path, {"a": torch.arange(6.0).reshape(2, 3)}, {"step": 40, "seed": 3, "lr": 1e-7})
+    content = path.read_bytes()
+    good, length = load_tensors(path), 8 + int.from_bytes(content[:8], "little")
+    for place in range(8, length):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << bit
+            path.write_bytes(flipped)
+            try:
+                tensors, record = load_tensors(path)
+            except BrokenFile:
+                continue
+            assert record == good[1] and tensors["a"].dtype == torch.float32
+            assert torch.equal(tensors["a"], good[0]["a"])
+
+
+def test_a_file_without_a_digest_is_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.zeros(2)}, path, metadata={"record": '{"step": 1}'})
+    with pytest.raises(BrokenFile, match=r"x\.safetensors: is damaged: it has another SHA-256 .*, or none"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"width": 10**6}, {"T": 10**9, "batch": 10**9}, {"frequencies": 10**9}, {"depth": 100_000}, {"dim": 10**9},
+     {"network": "rbf", "units": 10**9, "frequencies": 16, "width": 64, "depth": 3}],
+    ids=str,
+)  # fmt: skip
+def test_sizes_that_no_tensor_has_are_refused_before_memory_is_taken(tmp_path, sizes):
+    """Of a model of a few kilobytes whose record asks for gigabytes; and the same of a checkpoint."""
+    recipe = tiny_recipe()
+    model, path = build(recipe), tmp_path / "model.safetensors"
+    dim = sizes.pop("dim", 2)
+    record = {"recipe": recipe.to_dict() | sizes, "dim": dim}
+    checkpoints.save_tensors(path, model.state_dict(), record)
+    with pytest.raises(BrokenFile, match=r"model\.safetensors: .* fits none of its tensors"):
+        checkpoints.load_model(path)
+    if dim == 2:
+        record |= {"seed": 0, "data_set": {"name": "swiss-roll"}}
+        checkpoints.save_tensors(tmp_path / "checkpoint.safetensors", model.state_dict(), record)
+        with pytest.raises(BrokenFile, match=r"checkpoint\.safetensors: .* fits none of its tensors"):
+            Run(Recipe.from_dict(record["recipe"]), 0, "cpu", tmp_path, resume=True)
+
+
+def test_a_bad_line_of_the_log_is_named(tmp_path):
+    train(tmp_path, steps=5)
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("nonsense\n" + log.read_text())
+    with pytest.raises(BrokenFile, match=r"metrics\.jsonl: line 1 is no JSON: Expecting value"):
+        train(tmp_path, resume=True, steps=5)
+
+
+def test_a_terminal_that_has_gone_does_not_stop_the_checkpoint(tmp_path, monkeypatch):
+    """SIGHUP, and every write to stderr fails from then on: the run ends as after Ctrl-C."""
+
+    class Gone:
+        def write(self, *_):
+            raise OSError(errno.EIO, "Input/output error")
+
+        flush = write
+
+    def hang_up(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGHUP, hang_up)
+    try:
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, 20, signal.SIGHUP)
+            patch.setattr(sys, "stderr", Gone())
+            with pytest.raises(KeyboardInterrupt):
+                fit(tiny_recipe(), 0, tmp_path, "cpu", data=blob_data())
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert load_tensors(tmp_path / "checkpoint.safetensors")[1]["step"] == 20

@@ -125,11 +125,14 @@ def test_the_files_of_a_run(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoint.safetensors", "config.json", "metrics.json", "metrics.jsonl", "model.safetensors",
     ]  # fmt: skip
-    assert json.loads((folder / "config.json").read_text()) == {"recipe": tiny_recipe(steps=120).to_dict(), "seed": 0}
+    assert json.loads((folder / "config.json").read_text()) == {
+        "recipe": tiny_recipe(steps=120, data="blobs").to_dict(),
+        "seed": 0,
+    }
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert [record["step"] for record in load_lines(folder / "metrics.jsonl")] == [50, 100, 120]
     again, recipe = load_model(folder / "model.safetensors")
-    assert recipe == tiny_recipe(steps=120)
+    assert recipe == tiny_recipe(steps=120, data="blobs")  # not the recipe's own
     assert torch.equal(model.sample(5, rng()), again.sample(5, rng()))
 
 
@@ -212,6 +215,8 @@ def test_broken_checkpoints_are_refused(tmp_path):
     with pytest.raises(BrokenFile, match=r"checkpoint\.safetensors: no such file"):
         train(tmp_path, resume=True)
     train(tmp_path)
+    with pytest.raises(ValueError, match="holds a run already; go on with resume"):
+        train(tmp_path)
     path = tmp_path / "checkpoint.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
@@ -227,6 +232,7 @@ def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tmp_path, cova
     train(tmp_path, steps=5, covariance=covariance)
     good = (tmp_path / "checkpoint.safetensors").read_bytes()
     for lr in (1e8, 1e300):
+        (tmp_path / "config.json").unlink()  # or the folder would be refused
         with pytest.raises(FloatingPointError, match=r"step \d+: .* try a smaller lr than"):
             train(tmp_path, steps=50, lr=lr, covariance=covariance)
         assert (tmp_path / "checkpoint.safetensors").read_bytes() == good

@@ -1,0 +1,258 @@
+"""Your own data: points, bits, pictures and laws go in as they are, and come out in their own units."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import runs
+import torch
+from problems import blobs, close, rng, tiny_recipe
+
+from dpm_lib import bound, checkpoints, data, images, recipes, training
+from dpm_lib.cli import main
+from dpm_lib.codebooks import Codebook
+from dpm_lib.data import Points, as_data, original
+from dpm_lib.evaluation import evaluate, stderr
+from dpm_lib.run import Run
+
+LN2 = math.log(2)
+SMALL = {"T": 4, "width": 4, "depth": 1, "steps": 3, "batch": 8}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    with runs.quick(monkeypatch):
+        yield
+
+
+def points(n: int = 60) -> torch.Tensor:
+    """Points of three coordinates whose means and spreads differ by far."""
+    return torch.randn(n, 3, generator=rng(5)).double() * torch.tensor([1.0, 10.0, 0.01]) + torch.tensor([0, 50.0, 2.0])
+
+
+def fit(x, recipe=None, folder=None, **settings):
+    recipe = recipe or recipes.get("swiss-roll").override(**SMALL | {"frequencies": 2} | settings)
+    return training.fit(recipe, 0, folder, "cpu", progress=False, data=x)
+
+
+# Points
+
+
+@pytest.mark.parametrize("kind", [lambda x: x, lambda x: x.numpy(), lambda x: x.float()], ids=["torch", "numpy", "f32"])
+def test_points_are_split_and_standardised(kind):
+    x = points()
+    made = as_data(kind(x))
+    assert isinstance(made, Points) and made.dim == 3 and (len(made.train), len(made.test)) == (54, 6)
+    both = torch.cat([made.train, made.test])
+    close(both.sort(0).values, x.sort(0).values, rtol=1e-5)
+    states = made.batch(20_000, rng())
+    close(states.mean(0), torch.zeros(3), atol=4 / math.sqrt(20_000))
+    close(states.square().mean(0), torch.ones(3), atol=0.1)
+    close(original(made.held_out(), made.record()), made.test, rtol=1e-6)
+    assert as_data(made) is made and as_data(x).record() == as_data(x.clone()).record()
+    assert as_data(x + 1e-9).record()["train_sha256"] != as_data(x).record()["train_sha256"]
+
+
+def test_the_bound_of_points_does_not_depend_on_their_units():
+    """K for x in metres and in feet differs by log2 of the unit, for each coordinate, and by nothing else."""
+    x = points()
+    _, one = fit(x)
+    _, other = fit(x * torch.tensor([8.0, 0.5, 1.0]) + 3)
+    close(one["bound_bits"] - other["bound_bits"], 2.0, atol=1e-4)  # log2 8 + log2 0.5
+    close(one["gain_bits"], other["gain_bits"], atol=1e-4)
+    assert set(one) >= {"bound_bits_stderr", "gain_bits_stderr", "held_out"} and one["held_out"] == 6
+    assert not {"entropy_limit_bits", "gap_bits", "ceiling_bits"} & set(one)
+    assert one["data_set"]["name"] == "own" and one["data_set"]["held_out"] == 6
+
+
+def test_null_is_a_gaussian_of_the_training_points_moments():
+    made = as_data(points(3000))
+    model, metrics = fit(made)
+    law = torch.distributions.Normal(made.mean, made.std)
+    close(metrics["null_bits"], law.log_prob(made.test).sum(1).mean() / LN2)
+    K = bound.terms(model, made.held_out(), rng(1)).K / LN2 - made.std.log2().sum()
+    assert abs(float(K.mean()) - metrics["bound_bits"]) < 4 * math.hypot(metrics["bound_bits_stderr"], stderr(K))
+
+
+def test_a_run_of_points_and_its_files(tmp_path, capsys):
+    """The model's file tells the units, sample uses them, and evaluate takes the same points alone."""
+    x = points()
+    model, metrics = fit(x, folder=tmp_path / "run")
+    again, recipe = checkpoints.load_model(tmp_path / "run" / "model.safetensors")
+    assert recipe.data == "own" and again.data_set == model.data_set == as_data(x).record()
+    run = str(tmp_path / "run")
+    assert main(["sample", run, "--n", "9", "--device", "cpu"]) == 0
+    rows = np.loadtxt(capsys.readouterr().out.splitlines(), delimiter=",")
+    close(rows, original(model.sample(9, rng(0)), model.data_set), rtol=1e-4, atol=1e-4)
+    assert abs(rows[:, 1].mean() - 50) < 4 * 10
+    np.save(tmp_path / "x.npy", x.numpy())
+    assert main(["evaluate", run, "--data", str(tmp_path / "x.npy"), "--device", "cpu"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {key: metrics[key] for key in found} and "bound_bits" in found
+    np.save(tmp_path / "x.npy", x.numpy() + 1)
+    changed = ["--data", str(tmp_path / "x.npy")]
+    for extra, words in (([], "'own' is not known"), (changed, "data: the model was trained on others")):
+        assert main(["evaluate", run, "--device", "cpu", *extra]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_an_array_in_a_file_is_data(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", points().numpy())
+    settings = [text for k, v in (SMALL | {"data": tmp_path / "x.npy"}).items() for text in ("--set", f"{k}={v}")]
+    assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path / "run"), *settings]) == 0
+    out, err = capsys.readouterr()
+    assert "x.npy: 54 to train, 6 held out" in err and "gain_bits" in json.loads(out)
+    assert (tmp_path / "run" / "summary.png").exists()
+    (tmp_path / "x.npy").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"x\.npy"):
+        data.load(str(tmp_path / "x.npy"))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.full((9, 2), 3.0), "column 0 is 3 in all training points: it has no density"),
+        (torch.full((9, 2), math.nan), "data: nan at index"),
+        (torch.randn(3, 2, generator=rng()), "own has 3 rows; at least 4 are needed"),
+        (torch.ones(9), r"data: need floating-point points \(n, d\), or uint8 pictures .*, got torch.float32 \(9,\)"),
+        (torch.ones(9, 2, dtype=torch.int64), r"data: need floating-point points .* got torch.int64 \(9, 2\)"),
+        (torch.zeros(9, 5, 5, 3, dtype=torch.uint8), "has 5 planes .*; move the planes to the front"),
+        (torch.zeros(9, 5, 6, dtype=torch.uint8), "data: 'own' are 5 x 6 pixels, not square"),
+        ([[1.0, 2.0]], "data: need a tensor, a NumPy array, a Codebook, a Mixture or Data, got list"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "x",
+)
+def test_what_cannot_be_trained_on_is_named(x, message):
+    recipe = recipes.get("digits") if isinstance(x, torch.Tensor) and x.dtype == torch.uint8 else tiny_recipe()
+    with pytest.raises(ValueError, match=message):
+        Run(recipe, 0, "cpu", data=as_data(x))
+
+
+def test_rows_on_both_sides_of_the_split_are_told():
+    x = points(20)
+    twice = torch.cat([x, x])
+    with pytest.warns(UserWarning, match=r"data: \d of the 4 held-out points are among those to train on, too"):
+        made = as_data(twice)
+    seen = sum(bool((row == made.train).all(1).any()) for row in made.test)
+    assert seen > 0 and f"{seen} of the 4 held-out points" in made.record()["split"]
+    pictures = torch.randint(256, (20, 4, 4), generator=rng(), dtype=torch.uint8)
+    with pytest.warns(UserWarning, match="held-out pictures are among those"):
+        as_data(torch.cat([pictures, pictures]))
+
+
+# Bits and laws
+
+
+def test_strings_of_bits(tmp_path):
+    """Zeros and ones take the binomial kernel; of a law that is not known K has no limit beside it."""
+    x = torch.randint(2, (50, 4), generator=rng()).double()
+    recipe = recipes.get("heartbeat").override(T=4, width=4, depth=1, steps=3, batch=8, knots=0)
+    with pytest.warns(UserWarning, match="among those to train on"):  # there are only 16 strings
+        model, metrics = fit(x, recipe)
+        assert set(model.sample(9, rng()).unique().tolist()) <= {0, 1}
+        close(metrics["null_bits"], -4)
+        with pytest.raises(ValueError, match=r"kernel: 'gaussian' does not fit .* which are bits: 'binomial'"):
+            fit(x)
+    with pytest.raises(ValueError, match=r"kernel: 'binomial' does not fit .* which are no bits: 'gaussian'"):
+        fit(points(), recipe)
+    with pytest.raises(ValueError, match="side: 'digits' is for pictures, and 'own' are points"):
+        fit(points(), recipes.get("digits"))
+
+
+def test_a_finite_set_and_a_mixture():
+    book = Codebook(torch.eye(3, dtype=torch.float64))
+    recipe = recipes.get("heartbeat").override(T=4, width=4, depth=1, steps=3, batch=8, knots=0)
+    _, metrics = fit(book, recipe)
+    close(metrics["entropy_limit_bits"], -math.log2(3))
+    assert metrics["bound_bits_paired"] <= metrics["exact_limit_bits"] < metrics["ceiling_bits"]
+    model, metrics = fit(blobs())
+    assert metrics["gap_bits"] > 0
+    with pytest.raises(ValueError, match="data: the model was trained on others: data law_sha256"):
+        evaluate(model, data.Data("own", Codebook(torch.eye(2, dtype=torch.float64))))
+
+
+def test_a_book_of_too_many_kinds_has_a_gap_alone():
+    """Exact limits would take a sum over 3^12 kinds of string."""
+    rows = torch.cat([torch.eye(12), 1 - torch.eye(12), torch.randint(2, (9, 12), generator=rng()).float()])
+    book = Codebook(torch.unique(torch.cat([rows, rows.roll(1, 0)], 1), dim=0))
+    if book.has_classes:
+        rows = torch.randint(2, (40, 24), generator=rng())
+        book = Codebook(torch.unique(rows, dim=0))
+    assert not book.has_classes
+    recipe = recipes.get("heartbeat").override(T=4, width=4, depth=1, steps=3, batch=8, knots=0)
+    _, metrics = fit(book, recipe)
+    close(metrics["gap_bits"], metrics["entropy_limit_bits"] - metrics["bound_bits"], atol=1e-9)
+    assert not {"ceiling_bits", "exact_limit_bits"} & set(metrics)
+
+
+# Pictures
+
+
+def test_pictures_of_another_size_than_the_recipes_own(tmp_path, capsys):
+    """The recipe takes their side and planes; levels and units are theirs; the file needs no pictures."""
+    values = torch.randint(256, (40, 3, 4, 4), generator=rng(), dtype=torch.uint8)
+    recipe = recipes.get("digits").override(**SMALL | {"sample_every": 2})
+    model, metrics = fit(values.numpy(), recipe, tmp_path / "run")
+    made = as_data(values)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert (config["data"], config["side"], config["channels"]) == ("own", 4, 3)
+    close(model.reverse.edges, made.edges())
+    assert 6 < metrics["bits_per_dimension"] < 10 and metrics["held_out"] == 4
+    assert (tmp_path / "run" / "samples" / "step-0000002.png").read_bytes().startswith(b"\x89PNG")
+    run, out = str(tmp_path / "run"), tmp_path / "x.png"
+    assert main(["sample", run, "--n", "5", "--out", str(out), "--device", "cpu"]) == 0
+    sheet = np.asarray(images.Image.open(out))
+    drawn = made.pixels(model.sample(5, rng())).floor().clamp(0, 255)
+    assert sheet.shape == (4, 24, 3)
+    close(sheet[:, :4], drawn[0].permute(1, 2, 0))
+    close(sheet[:, 20:], drawn[4].permute(1, 2, 0))
+    assert (sheet[:, 4] == 255).all()
+    assert main(["sample", run, "--n", "2", "--device", "cpu"]) == 0
+    rows = np.loadtxt(capsys.readouterr().out.splitlines(), delimiter=",")
+    close(rows.reshape(2, 3, 4, 4), made.pixels(model.sample(2, rng())), rtol=1e-4, atol=1e-2)
+
+
+def test_any_number_of_pictures_makes_a_sheet():
+    """Of 1 to 20: each is where it should be, and the places that are left over are white."""
+    for n in range(1, 21):
+        values = torch.rand(n, 1, 2, 3, generator=rng(n)) * 0.9
+        sheet = images.sheet(values, 8)
+        columns = min(n, 8)
+        assert sheet.shape == (-(-n // 8) * 3 - 1, columns * 4 - 1, 1)
+        for i in range(n):
+            top, left = i // 8 * 3, i % 8 * 4
+            close(sheet[top : top + 2, left : left + 3, 0], values[i, 0])
+        assert float(sheet.sum()) == pytest.approx(float(values.sum()) + sheet.numel() - 6 * n, rel=1e-5)
+
+
+# What fit takes
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"recipe": "digits"}, "recipe: need a Recipe, as recipes.get"),
+        ({"seed": 1.7}, "seed: 1.7 is no whole number"),
+        ({"seed": -1}, "seed: -1 is not between 0 and 2"),
+        ({"resume": True}, "resume: needs the folder of the run"),
+        ({"data": "digits"}, "data: need a tensor, .*, got str"),
+    ],
+)
+def test_what_fit_cannot_take_is_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        training.fit(**{"recipe": tiny_recipe(), "device": "cpu", "progress": False} | given)
+
+
+def test_a_seed_may_be_numpys():
+    found = [
+        training.fit(tiny_recipe(steps=2), seed, None, "cpu", progress=False, data=points())[1]
+        for seed in (3, np.int64(3))
+    ]
+    assert found[0]["bound_bits"] == found[1]["bound_bits"]
+
+
+def test_a_negative_number_of_held_out_rows_is_refused():
+    for made in (as_data(points()), data.load("digits"), data.Data("blobs", blobs())):
+        with pytest.raises(ValueError, match="n: -5 is less than 0"):
+            made.held_out(-5)
