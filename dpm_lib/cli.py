@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
 def _list(options: argparse.Namespace) -> None:
     for recipe in RECIPES.values():
         print(f"{recipe.name}: {recipe.about}")
-        settings = {key: value for key, value in recipe.to_dict().items() if key not in ("name", "about")}
+        settings = recipe.settings()
         print("    " + " ".join(f"{key}={value}" for key, value in settings.items()))
 
 

@@ -28,6 +28,7 @@ from dpm_lib.bound import LN2
 from dpm_lib.data import Data, checked_count, original, permuted, seen_before, sides
 
 VALIDATION = 64  # rows of each photograph
+ASIDE = 1000  # training images of MNIST and CIFAR-10
 FEW = 20  # training images of a folder: of fewer none are set aside
 RESIDENT = 2**31  # bytes of training images that are moved to a device, once
 
@@ -174,13 +175,13 @@ def mnist_5k() -> Images:
 def mnist() -> Images:
     """All of MNIST, with its own split, and 1000 training images for validation; downloaded once."""
     train, test = downloads.mnist()
-    return _set_aside("mnist", train, test, 1000, (1, 28, 28), "MNIST's own test images")
+    return _set_aside("mnist", train, test, ASIDE, (1, 28, 28), "MNIST's own test images")
 
 
 def cifar10() -> Images:
     """CIFAR-10, with its own split, and 1000 training images for validation; downloaded once."""
     train, test = downloads.cifar10()
-    return _set_aside("cifar10", train, test, 1000, (3, 32, 32), "CIFAR-10's own test batch")
+    return _set_aside("cifar10", train, test, ASIDE, (3, 32, 32), "CIFAR-10's own test batch")
 
 
 def dead_leaves(side: int = 16, sheets: int = 4, sheet: int = 512, n: int = 20_000) -> Images:

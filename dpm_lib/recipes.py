@@ -164,6 +164,11 @@ class Recipe:
                 raise ValueError(f"{name}: {changes[name]!r} does nothing here: it applies to {idle[name]}")
         return Recipe(**values | {name: DEFAULTS[name] for name in idle if values[name] != 0})
 
+    def settings(self) -> dict[str, Any]:
+        """The settings that do something in this recipe, by APPLIES."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name not in ("name", "about", *_idle(values))}
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -15,6 +15,7 @@ from runs import lines
 from test_image_recipes import little, some_images
 
 from dpm_lib.checkpoints import load_tensors
+from dpm_lib.recipes import get
 from dpm_lib.run import Run
 from dpm_lib.training import fit
 
@@ -104,7 +105,7 @@ def test_two_processes_are_one(tmp_path):
 def test_two_processes_stop_together_and_one_goes_on(tmp_path):
     """Ctrl-C in a terminal reaches both, each in a step of its own; what they saved ends as one process would."""
     settings = tiny_recipe(steps=150, checkpoint_every=10_000)
-    changed = {key: value for key, value in settings.to_dict().items() if key not in ("name", "about")}
+    changed = {key: value for key, value in settings.to_dict().items() if value != getattr(get("swiss-roll"), key)}
     options = [text for key, value in changed.items() for text in ("--set", f"{key}={value}")]
     process = launch(tmp_path, "-m", "dpm_lib", "train", "swiss-roll", "--device", "cpu", "--out", "two", *options)
     folder = tmp_path / "two"

@@ -125,6 +125,14 @@ def test_the_table_of_settings_has_a_case_for_each():
     assert get("digits").override(knots=0) == get("digits")  # zero says that there are none
 
 
+def test_the_settings_that_apply_can_all_be_set():
+    """So a line of `list` may be copied; the whole record may not, for some of it would do nothing."""
+    for r in RECIPES.values():
+        assert r.override(**r.settings()) == r
+        assert r.override(**parse(f"{key}={value}" for key, value in r.settings().items())) == r
+    assert "units" not in get("swiss-roll").settings() and "noise" in get("swiss-roll").settings()
+
+
 def test_what_no_longer_applies_goes_back_to_its_default():
     r = get("swiss-roll-thin").override(network="rbf")
     assert (r.width, r.frequencies, r.scale) == (DEFAULTS["width"], DEFAULTS["frequencies"], DEFAULTS["scale"])
