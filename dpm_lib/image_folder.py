@@ -102,7 +102,7 @@ def opaque(image: Image.Image, path: Path) -> Image.Image:
         grey = False
     if transparent:
         image = image.convert("RGBA")
-        if min(image.getchannel("A").getdata()) < 255:
+        if np.asarray(image.getchannel("A")).min() < 255:
             raise ValueError(f"{path}: has transparent pixels; put it on a background")
     if grey:
         return image.convert("L")

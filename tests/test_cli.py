@@ -374,7 +374,7 @@ def test_a_settings_error_of_the_shell_has_no_traceback(tmp_path):
 # Ctrl-C
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, capsys, number):
     """The signal falls wherever it falls in a real process; the resumed run ends as one that was left alone."""
     settings = tiny(steps=400, noise="0.5", checkpoint_every=10_000)
@@ -399,6 +399,21 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, capsys, number):
     del resumed["seconds"], uninterrupted["seconds"]
     assert resumed == uninterrupted
     assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_signal_that_ends_a_run_interrupts_it(tmp_path, capsys, monkeypatch, number):
+    """And one that is ignored, as SIGHUP is under nohup, stays so."""
+    monkeypatch.setattr(training, "fit", lambda *_, **__: signal.raise_signal(number))
+    assert main(["train", "swiss-roll", "--out", str(tmp_path / "run")]) == 130
+    if number == signal.SIGHUP:
+        before = signal.signal(number, signal.SIG_IGN)
+        try:
+            monkeypatch.setattr(training, "fit", lambda *_, **__: signal.raise_signal(number) or 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                main(["train", "swiss-roll", "--out", str(tmp_path / "run")])
+        finally:
+            signal.signal(number, before)
 
 
 def test_an_interruption_before_there_is_anything_to_keep(tmp_path, capsys, monkeypatch):
