@@ -341,8 +341,10 @@ def test_the_race_against_draws_in_five_dimensions():
     for t in (0.7, 3.0):
         s = 2 / math.sqrt(t)
         g = torch.randn(200_000, 5, generator=rng(1), dtype=torch.float64)
-        first = torch.softmax(s * g + s**2 * torch.eye(5, dtype=torch.float64)[0], 1)[:, 0]
-        close_mean(4 * (1 - first), information.Equidistant(5, math.sqrt(8)).mmse(t))
+        guess = torch.softmax(s * g + s**2 * torch.eye(5, dtype=torch.float64)[0], 1)
+        points = information.Equidistant(5, math.sqrt(8))
+        close_mean(4 * (1 - guess[:, 0]), points.mmse(t))
+        close_mean(math.log(5) + torch.xlogy(guess, guess).sum(1), points.information(t))
 
 
 @pytest.mark.equation("eq-info-rest")

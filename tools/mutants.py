@@ -4,8 +4,8 @@
 of code are changed, one sign, factor or condition at a time (`mutations.py` says which):
 
 - the formulas of the page as the tests marked with an equation write them;
-- the functions of the library that an equation names: those whose docstring has its label, and those that its tests
-  call. They are tried by the tests that name them.
+- the functions of the library that an equation names: those whose docstring has its label are tried by the equation's
+  tests alone; those that its tests call, by these and by the tests of their own module.
 
 A slip that no test notices is a survivor. Those that cannot be noticed (both sides change alike, a bound stays a
 bound) are explained in `mutants.toml`, one reason for each; any other survivor, or an explanation that is out of
@@ -66,8 +66,13 @@ def subjects(root: Path) -> list[Subject]:
             test = f"{check.path}::{name.replace('.', '::')}"
             mine = found.setdefault((check.path, name), Subject(check.path, name, True))
             mine.tests.add(test)
-            for path, function in library.called(tree, name) | library.labelled.get(label, set()):
-                found.setdefault((path, function), Subject(path, function, False)).tests.add(test)
+            labelled = library.labelled.get(label, set())
+            for path, function in library.called(tree, name) | labelled:
+                subject = found.setdefault((path, function), Subject(path, function, False))
+                subject.tests.add(test)
+                own = f"tests/test_{Path(path).stem}.py"
+                if (path, function) not in library.named and (root / own).exists():
+                    subject.tests.add(own)
     return [found[key] for key in sorted(found)]
 
 
@@ -95,6 +100,7 @@ class Library:
                     self.labelled[label].add((path, name))
                 if "." in name:
                     methods[name.rsplit(".", 1)[-1]].add((path, name))
+        self.named = {place for places in self.labelled.values() for place in places}
         self.methods = {name: next(iter(places)) for name, places in methods.items() if len(places) == 1}
 
     def called(self, tree: ast.Module, test: str) -> set[tuple[str, str]]:
@@ -149,6 +155,7 @@ class Trials:
         self.items: dict[str, list[pytest.Item]] = defaultdict(list)
         for item in session.items:
             self.items[item.nodeid.split("[")[0]].append(item)
+            self.items[item.nodeid.split("::")[0]].append(item)
         with ProcessPoolExecutor(
             self.jobs, mp_context=get_context("fork"), initializer=_adopt, initargs=(self,)
         ) as pool:
@@ -185,7 +192,8 @@ class Trials:
                 if code is not None:
                     target = inspect.unwrap(self._test(subject)) if subject.is_test else live(subject)
                     target.__code__ = code
-                items = [item for test in sorted(subject.tests) for item in self.items[test]]
+                first = sorted(subject.tests, key=lambda test: ("::" not in test, test))  # the equation's own
+                items = [item for test in first for item in self.items[test]]
                 status = int(any(map(_fails, items)))
             finally:
                 os._exit(status)
