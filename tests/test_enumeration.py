@@ -41,6 +41,16 @@ def test_a_library_model_becomes_tables():
     assert max(values[2:]) - min(values[2:]) < 1e-12 < values[0] - values[2]
 
 
+@pytest.mark.equation("eq-bayes")
+def test_a_step_back_given_both_ends_by_listing_paths():
+    found, one = chains(), np.eye(8)
+    for t in (1, 2):
+        for k, j in itertools.product(range(8), range(8)):
+            paths = one[k] if t == 1 else found.forward[1, k]  # the law of x_{t-1}, from x_0 = k
+            law = [paths[i] * found.forward[t, i, j] for i in range(8)]
+            assert found.posterior(t)[k, :, j] == pytest.approx(np.array(law) / sum(law))
+
+
 def test_the_exact_joint_reverse_loses_only_at_the_prior_and_the_edge():
     parts = ledger.account(enumeration.coupled_bits(1.0, [0.05, 0.4, 0.7], joint=True))
     assert abs(parts["step 2"]) < 1e-12 and abs(parts["step 3"]) < 1e-12
