@@ -119,6 +119,26 @@ def dragged(steps: int, rho: float, n: int = 40_000, seed: int = 0):
     return annealing.annealed_importance_sampling(shifted, Normal(1), even(steps), n, rng(seed), drag(rho))
 
 
+@pytest.mark.equation("eq-ais-unbiased", "eq-ais-reverse")
+def test_one_move_at_each_temperature_in_between():
+    """None at 1, where the path ends, nor at 0, where it begins; the way back meets them in the other order."""
+    seen, moved = [], []
+
+    def move(path, x, ends, b, k, generator):
+        moved.append((k, float(b)))
+        return drag(0.5)(path, x, ends, b, k, generator)
+
+    annealing.annealed_importance_sampling(
+        shifted, Normal(1), even(4), 10, rng(0), move, lambda k, x, log_w: seen.append(k)
+    )
+    assert seen == [0, 1, 2, 3, 4] and moved == [(1, 0.25), (2, 0.5), (3, 0.75)]
+    moved.clear()
+    annealing.reverse_annealed_importance_sampling(
+        shifted, Normal(1), even(4), torch.ones(10, 1).double(), rng(0), move
+    )
+    assert moved == [(3, 0.75), (2, 0.5), (1, 0.25)]
+
+
 @pytest.mark.equation("eq-ais-gaussian", "eq-ais-variance")
 @pytest.mark.parametrize(("steps", "rho"), [(1, 0.0), (8, 0.0), (8, 0.6), (32, 0.9)])
 def test_the_log_weight_of_a_dragged_normal(steps, rho):

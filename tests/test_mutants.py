@@ -116,8 +116,9 @@ def test_survivors_are_listed_and_may_be_explained(project):
 
     status, out = run("toy.py")
     assert status == 1 and out.splitlines()[-1].startswith("21 slips, 3 survived"), out
-    alive = {"dpm_lib/toy.py::area: -r -> r"}
-    alive |= {f"tests/test_toy.py::test_area: {slip}" for slip in ("2.0 * x -> 2.0 / x", "2.0 -> 4.0")}
+    alive = {"dpm_lib/toy.py::area: return 3.0 * r ** 2 - scale / 2 if r > 1 else -r: -r -> r"}
+    bound = "tests/test_toy.py::test_area: assert area(1.0) < 2.0 * x"
+    alive |= {f"{bound}: {slip}" for slip in ("2.0 * x -> 2.0 / x", "2.0 -> 4.0")}
     entries = "".join(f'[[survivor]]\nslip = "{slip}"\nreason = "the bound is far"\n' for slip in alive)
     (project / "tools" / "mutants.toml").write_text(entries)
     status, out = run("toy.py")

@@ -29,13 +29,14 @@ class Place:
     name: str
     line: int
     index: int
+    statement: str
     before: str
     after: str
 
     @property
     def key(self) -> str:
         """What names the slip in a list that outlives edits elsewhere in the file: no line number."""
-        return f"{self.path}::{self.name}: {self.before} -> {self.after}"
+        return f"{self.path}::{self.name}: {self.statement}: {self.before} -> {self.after}"
 
 
 def functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
@@ -58,15 +59,15 @@ def places(path: str, source: str, name: str, test: bool = False) -> list[Place]
     function = functions(ast.parse(source))[name]
     slips = _slips(function, test)
     return [
-        Place(path, name, node.lineno, index, _line(node, function), _line(slip, function))
-        for index, (node, slip, _) in enumerate(slips)
+        Place(path, name, node.lineno, index, _line(statement), _line(node), _line(slip))
+        for index, (node, slip, _, statement) in enumerate(slips)
     ]
 
 
 def mutated(path: str, source: str, place: Place, test: bool = False) -> CodeType:
     """The code object of the function with the one slip in it."""
     tree = ast.parse(source)
-    _, slip, set_to = _slips(functions(tree)[place.name], test)[place.index]
+    _, slip, set_to, _ = _slips(functions(tree)[place.name], test)[place.index]
     set_to(slip)
     code = compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
     return next(found for found in _codes(code) if found.co_qualname == place.name)
@@ -79,26 +80,27 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _line(node: ast.AST, function: ast.FunctionDef) -> str:
-    """The expression, as one line, short enough to be read in a list."""
-    text = ast.unparse(node).replace("\n", " ")
+def _line(node: ast.AST) -> str:
+    """The expression, or the first line of the statement, short enough to be read in a list."""
+    text = ast.unparse(node).split("\n")[0]
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-def _slips(function: ast.FunctionDef, test: bool) -> list[tuple[ast.AST, ast.AST, Callable[[ast.AST], None]]]:
-    """(node, node with the slip, what puts a node in its place), in the order of the source."""
+def _slips(function: ast.FunctionDef, test: bool) -> list[tuple[ast.AST, ast.AST, Callable[[ast.AST], None], ast.stmt]]:
+    """(node, node with the slip, what puts a node in its place, the statement around it), as in the source."""
     given = _given(function) if test else set()
     found = []
 
-    def visit(node: ast.AST) -> None:
+    def visit(node: ast.AST, statement: ast.stmt) -> None:
         for name, value in ast.iter_fields(node):
             for position, child in enumerate(value if isinstance(value, list) else [value]):
                 if isinstance(child, ast.AST) and not _apart(node, name, child, test, given):
                     put = _putter(node, name, position if isinstance(value, list) else None)
-                    found.extend((child, slip, put) for slip in _wrong(child, node, test))
-                    visit(child)
+                    around = child if isinstance(child, ast.stmt) else statement
+                    found.extend((child, slip, put, around) for slip in _wrong(child, node, test))
+                    visit(child, around)
 
-    visit(function)
+    visit(function, function)
     return found
 
 
