@@ -13,7 +13,7 @@ from dpm_lib import posteriors
 from dpm_lib.distributions import Mixture
 from dpm_lib.schedules import from_tau
 from dpm_lib.tilts import blend_of, gaussian_tilt, times
-from dpm_lib.twisting import ExactModel, Expected
+from dpm_lib.twisting import Ending, ExactModel, Expected
 from dpm_lib.widgets import BiasOnALine, DigitStrip, PaintedPosterior
 from dpm_lib.widgets.posteriors import even_model, painted, string_of_beads
 
@@ -53,7 +53,7 @@ def test_a_multiplied_step_is_that_of_the_library(js, kind):
         x = torch.from_numpy(points)
         if kind == "twisted":
             psi = Expected(model, r)
-            law, log_z, _ = posteriors.perturbed(model, psi, x, t - 1)
+            law, log_z, _ = posteriors.perturbed(model, Ending(psi, r), x, t - 1, farthest=1.0)
         else:
             law, log_z = times(model.reverse_step(x, t), r.power(power))
         np.testing.assert_allclose(found[t - 1, :, 0], log_z, atol=2e-5)
