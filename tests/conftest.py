@@ -1,6 +1,8 @@
-"""Interruptions are tested, so Ctrl-C must not be ignored, as it is in a job that a shell started in the background."""
+"""Interruptions are tested, so they must not be ignored, as Ctrl-C is in a job of the background, SIGHUP under nohup."""
 
 import signal
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    number = getattr(signal, name, None)
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
