@@ -1,4 +1,4 @@
-"""Interruptions are tested, so they must not be ignored, as Ctrl-C is in a job of the background, SIGHUP under nohup."""
+"""Interruptions are tested, so none may be ignored: not Ctrl-C, as in a background job, nor SIGHUP, as under nohup."""
 
 import signal
 
