@@ -57,7 +57,7 @@ mutants: $(STAMP)
 outputs: $(STAMP)
 	$(BIN)/python tools/refresh_outputs.py
 
-# About an hour; for one chapter: .venv/bin/python tools/portable.py book/01-sampling.ipynb
+# It takes long; for one chapter: .venv/bin/python tools/portable.py book/01-sampling.ipynb
 portable: $(STAMP)
 	$(BIN)/python tools/portable.py --tests
 

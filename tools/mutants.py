@@ -9,7 +9,7 @@ of code are changed, one sign, factor or condition at a time (`mutations.py` say
 
 A slip that no test notices is a survivor. Those that cannot be noticed (both sides change alike, a bound stays a
 bound) are explained in `mutants.toml`, one reason for each; any other survivor, or an explanation that is out of
-date, makes this fail. It takes about half an hour of one core, and is not part of `make test`.
+date, makes this fail. It takes long, and is not part of `make test`.
 
 Tests are collected once; every slip then runs in a process of its own, forked from the one that has imported all.
 """
