@@ -154,10 +154,10 @@ def test_find_checks_wants_labels_in_quotes(tmp_path, call):
 
 def exercise(label: str) -> list[nbformat.NotebookNode]:
     return [
-        new_markdown_cell(f"```{{exercise}}\n:label: {label}\nWhy?\n```"),
-        new_markdown_cell(f"```{{solution-start}} {label}\n:class: dropdown\n```\n\nBecause."),
+        new_markdown_cell(f":::{{exercise}}\n:label: {label}\n\nWhy?\n\n:::"),
+        new_markdown_cell(f":::{{solution-start}} {label}\n:class: dropdown\n:::\n\nBecause."),
         new_code_cell("assert True"),
-        new_markdown_cell("```{solution-end}\n```"),
+        new_markdown_cell(":::{solution-end}\n:::"),
     ]
 
 
@@ -221,6 +221,14 @@ def test_an_exercise_without_a_solution_is_caught():
     notebook = chapter()
     notebook.cells.append(new_markdown_cell(":::{exercise} Sixth\n:label: ex-6\nHow?\n:::"))
     assert faults(notebook) == ["the exercise 'ex-6' has no solution with a cell that runs"]
+
+
+def test_a_directive_that_a_plain_notebook_shows_as_code_is_caught():
+    notebook = chapter()
+    notebook.cells[0].source = ":::{note}\nA list:\n\n- ````{exercise} Why\n  :label: ex-0\n  ````\n:::"
+    notebook.cells.append(new_markdown_cell("```python\nx = 1\n```"))
+    assert "cell 0: write :::{exercise} Why with colons, not with ````" in faults(notebook)
+    assert not any("cell 23" in fault for fault in faults(notebook))
 
 
 def test_too_few_exercises_are_caught():

@@ -119,5 +119,21 @@ def exercise_faults(notebook: NotebookNode) -> Iterator[str]:
         yield f"a solution names {label!r}, which is no exercise of this chapter"
 
 
-CHAPTER_RULES = (long_cells, few_checked_cells, unexplained_outputs, exercise_faults)
-NOTEBOOK_RULES = (long_cells, unexplained_outputs)
+def closed_fences(notebook: NotebookNode) -> Iterator[str]:
+    """Directives whose text a notebook without MyST would show as code, with its mathematics raw."""
+    for number, cell in enumerate(notebook.cells):
+        for token in _fences(cell.source) if cell.cell_type == "markdown" else ():
+            if token.markup.startswith("`") and token.info.startswith("{"):
+                yield f"cell {number}: write :::{token.info.strip()} with colons, not with {token.markup}"
+
+
+def _fences(markdown: str) -> Iterator[Token]:
+    for token in MARKDOWN.parse(markdown):
+        if token.type in ("fence", "colon_fence"):
+            yield token
+        if token.type == "colon_fence":
+            yield from _fences(token.content)
+
+
+CHAPTER_RULES = (long_cells, few_checked_cells, unexplained_outputs, exercise_faults, closed_fences)
+NOTEBOOK_RULES = (long_cells, unexplained_outputs, closed_fences)
