@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from dpm_lib import checks
 from dpm_lib.tempering import (
@@ -169,8 +170,9 @@ def bennett(forward: WeightedSamples, reverse: WeightedSamples) -> tuple[float, 
 
     inside, reach = log_w[torch.isfinite(log_w)], abs(shift) + 40.0
     log_z = float(brentq(excess, float(inside.min()) - reach, float(inside.max()) + reach, xtol=1e-13))
-    chance = torch.sigmoid(log_w - log_z + shift)
-    variance = 1 / float((chance * (1 - chance)).sum()) - 1 / forward.n - 1 / reverse.n
+    log_odds = log_w - log_z + shift
+    overlap = (logsigmoid(log_odds) + logsigmoid(-log_odds)).exp().sum()  # of s (1 - s)
+    variance = float(1 / overlap) - 1 / forward.n - 1 / reverse.n
     return log_z, math.sqrt(max(variance, 0.0))
 
 

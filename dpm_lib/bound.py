@@ -63,6 +63,7 @@ def step_kl(model: DiffusionModel, x0: Tensor, t: int | Tensor, noise: Tensor) -
     """D_KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), (n,), nats, at the x_t made of standard normal ``noise`` (n, d).
 
     For t in 2..T: one int, or an integer tensor (n,). ValueError for others: at t = 1 the divergence is infinite.
+    Drawn bits carry no gradient: it enters by the ratio, {eq}`eq-bits-score`.
     """
     kernel, t = model.kernel, checked_step(t, model.T, first=2)
     if noise.shape != x0.shape:

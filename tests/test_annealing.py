@@ -178,6 +178,7 @@ def test_a_target_that_is_a_needle_is_found():
     assert max(abs(float(z)) for z in found) < 5  # the spread of a run is 1
 
 
+@pytest.mark.equation("eq-ais-bennett")
 def test_bennett_finds_log_z_within_its_error():
     target, q, b = TwoClumps(1, share=0.8), Normal(1, 2.0), even(8)
     draws = target.sample(40 * 400, rng(1)).reshape(40, 400, 1)
@@ -192,6 +193,17 @@ def test_bennett_finds_log_z_within_its_error():
     assert float(log_z.std()) < 0.9 * float(one_sided.std())
 
 
+@pytest.mark.equation("eq-ais-bennett")
+@pytest.mark.parametrize("spread", [1.0, 300.0])
+def test_bennett_finds_the_root_from_afar(spread):
+    """One path each way whose weights are far apart: half of the odds are on either side, log Z is halfway."""
+    one = lambda value: WeightedSamples(torch.zeros(1, 1), torch.tensor([value], dtype=torch.float64))  # noqa: E731
+    log_z, stderr = annealing.bennett(one(7 + spread), one(spread - 7))
+    assert log_z == pytest.approx(7, abs=1e-9)
+    assert stderr == pytest.approx(math.sqrt(math.cosh(spread / 2) ** 2 * 2 - 2), rel=1e-6)  # s(1-s) = 1/(4 cosh^2)
+
+
+@pytest.mark.equation("eq-ais-bennett")
 def test_bennett_is_sure_where_all_weights_are_equal():
     """Q = P: every path says log Z exactly, and of n and m alike nothing is left of 1/sum s(1 - s) - 1/n - 1/m."""
     same = lambda n, value: WeightedSamples(torch.zeros(n, 1), torch.full((n,), value, dtype=torch.float64))  # noqa: E731

@@ -233,6 +233,7 @@ def test_the_ends_by_hand():
         close(entropy, -3 * (e * math.log(e) + (1 - e) * math.log(1 - e)))
 
 
+@pytest.mark.equation("eq-bits-score")
 def test_the_gradient_of_training_is_that_of_k_in_the_schedule_too():
     """Bits cannot be moved by their noise: without the ratio the gradient in beta would be biased."""
     schedule = LearnedSchedule(short_schedule())
