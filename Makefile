@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml requirements.txt constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN) --editable '.[book,test]'
 	@touch $@
 
-# As many tests at a time as there are cores, up to four; a notebook stays whole.
+# As many tests at a time as there are cores, up to four.
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 
 # Exact versions; `make PIN=` takes the newest allowed ones instead.
@@ -35,10 +35,9 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test: lint
-	$(PYTEST) --ignore tests/browser
+	$(PYTEST) --ignore tests/browser --ignore tests/built
 	@$(MAKE) --no-print-directory book
-	$(PYTEST) --dist loadfile --nbval-lax --nbval-current-env $$($(BIN)/python tools/chapters.py)
-	$(PYTEST) tests/browser
+	$(PYTEST) tests/built tests/browser
 
 serve: $(STAMP)
 	@test -f _build/html/index.html || $(MAKE) --no-print-directory book

@@ -7,8 +7,8 @@ the fault.
 import textwrap
 from pathlib import Path
 
-import build_book
 import contract
+import execution
 import nbformat
 import pytest
 from chapters import chapters, notebooks, pages
@@ -260,14 +260,14 @@ def test_clean_keeps_checked_outputs_and_tags_only():
 def test_digest_changes_with_names_and_contents(tmp_path):
     path = tmp_path / "a.py"
     path.write_text("1", encoding="utf8")
-    first = build_book.digest(tmp_path, ("*.py",))
+    first = execution.digest(tmp_path, ("*.py",))
     path.write_text("2", encoding="utf8")
-    second = build_book.digest(tmp_path, ("*.py",))
+    second = execution.digest(tmp_path, ("*.py",))
     path.rename(tmp_path / "b.py")
-    third = build_book.digest(tmp_path, ("*.py",))
+    third = execution.digest(tmp_path, ("*.py",))
     (tmp_path / "c.txt").write_text("no match", encoding="utf8")
     assert len({first, second, third}) == 3
-    assert build_book.digest(tmp_path, ("*.py",)) == third
+    assert execution.digest(tmp_path, ("*.py",)) == third
 
 
 def test_table_of_contents_names_existing_pages(tmp_path):

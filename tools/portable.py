@@ -75,8 +75,10 @@ def moved(stored: str, found: str) -> Iterator[str]:
 
 
 def printed(outputs: list[NotebookNode]) -> str:
-    """The text of a cell's outputs."""
-    return "".join(out.get("text") or out.get("data", {}).get("text/plain", "") for out in outputs)
+    """The text of a cell's outputs: of a table, its HTML."""
+    shown = (out.get("data", {}) for out in outputs)
+    rich = (data.get("text/html") or data.get("text/plain", "") for data in shown)
+    return "".join(out.get("text") or text for out, text in zip(outputs, rich, strict=True))
 
 
 def failures(outputs: list[NotebookNode]) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""Execute the chapters, and keep only the outputs that are checked.
+"""Execute the chapters whose code changed, and keep only the outputs that are checked.
 
-`python tools/refresh_outputs.py [NOTEBOOK ...]` runs the notebooks named, or all in the table of contents,
+`python tools/refresh_outputs.py [NOTEBOOK ...]` takes the notebooks named, or all in the table of contents,
 and writes them back with the outputs of the cells tagged `nbval-check-output`, and no others. What it writes
 depends only on the cells and on what they print, so that a difference in git is a difference in a number.
 With `--tidy` it runs nothing, and does the rest.
@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 from chapters import notebooks
 from contract import CHECKED, tags
-from nbclient import NotebookClient
+from execution import execute, executed
 from nbformat import NotebookNode
 
 KERNEL = {
@@ -58,18 +58,22 @@ def text(notebook: NotebookNode) -> str:
 
 
 def refresh(path: Path, run: bool = True) -> bool:
-    """Execute one notebook, unless told not to, and write it back; True if the file changed."""
+    """Write a notebook as it is, or as it ran; True if the file changed."""
     before = path.read_text(encoding="utf8")
-    notebook = nbformat.reads(before, as_version=4)
-    client = NotebookClient(notebook, timeout=600, coalesce_streams=True, resources={"metadata": {"path": path.parent}})
-    if run:
-        client.execute()
-    after = text(clean(notebook))
+    after = text(clean(executed(path) if run else nbformat.reads(before, as_version=4)))
     path.write_text(after, encoding="utf8")
     return after != before
 
 
-if __name__ == "__main__":
-    run = "--tidy" not in sys.argv
-    for path in [Path(name) for name in sys.argv[1:] if name != "--tidy"] or notebooks():
+def main(names: list[str], run: bool) -> str | None:
+    paths = [Path(name).resolve() for name in names] or notebooks()
+    for path, result in execute(paths) if run else ():
+        if result.err is not None:
+            return f"{path}: failed, and no notebook was written:\n{result.exc_string}"
+    for path in paths:
         print(f"{path}: {'changed' if refresh(path, run) else 'as it was'}", flush=True)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main([name for name in sys.argv[1:] if name != "--tidy"], run="--tidy" not in sys.argv))
