@@ -57,16 +57,14 @@ def best(beta_1: float, T: int, s2: float) -> tuple[float, Array]:
         return np.concatenate([[beta_1], 1 - kept[1:] / kept[:-1]])
 
     def score(log_last: float) -> float:
-        beta = even(log_last)
-        return bound(beta, s2) if ((beta > 0) & (beta < 1)).all() else -math.inf
+        return bound(even(log_last), s2)
 
     grid = math.log(first) - np.geomspace(1e-6, 30, 400)  # falling
     values = [score(v) for v in grid]
     i = int(np.argmax(values))
     around = (grid[min(i + 1, 399)], grid[max(i - 1, 0)])
     found = minimize_scalar(lambda v: -score(v), bounds=around, method="bounded", options={"xatol": 1e-10})
-    top = float(found.x) if -found.fun > values[i] else float(grid[i])
-    return score(top), even(top)
+    return score(found.x), even(found.x)
 
 
 def checked_rates(beta: ArrayLike) -> Array:

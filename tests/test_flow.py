@@ -138,6 +138,14 @@ def test_law_of_the_chain_is_that_of_its_particles(noise):
     assert gap < 1.95 / math.sqrt(n)  # one in a thousand
 
 
+@pytest.mark.equation("eq-tw-family")
+def test_law_of_the_chain_for_clumps_far_apart():
+    """One noisy step without drift is convolution, wherever the clumps are."""
+    target = Mixture(torch.tensor([[0.0], [30.0]]), torch.tensor([0.25, 0.75], dtype=torch.float64), 0.5)
+    law = euler.chain_law(SDE(lambda z, t: 0.0 * z, lambda z, t: 1.0), target, torch.tensor([1.0, 3.0]))
+    assert law.kolmogorov(target, 3.0) < 1e-6
+
+
 def test_distances_between_known_laws():
     """Two normal laws, a shift apart: Wasserstein is the shift."""
     z = torch.linspace(-10, 10, 8001, dtype=torch.float64)
@@ -147,6 +155,7 @@ def test_distances_between_known_laws():
     assert law.kolmogorov(moved) == pytest.approx(math.erf(0.125 / math.sqrt(2)), abs=1e-6)
 
 
+@pytest.mark.equation("eq-tw-family")
 def test_what_the_table_refuses():
     times = exploding.falling_times(9.0, 0.01, 4)
     steep = SDE(lambda z, t: 3 * z, lambda z, t: 0.0)

@@ -19,6 +19,7 @@ from dpm_lib.steppers import STEPPERS, tr_bdf2, uniformisation
 
 OU = sde.ornstein_uhlenbeck()
 WELLS = sde.langevin(lambda x: 4 * x - 4 * x**3)
+CURVED = SDE(lambda x, t: torch.sin(x) - 0.5 * x, lambda x, t: 1 + 0.3 * torch.cos(x), autonomous=True)
 FAT = SDE(lambda x, t: -x, lambda x, t: (1 + x**2 / 2).sqrt(), autonomous=True)
 WHIRL = SDE(lambda x, t: torch.stack([-x[:, 0] + 2 * x[:, 1], -x[:, 1] - 2 * x[:, 0]], -1), lambda x, t: math.sqrt(2))
 X = np.linspace(-4, 4, 161)
@@ -110,6 +111,13 @@ def test_equilibrium_is_exact_where_the_drift_bends_within_a_cell(std):
     np.testing.assert_allclose(fp.stationary(clumps, x), normalised(log_p, x), rtol=1e-10)
 
 
+@pytest.fixture
+def no_elimination(monkeypatch):
+    """Where no current flows the neighbours' ratios say all, at once and to the last digits."""
+    monkeypatch.setattr(fp, "_null_vector", lambda *_: pytest.fail("eliminated, though every current vanishes"))
+
+
+@pytest.mark.usefixtures("no_elimination")
 def test_equilibrium_in_the_plane_is_exact_for_gradients():
     x, y = np.meshgrid(*PLANE, indexing="ij")
 
@@ -119,6 +127,19 @@ def test_equilibrium_in_the_plane_is_exact_for_gradients():
     log_p = -(x**4 / 4 - x * y + y**2 / 2)
     found = fp.stationary(sde.langevin(score), PLANE)
     np.testing.assert_allclose(found, normalised(log_p, PLANE), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("no_elimination")
+def test_equilibrium_in_the_plane_of_two_that_do_not_meet():
+    """Each with noise that depends on its own place: the densities multiply."""
+    across, up = fp.stationary(CURVED, PLANE[0]), fp.stationary(CURVED, 0.7 * PLANE[1])
+
+    def both(f, v, t):
+        return torch.cat([f(v[:, :1], t), f(0.7 * v[:, 1:], t) / 0.7], -1)
+
+    process = SDE(lambda v, t: both(CURVED.mu, v, t), lambda v, t: both(CURVED.sigma, v, t))
+    found = fp.stationary(process, PLANE)
+    np.testing.assert_allclose(found, 0.7 * np.outer(across, up), rtol=1e-10)
 
 
 def test_equilibrium_with_a_current():
@@ -245,6 +266,21 @@ def test_rates_that_change_with_time(method, order):
     assert np.abs(fine - norm.pdf(x, 0.5 + math.sin(2), math.sqrt(0.25**2 + 2))).max() < 1e-3
     errors = [np.abs(fp.solve(swing, bump, x, [0, 2], method, n)[-1] - fine).max() for n in (40, 80)]
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.1)
+
+
+def test_short_steps_of_different_length_are_told_apart():
+    """One step of 1e-7 and one of 3e-7, of which the second is not the first again."""
+    sharp = np.where(np.arange(len(X)) == 9, 1.0, 0.0) / (X[1] - X[0])
+    together = fp.solve(WELLS, sharp, X, [0, 1e-7, 4e-7])
+    np.testing.assert_allclose(together[-1], fp.solve(WELLS, sharp, X, [0, 4e-7])[-1], rtol=1e-9, atol=1e-15)
+
+
+def test_the_clock_of_the_coefficients_goes_on():
+    """The later of two intervals has the drift of its own times: as solved in one go."""
+    swing = SDE(lambda x, t: torch.cos(t).expand_as(x), lambda x, t: 1.0)
+    x = np.linspace(-6, 7, 66)
+    whole = fp.solve(swing, bump, x, [0, 2], steps=80)[-1]
+    np.testing.assert_allclose(fp.solve(swing, bump, x, [0, 1, 2], steps=40)[-1], whole, atol=1e-12)
 
 
 def test_forward_and_backward_agree_by_duality():

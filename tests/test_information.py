@@ -102,6 +102,7 @@ def test_without_the_tail_the_integral_is_short():
     assert whole - part > 4e-4
 
 
+@pytest.mark.equation("eq-info-learned", "eq-info-excess")
 def test_bound_of_the_exact_denoiser_and_of_worse_ones():
     """The exact denoiser gives h(y) up to the Fisher term at t0; a spoilt one, more, by the integral of its excess."""
     target = blobs()
@@ -131,13 +132,27 @@ def test_more_than_the_mean_square_still_bounds():
     assert bounds[0] < bounds[1] < bounds[2]
 
 
+@pytest.mark.equation("eq-info-learned", "eq-info-excess")
 def test_density_is_nats_per_unit_of_log_t():
     target = gaussian(torch.zeros(2, dtype=torch.float64), 1.0)
     bound = information.entropy_bound(target.posterior_mean, target.sample(50, rng(0)), 0.1, 10.0, rng(1))
     close(bound.density, 1 / (1 + bound.t))
     close(bound.mean, math.log(2 * math.pi * math.e * 1.1))
+    # Where a denoiser is not the linear one: mse / 2t, and what it lacks, of guesses that are off by a constant.
+    for target in (target, gaussian(torch.zeros(3, dtype=torch.float64), 0.5)):
+        d = target.dim
+        off = lambda z, t, target=target: target.posterior_mean(z, t) + math.sqrt(t)  # noqa: E731
+        more = information.excess(off, target, 0.1, 10.0, 2, rng(0), 8)
+        close(more.density, d / 2)
+        close(more.values, d * math.log(100) / 2)
+        y = target.sample(20_000, rng(1))
+        bound = information.entropy_bound(off, y, 0.1, 10.0, rng(2), target.mean_square, 8)
+        v = target.mean_square / d
+        error = 4 * (v / bound.t).sqrt() / math.sqrt(20_000)  # of the cross term, 2 (y - E y) off / 2t
+        assert ((bound.density - (d * v / (v + bound.t) + d) / 2).abs() < d * error).all()
 
 
+@pytest.mark.equation("eq-info-learned")
 def test_a_mean_square_that_the_data_refute_is_refused():
     """Data that are not scaled: with the default E|y|^2 = d the "bound" would be far below the entropy."""
     y = 10 * blobs().sample(200, rng(0))
