@@ -190,7 +190,7 @@ def gaussian(
         law = m[t] ** 2 * law + v[t]
     likelihood = -0.5 * (LOG_2PI + math.log(law) + variance / law)
     ends = {"prior": -0.5 * (LOG_2PI + V[T]), "edge": 0.5 * (V[1] - variance)}
-    entropy = [-math.inf] + [0.5 * (1 + LOG_2PI + math.log(1 - a)) for a in kept[1:]]
+    entropy = [math.nan] + [0.5 * (1 + LOG_2PI + math.log(1 - a)) for a in kept[1:]]
     step, behind, kl, turn = {}, {}, {}, {}
     for t in range(1, T + 1):
         keep = math.sqrt(1 - beta[t])

@@ -51,35 +51,6 @@ def test_a_step_back_given_both_ends_by_listing_paths():
             assert found.posterior(t)[k, :, j] == pytest.approx(np.array(law) / sum(law))
 
 
-def test_the_exact_joint_reverse_loses_only_at_the_prior_and_the_edge():
-    parts = ledger.account(enumeration.coupled_bits(1.0, [0.05, 0.4, 0.7], joint=True))
-    assert abs(parts["step 2"]) < 1e-12 and abs(parts["step 3"]) < 1e-12
-    assert parts["prior"] > 0.01 and parts["step 1"] > 0.01
-
-
-def test_data_may_rule_states_out():
-    tiny = chains(data=(slice(None), [0.5, 0, 0, 0, 0, 0, 0, 0.5]))
-    values = [sum(terms.values()) for terms in ledger.lines(tiny).values()]
-    assert np.isfinite(values).all() and max(values[2:]) - min(values[2:]) < 1e-12
-    parts = ledger.account(tiny)
-    assert parts["limit"] == pytest.approx(-np.log(2))
-    gap = parts["limit"] - values[8]
-    assert gap == pytest.approx(parts["law"] + parts["jensen"], abs=1e-12)
-    assert gap == pytest.approx(parts["prior"] + parts["step 1"] + parts["step 2"], abs=1e-12)
-
-
-def test_a_model_that_rules_out_paths_of_the_data_loses_everything():
-    """Also where the data rule states out: infinite, never NaN."""
-    to_zero = np.eye(8)[0]
-    tiny = chains(data=(slice(None), [0.5, 0, 0, 0, 0, 0, 0, 0.5]), reverse=((2, slice(None)), to_zero))
-    values = {n: sum(terms.values()) for n, terms in ledger.lines(tiny).items()}
-    assert np.isfinite([values[1], values[2]]).all()
-    assert [values[n] for n in (3, 4, 5, 6, 9)] == [-np.inf] * 5
-    parts = ledger.account(tiny)
-    assert parts["step 2"] == parts["jensen"] == np.inf and 0 < parts["information 2"] < np.inf
-    assert parts["information 2"] == ledger.account(chains(data=(slice(None), tiny.data)))["information 2"]
-
-
 def test_strong_coupling_leaves_two_states():
     np.testing.assert_allclose(enumeration.ising(3, 400.0), [0.5, 0, 0, 0, 0, 0, 0, 0.5], atol=1e-15)
 

@@ -94,6 +94,7 @@ def test_transition_matrix_is_scipys_exponential_and_stochastic(n, t):
     assert (P >= 0).all()
     np.testing.assert_allclose(P.sum(1), 1, atol=1e-14)
     np.testing.assert_array_equal(kolmogorov.transition_matrix(sparse.csr_array(Q), t), P)
+    np.testing.assert_allclose(kolmogorov.transition_matrix(Q, 2.0 + t, start=2.0), P, atol=1e-12)
 
 
 def test_small_probabilities_keep_their_digits():
