@@ -282,7 +282,7 @@ def autocorrelation_time(values: Tensor) -> Tensor:
     centred = values - values.mean(0)
     centred = centred / centred.abs().amax(0).clamp(min=torch.finfo(torch.float64).tiny)  # in units of its own
     power = torch.fft.rfft(centred, 2 * n, 0).abs().square()
-    covariance = torch.fft.irfft(power, 2 * n, 0)[:n] / n
+    covariance = torch.fft.irfft(power, 2 * n, 0)[:n]
     moved = (values != values[0]).any(0)
     rho = covariance / torch.where(moved, covariance[0], 1.0)
     pairs = rho[: n - n % 2].unflatten(0, (n // 2, 2)).sum(1)

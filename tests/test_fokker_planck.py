@@ -370,7 +370,9 @@ def test_noise_must_be_diagonal_on_a_grid():
     close(fp.generator(diagonal, PLANE).toarray(), fp.generator(SDE(diagonal.drift, lambda x, t: 1.0), PLANE).toarray())
 
 
+@pytest.mark.equation("eq-sde-uniformisation")
 def test_uniformisation_is_the_exponential():
     Q = fp.generator(WHIRL, (np.linspace(-2, 2, 9),) * 2)
     p = np.full(81, 1 / 81)
-    close(uniformisation(Q, 0.8)(p), p @ expm(0.8 * Q.toarray()))
+    for dt in (0.8, 5.0):
+        close(uniformisation(Q, dt)(p), p @ expm(dt * Q.toarray()))

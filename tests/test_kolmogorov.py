@@ -8,7 +8,6 @@ from scipy import sparse, stats
 from scipy.linalg import expm
 
 from dpm_lib import jumps, kolmogorov
-from dpm_lib.reversal import StepBack, step_back, two_clumps
 
 Q3 = random_generator(3)
 P0 = np.array([0.5, 0.3, 0.2])
@@ -53,10 +52,6 @@ def test_other_bad_input_is_named():
         kolmogorov.reverse_generator(Q3, [0.5, 0.5, 0])
     with pytest.raises(ValueError, match="state 1 has probability 0 after the step"):
         kolmogorov.reverse_kernel(np.eye(2), [1, 0])
-    with pytest.raises(ValueError, match=r"beta must lie in \(0, 1\), got 1\.5"):
-        step_back(lambda x: -(x**2), 0.0, 1.5)
-    with pytest.raises(ValueError, match="does not hold the step back from 40"):
-        step_back(lambda x: -0.5 * x**2, 40.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +89,8 @@ def test_transition_matrix_is_scipys_exponential_and_stochastic(n, t):
     assert (P >= 0).all()
     np.testing.assert_allclose(P.sum(1), 1, atol=1e-14)
     np.testing.assert_array_equal(kolmogorov.transition_matrix(sparse.csr_array(Q), t), P)
+    jump, rate = kolmogorov.uniformise(sparse.csr_array(Q))
+    np.testing.assert_allclose(rate * (jump.toarray() - np.eye(n)), Q, atol=1e-12)
     np.testing.assert_allclose(kolmogorov.transition_matrix(Q, 2.0 + t, start=2.0), P, atol=1e-12)
 
 
@@ -212,25 +209,3 @@ def test_reversal_of_changing_rates_brings_the_law_back():
     R = kolmogorov.reverse_generator(changing, law)
     path = kolmogorov.forward(law(T), lambda s: R(T - s), [0, 0.5, T])
     np.testing.assert_allclose(path, [law(T), law(T - 0.5), P0], atol=1e-8)
-
-
-# --- One step back ---
-
-
-def test_step_back_of_normal_data_is_normal():
-    """For N(0, v): N(g x, v beta / total), with total = (1 - beta) v + beta and g = sqrt(1 - beta) v / total."""
-    v, beta, x = 0.7, 0.3, 0.8
-    back = step_back(lambda y: -0.5 * y**2 / v, x, beta)
-    total = (1 - beta) * v + beta
-    assert isinstance(back, StepBack)
-    assert back.mean == pytest.approx(np.sqrt(1 - beta) * v / total * x, rel=1e-10)
-    assert back.variance == pytest.approx(v * beta / total, rel=1e-10)
-    assert abs(back.kl) < 1e-12
-    assert back.kl_to(back.mean + 0.1, back.variance) == pytest.approx(0.005 / back.variance, rel=1e-9)
-    assert back.kl_to(back.mean, 2 * back.variance) == pytest.approx(0.5 * (0.5 - 1 + np.log(2)), rel=1e-9)
-
-
-def test_two_clumps_is_normalised():
-    y = np.linspace(-9, 9, 20_001)
-    both = 0.5 * (stats.norm.pdf(y, -1, 0.3) + stats.norm.pdf(y, 1, 0.3))
-    np.testing.assert_allclose(np.exp(two_clumps(y, 0.3)), both, rtol=1e-11, atol=1e-300)

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import pytest
 import torch
 from problems import close, randn, rng
@@ -40,6 +41,25 @@ def test_truncated_gaussians_are_those_of_quadrature(y, spread):
         close(log_mass[k], math.log(mass) + top - math.log(spread * math.sqrt(2 * math.pi)), rtol=1e-8)
         close(mean[k], peak + first, rtol=1e-8)
         close(variance[k], moment(2) / mass - first**2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("away", [0.1, 2.0, 30.0, -200.0])
+def test_narrow_cells_by_many_digits(away):
+    """The centre of mass and the variance in a cell of 1/400 of the spread, where float64 would cancel."""
+    mpmath.mp.dps = 40
+    h = mpmath.mpf(1) / 400
+    cell = [away - h / 2, away + h / 2]
+
+    def moment(power):
+        return mpmath.quad(lambda x: (x - away) ** power * mpmath.exp(-(x**2) / 2), cell)
+
+    shift = moment(1) / moment(0)
+    edges = torch.tensor([0.0, 1.0]).double()
+    _, mean, variance = truncated(torch.tensor([0.5 - 400.0 * away]).double(), torch.tensor([400.0]).double(), edges)
+    left_out = 0.02 * float(away * h) ** 4
+    close((mean - 0.5) / 400, float(shift), rtol=0.04 / 400**2 + left_out, atol=0)
+    close(variance / 400**2, float(moment(2) / moment(0) - shift**2), rtol=1e-9 + left_out, atol=0)
+    assert bool((variance <= 0.25).all())
 
 
 def test_far_away_cells_stay_in_their_place():

@@ -172,6 +172,8 @@ def test_reversible_or_not():
     assert markov.is_reversible([[0.9, 0.1], [0.3, 0.7]])
     assert not markov.is_reversible(FORGETS + 0.05 * (CYCLE - CYCLE.T))
     assert not markov.is_reversible(CYCLE)
+    rare = np.array([[0.0, 2.0, 1.0], [1.0, 0.0, 2.0], [2.0, 1.0, 0.0]]) * 1e-11  # a current among rare moves
+    assert not markov.is_reversible(rare + np.diag(1 - rare.sum(1)))
 
 
 def test_total_variation_is_the_largest_difference_over_events():

@@ -73,6 +73,7 @@ def test_importance_sampling_estimates_z_and_the_mean():
     assert ((weighted.mean() - target.mean).abs() < 5 * error).all()
 
 
+@pytest.mark.equation("eq-mc-rejection")
 def test_rejection_sampling_is_exact_and_costs_m():
     target, scale = Banana(2), 2 * Banana(2).variance.sqrt()
     log_bound = 3.2
@@ -120,6 +121,7 @@ def test_metropolis_hastings_with_an_asymmetric_proposal():
     assert ks(forgot.x[-1, :, 0], stats.gamma(1).cdf) < KS_001
 
 
+@pytest.mark.equation("eq-mc-gibbs")
 def test_gibbs_on_the_banana():
     grid = torch.linspace(-12, 12, 801, dtype=torch.float64)
     first = mc.grid_conditional(Banana(2).log_prob, 0, grid)
@@ -143,6 +145,7 @@ def test_acceptance_is_the_share_of_moves():
     close(chains.acceptance, moved)
 
 
+@pytest.mark.equation("eq-mc-chain-variance")
 @pytest.mark.parametrize("rho", [-0.5, 0.0, 0.8, 0.95])
 def test_autocorrelation_time_of_an_autoregression(rho):
     noise = mc.normal((20_000, 20), rng(11))
@@ -164,6 +167,7 @@ def autoregression(rho, steps, chains, seed=11):
     return torch.stack(x)
 
 
+@pytest.mark.equation("eq-mc-chain-variance")
 def test_a_short_chain_promises_too_many_draws_and_is_told():
     """tau is 19: from 2 tau steps the estimate is below half of it, from 100 tau a little above, without a warning."""
     rho, tau = 0.9, 19.0
@@ -181,6 +185,7 @@ def test_a_short_chain_promises_too_many_draws_and_is_told():
     assert abs(float(long.mean()) / tau - 1) < 0.06 + 4 * float(long.std()) / math.sqrt(200) / tau
 
 
+@pytest.mark.equation("eq-mc-chain-variance")
 @pytest.mark.parametrize("unit", [1e-200, 1e-9, 1e200])
 def test_autocorrelation_time_has_no_unit(unit):
     x = autoregression(0.5, 500, 3)
@@ -271,6 +276,7 @@ def test_bad_input_is_named(call, message):
         call()
 
 
+@pytest.mark.equation("eq-mc-rejection")
 def test_rejection_gives_up_when_told():
     with pytest.raises(RuntimeError, match=r"0 of 5 draws after 2000 evaluations"):
         mc.rejection_sampling(NORMAL.log_prob, NORMAL, 50.0, 5, rng(), max_evaluations=2000)
@@ -292,9 +298,12 @@ def test_a_proposal_of_the_wrong_shape_or_without_a_ratio_is_named():
             mc.metropolis_hastings(two.log_prob, start, propose, 2, rng(0))
 
 
+@pytest.mark.equation("eq-mc-chain-variance")
 def test_autocorrelation_time_refuses_nan_and_takes_whole_numbers():
     values = torch.arange(8) % 2
     close(mc.autocorrelation_time(values), mc.autocorrelation_time(values.double()))
+    for n in (8, 9):  # lags that cancel but for 1/n: the shortest time that n values can show
+        close(mc.autocorrelation_time(torch.arange(n) % 2), 1 / n)
     with pytest.raises(ValueError, match=r"values: nan at index \(2,\)"):
         mc.autocorrelation_time(torch.tensor([0.0, 1.0, math.nan, 2.0]))
 
@@ -324,6 +333,7 @@ class Single(StandardNormal):
         return super().log_prob(x / 1.5) - self.dim * math.log(1.5)
 
 
+@pytest.mark.equation("eq-mc-rejection")
 @pytest.mark.parametrize("d", [1, 8])
 def test_the_exact_bound_holds_in_single_precision(d):
     """log M = d log 1.5, reached at 0: rounding must not expose it, but draws must expose one 1e-3 too small."""

@@ -39,6 +39,7 @@ def runs(model, r, twist, f, seeds=range(25), n=400, **options):
     return torch.stack([s.mean(f) for s in found]), torch.stack([s.log_z.exp() for s in found])
 
 
+@pytest.mark.equation("eq-post-weights")
 @pytest.mark.parametrize("twist", ["annealed", "plug-in", "expected", Expected(PLANE, SPOT, softness=1.0)])
 def test_particles_are_right_for_every_twist(twist):
     exact, log_z = times(blend_of(blobs()), SPOT)
@@ -47,6 +48,7 @@ def test_particles_are_right_for_every_twist(twist):
     close_mean(z, log_z.exp(), errors=3, floor=1e-6)  # p starts in pi, and not in q(x_T)
 
 
+@pytest.mark.equation("eq-post-weights")
 def test_few_particles_are_unbiased_though_mostly_low():
     """Twelve particles: the mean of 150 estimates of Z is Z, while most of them are less."""
     _, log_z = times(blend_of(blobs()), SPOT)
@@ -56,6 +58,7 @@ def test_few_particles_are_unbiased_though_mostly_low():
     assert float(z.std()) > 0.3 * float(log_z.exp()) and float((z < log_z.exp()).double().mean()) > 0.55
 
 
+@pytest.mark.equation("eq-post-weights", "eq-post-guidance")
 def test_plain_functions_are_tilted_to_first_order_and_weighted_right():
     def log_r(x):
         return -2 * (x[:, 0] - 0.3).abs() + torch.sin(3 * x[:, 1])
@@ -67,6 +70,7 @@ def test_plain_functions_are_tilted_to_first_order_and_weighted_right():
     close_mean(means, (weights.unsqueeze(1) * x).sum(0) / weights.sum(), floor=0.012)
 
 
+@pytest.mark.equation("eq-post-weights")
 def test_exact_twist_draws_the_posterior_itself():
     exact, log_z = times(blend_of(blobs()), SPOT)
     close_mean(posteriors.tilt(PLANE, SPOT, "twisted", 5000, rng(3)).x, exact.mean)
@@ -75,6 +79,7 @@ def test_exact_twist_draws_the_posterior_itself():
     close(found.log_z, log_z, rtol=1e-3)
 
 
+@pytest.mark.equation("eq-post-weights")
 @pytest.mark.parametrize("method, twist", [("twisted", None), ("particles", "annealed"), ("particles", "plug-in")])
 def test_bits(method, twist):
     x0, mask = BOOK.rows[0], torch.tensor([True, True, False, False])
@@ -187,6 +192,7 @@ def floored(log_r):
     return lambda x: torch.logaddexp(log_r(x), torch.full_like(x[:, 0], math.log(0.1)))
 
 
+@pytest.mark.equation("eq-post-weights")
 @pytest.mark.parametrize("name", ROUGH)
 @pytest.mark.parametrize("twist", [None, "floored"])
 def test_any_r_is_right_with_particles(name, twist):
@@ -201,6 +207,7 @@ def test_any_r_is_right_with_particles(name, twist):
     assert torch.equal(torch.isneginf(log_w), torch.isneginf(log_r(x)))  # a weight of zero just where r is zero
 
 
+@pytest.mark.equation("eq-post-guidance")
 def test_a_bit_that_must_be_one():
     """r = 1[first bit is 1], with and without guidance on the way; exact by enumeration."""
 
@@ -256,6 +263,7 @@ def test_r_counts_at_the_end_whatever_the_twist_has_there():
         close_mean(means, exact.mean, errors=3.5, floor=8e-3)
 
 
+@pytest.mark.equation("eq-post-weights")
 def test_draws_without_weights_know_no_normaliser():
     for found in (
         posteriors.tilt(PLANE, SPOT, "constant", 4, rng(0)),
@@ -267,6 +275,7 @@ def test_draws_without_weights_know_no_normaliser():
         close(found.mean(), found.x.mean(0))
 
 
+@pytest.mark.equation("eq-post-weights")
 def test_a_collapse_on_the_way_is_told():
     sharp = gaussian_tilt(torch.tensor([1.0]), 0.05)
     model = ExactModel(gaussian(torch.zeros(1), 1.0), schedules.geometric(30, 1e-4, 1e4))
@@ -277,6 +286,7 @@ def test_a_collapse_on_the_way_is_told():
 # Guidance to first order
 
 
+@pytest.mark.equation("eq-post-guidance")
 @pytest.mark.parametrize("kind", ["isotropic", "full", "blend", "bits"])
 def test_a_straight_line_is_its_own_tangent(kind):
     slope = torch.tensor([0.7, -1.9]).double()
@@ -293,6 +303,7 @@ def test_a_straight_line_is_its_own_tangent(kind):
     assert not line.a.any()
 
 
+@pytest.mark.equation("eq-post-guidance")
 def test_no_step_is_moved_farther_than_told():
     """farthest sqrt(d) standard deviations, in length; a shorter one is left as it is."""
     factor = torch.tensor([[0.8, 0.0], [0.5, 0.6]]).double()
@@ -312,6 +323,7 @@ def test_no_step_is_moved_farther_than_told():
         posteriors.tilt(PLANE, SPOT, n=2, generator=rng(0), farthest=0)
 
 
+@pytest.mark.equation("eq-post-guidance")
 def test_farthest_reaches_the_chain():
     """Sixty times steeper than the noise: limited, draws stay with the model; without limit, they run away."""
 
@@ -324,6 +336,7 @@ def test_farthest_reaches_the_chain():
     assert float(near) < 8 < float(far)
 
 
+@pytest.mark.equation("eq-post-guidance")
 def test_neighbours_are_taken_in_blocks(monkeypatch):
     law, x = Bernoulli(randn(6, 4)), (randn(6, 4) > 0).double()
     psi = Constant(lambda x: torch.sin(x @ torch.tensor([1.0, 2.0, 3.0, 4.0]).double()))

@@ -59,6 +59,9 @@ def test_substeps_are_steps_of_which_nobody_hears():
     fine = process.simulate(x0, torch.linspace(0, 1, 7, dtype=torch.float64), rng(2))
     coarse = process.simulate(x0, torch.tensor([0.0, 0.5, 1.0]), rng(2), substeps=3)
     close(fine[::3], coarse)
+    dw = sde.wiener_increments(torch.linspace(0, 1, 7, dtype=torch.float64), 4, 1, rng(2))
+    fine = process.simulate(x0, torch.linspace(0, 1, 7, dtype=torch.float64), increments=dw)
+    close(fine[::3], process.simulate(x0, torch.tensor([0.0, 0.5, 1.0]), increments=dw, substeps=3))
 
 
 def test_a_matrix_mixes_the_noise():
@@ -75,6 +78,7 @@ def test_time_dependence_is_seen_at_the_start_of_each_step():
     assert path.flatten().tolist() == [0.0, 0.0, 2.0]
 
 
+@pytest.mark.equation("eq-sde-ou")
 def test_ornstein_uhlenbeck_is_its_transition():
     process = sde.ornstein_uhlenbeck(1.5, 0.8, -0.3)
     law = process.transition(2 * ones(1), 0.4)
@@ -95,6 +99,7 @@ def test_the_law_of_rest_knows_its_dimension():
         process.stationary().log_prob(torch.zeros(5, 3, dtype=torch.float64))
 
 
+@pytest.mark.equation("eq-sde-ou")
 def test_transitions_over_a_time_of_each_row():
     process, x, t = sde.ornstein_uhlenbeck(1.5, 0.8, -0.3), randn(3, 2), torch.tensor([0.1, 0.5, 2.0])
     law = process.transition(x, t)
@@ -329,8 +334,10 @@ def test_a_matrix_without_an_axis_for_particles_is_refused():
 
 def test_a_path_that_runs_away_is_caught():
     process = SDE(lambda x, t: x**3, lambda x, t: 0.0)
-    with pytest.raises(ValueError, match=r"at index \(0, 0\), time"):
+    with pytest.raises(ValueError, match=r"drift: inf at index \(0, 0\), time 5"):
         process.simulate(10 * ones(1), torch.linspace(0, 10, 11))
+    with pytest.raises(ValueError, match=r"x: inf at index \(0, 0\), time 3"):
+        SDE(lambda x, t: 1e308 * x, lambda x, t: 0.0).simulate(ones(1), torch.tensor([1.0, 3.0]))
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ LAWS = {
 }
 
 
+@pytest.mark.equation("eq-post-product")
 @pytest.mark.parametrize("name", LAWS)
 @pytest.mark.parametrize("count", [1, 2])
 def test_product_in_the_plane(name, count):
@@ -47,6 +48,7 @@ def test_product_in_the_plane(name, count):
     close(product.mean, (wanted.unsqueeze(1) * PLANE).sum(0) / wanted.sum(), rtol=1e-7)
 
 
+@pytest.mark.equation("eq-post-product")
 def test_product_of_bits():
     bits, law = all_bits(2), Bernoulli(tensor([0.4, -1.2]))
     for wanted_law in (law, Blend(tensor([0.2, -0.4]), Bernoulli(tensor([[0.4, -1.2], [3.0, torch.inf]])))):
@@ -56,6 +58,7 @@ def test_product_of_bits():
         close(product.log_prob(bits).exp(), weights / weights.sum())
 
 
+@pytest.mark.equation("eq-post-product")
 def test_one_tilt_for_each_particle():
     mean = tensor([[0.1], [0.9], [-2.0]])
     r = Tilt(tensor([[0.0], [1.0], [2.0]]), tensor([[[1.0]], [[2.0]], [[-1.0]]]), tensor([[[0.0]], [[0.5]], [[3.0]]]))

@@ -38,6 +38,7 @@ def test_tuned_runs_are_unbiased(target):
     assert (min(numbers) == 1) if target.dim < 5 else (max(numbers) > 10), numbers
 
 
+@pytest.mark.equation("eq-ais-cost")
 def test_one_temperature_or_many():
     target, q = TwoClumps(2), Normal(2, 3.0)
     assert [len(tuning.tune(target.log_prob, q, 128, rng(seed))[0]) - 1 for seed in range(5)] == [1] * 5
