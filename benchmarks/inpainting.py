@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/inpainting.py [PROCESSES]
 
-Writes book/results/digits-inpainting.json, in about three CPU minutes. The model is that of the recipe ``digits`` on 41
+Writes book/results/digits-inpainting.json, in about three CPU minutes. The model is that of the recipe ``digits`` on 42
 of its 200 levels (``LEVELS``): few where the noise is less than half a level of grey, every third where something is
 decided. A strip is four of the eight columns, at five places. What is seen is seen up to a noise of 0.1 (0.6 of the 17
 levels). Guidance moves a step by at most half of its noise (``FARTHEST``). Errors are those of the mean over draws, on

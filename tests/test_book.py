@@ -4,6 +4,7 @@ The rules run twice: on the book, where they must find nothing, and on small bad
 the fault.
 """
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_front_page_keeps_the_contract(rule):
 def test_notebook_is_as_make_outputs_writes_it(notebook):
     """Fix with `make outputs`."""
     assert notebook.read_text(encoding="utf8") == text(clean(read(notebook)))
+
+
+def test_the_bibliography_is_in_order_and_all_of_it_is_cited():
+    """Keys are sorted, no two the same; each is cited, and nothing else is."""
+    keys = re.findall(r"^@\w+\{([^,]+),$", (notebooks()[0].parent / "references.bib").read_text(encoding="utf8"), re.M)
+    found = re.findall(r"\{cite(?::[a-z]+)?\}`([^`]+)`", "\n".join(markdown(page) for page in pages()))
+    cited = {key.strip() for keys_of_one in found for key in keys_of_one.split(",")}
+    assert keys == sorted(set(keys)) and len(keys) > 100
+    assert cited == set(keys)
 
 
 # Equations: the rules catch what they should
