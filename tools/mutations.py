@@ -23,7 +23,10 @@ NUMBERS = {"rng", "randn", "range", "arange", "linspace", "zeros", "ones", "full
 
 @dataclass(frozen=True)
 class Place:
-    """A slip in the function ``name`` of a file: the ``index``-th that ``_slips`` finds there."""
+    """A slip in the function ``name`` of a file: the ``index``-th that ``_slips`` finds there.
+
+    ``room``: it is on a side of an inequality that a test asserts, where half of all slips give only more room.
+    """
 
     path: str
     name: str
@@ -32,6 +35,7 @@ class Place:
     statement: str
     before: str
     after: str
+    room: bool = False
 
     @property
     def key(self) -> str:
@@ -59,7 +63,9 @@ def places(path: str, source: str, name: str, test: bool = False) -> list[Place]
     function = functions(ast.parse(source))[name]
     slips = _slips(function, test)
     return [
-        Place(path, name, node.lineno, index, _line(statement), _line(node), _line(slip))
+        Place(
+            path, name, node.lineno, index, _line(statement), _line(node), _line(slip), test and _room(statement, node)
+        )
         for index, (node, slip, _, statement) in enumerate(slips)
     ]
 
@@ -104,6 +110,21 @@ def _slips(function: ast.FunctionDef, test: bool) -> list[tuple[ast.AST, ast.AST
     return found
 
 
+def _room(statement: ast.stmt, node: ast.AST) -> bool:
+    """Is ``node`` on a side of an inequality in an assertion, one that is no tolerance?"""
+    return isinstance(statement, ast.Assert) and any(
+        isinstance(part, ast.Compare)
+        and isinstance(part.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE)
+        and not _is_tolerance(part)
+        and any(child is node for child in ast.walk(part))
+        for part in ast.walk(statement)
+    )
+
+
+def _is_tolerance(node: ast.Compare) -> bool:
+    return isinstance(node.ops[0], ast.Lt | ast.LtE) and "abs(" in ast.unparse(node.left)
+
+
 def _putter(parent: ast.AST, field: str, position: int | None) -> Callable[[ast.AST], None]:
     def put(node: ast.AST) -> None:
         if position is None:
@@ -117,6 +138,8 @@ def _putter(parent: ast.AST, field: str, position: int | None) -> Callable[[ast.
 def _wrong(node: ast.AST, parent: ast.AST, test: bool) -> list[ast.AST]:
     """What ``node`` could be by a slip."""
     slips: list[ast.AST] = []
+    if test and isinstance(node, ast.BinOp) and (_rounding(node.left) or _rounding(node.right)):
+        return []
     if isinstance(node, ast.BinOp) and type(node.op) in SWAPS and not _text(node) and not _number(node):
         slips.append(_changed(node, op=SWAPS[type(node.op)]()))
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and not _number(node.operand):
@@ -159,6 +182,14 @@ def _number(node: ast.AST) -> bool:
     )
 
 
+def _rounding(node: ast.AST) -> bool:
+    """Is it an allowance for rounding: a literal number next to 0, or to 1?"""
+    if not _number(node):
+        return False
+    value = eval(ast.unparse(node))  # literals only
+    return 0 < abs(value) <= 1e-6 or 0 < abs(value - 1) <= 1e-6
+
+
 def _apart(parent: ast.AST, name: str, child: ast.AST, test: bool, given: set[str]) -> bool:
     """Are slips in here none of the equation's business? ``name`` is the parent's field that holds the child."""
     if isinstance(parent, ast.FunctionDef) and name != "body":
@@ -184,7 +215,7 @@ def _setting(parent: ast.AST, name: str, child: ast.AST, given: set[str]) -> boo
         called = ast.unparse(parent.func).rsplit(".", 1)[-1]
         return called in NUMBERS or (called in COMPARED and child in parent.args[2:])
     if isinstance(parent, ast.Compare) and name == "comparators":
-        return isinstance(parent.ops[0], ast.Lt | ast.LtE) and "abs(" in ast.unparse(parent.left)
+        return _is_tolerance(parent)
     return isinstance(child, ast.Assign | ast.AnnAssign | ast.AugAssign) and bool(_targets(child) & given)
 
 
