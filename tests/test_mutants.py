@@ -72,6 +72,22 @@ def test_in_a_test_the_problem_and_the_tolerance_are_left_alone():
     assert ("math.sqrt(36.0) / 2", "math.sqrt(36.0) * 2") in changes(TEST, "test_edge", test=True)
 
 
+def test_statements_that_are_given_and_room_in_inequalities():
+    source = """def test_it():
+        x = [math.exp(1) / 2,
+             math.exp(2) * 3]  # not here
+        y = [math.exp(1) / 5,  # given: points to look at
+             math.exp(2) * 7]
+        assert x[0] - 1e-9 < y[0] * 11
+        assert abs(x[1] - y[1]) < 1 - 1e-7
+    """
+    found = {place.after: place.room for place in mutations.places("toy.py", source, "test_it", test=True)}
+    assert set(found) == {
+        "math.exp(1) * 2", "4", "math.exp(2) / 3", "6", "y[0] / 11", "22", "x[1] + y[1]"
+    }  # fmt: skip
+    assert {after for after, room in found.items() if room} == {"y[0] / 11", "22"}
+
+
 def test_each_slip_is_the_one_it_says():
     for place in mutations.places("toy.py", LIBRARY, "area"):
         scope: dict = {}
