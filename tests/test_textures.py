@@ -45,6 +45,19 @@ def test_two_points_are_under_one_leaf_as_often_as_theory_says():
     assert abs(np.mean(pairs) - expected) < 4 * np.std(pairs) / math.sqrt(len(pairs))
 
 
+def test_dead_leaves_by_looking_at_every_pixel():
+    """A leaf at a time over the whole sheet: it colours the bare pixels whose centres it covers."""
+    for side in (1, 7, 30):
+        generator, sheet = np.random.default_rng(side), np.full((side, side), -1)
+        row, column = np.mgrid[:side, :side] + 0.5
+        while (sheet < 0).any():
+            centres = generator.uniform(-textures.LARGEST, side + textures.LARGEST, (4096, 2))
+            leaves = zip(centres, textures.radii(4096, generator), generator.integers(256, size=4096), strict=True)
+            for (y, x), r, level in leaves:
+                sheet[(sheet < 0) & ((row - y) ** 2 + (column - x) ** 2 <= r * r)] = level
+        assert (textures.dead_leaves(side, np.random.default_rng(side)) == sheet).all()
+
+
 def test_the_generator_decides():
     one, same, other = (textures.dead_leaves(20, np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert (one == same).all() and (one != other).any()
