@@ -125,6 +125,7 @@ def test_a_finite_set():
         close(target.posterior_mean(z, t), torch.tanh(z / t))
         close(target.posterior_covariance(z, t)[:, 0], 1 - torch.tanh(z / t) ** 2, rtol=1e-8, atol=1e-12)
     assert set(target.sample(50, rng()).flatten().tolist()) == {-1.0, 1.0}
+    close(distributions.finite_set(torch.arange(3).unsqueeze(1)).weights, 1 / 3)
     for call in (target.log_prob, target.score, lambda z: target.posterior_mean(z, 0.0)):
         with pytest.raises(ValueError, match=r"t: 0\.0: a density needs variance \+ t > 0"):
             call(z)

@@ -281,7 +281,7 @@ def report(results: list[tuple[mutations.Place, str]], reasons: dict[str, str], 
     survivors = [place for place, end in results if end == "survived"]
     unexplained = [place for place in survivors if place.key not in reasons]
     for place in unexplained:
-        print(f"survived  {place.path}:{place.line}  {place.name}\n          {place.before}\n       -> {place.after}")
+        print(f"survived  line {place.line}  {place.key}")
     tried = {place.key for place, _ in results}
     stale = [key for key in reasons if (key in tried or whole) and key not in {place.key for place in survivors}]
     for key in stale:
