@@ -51,6 +51,15 @@ def test_a_step_back_given_both_ends_by_listing_paths():
             assert found.posterior(t)[k, :, j] == pytest.approx(np.array(law) / sum(law))
 
 
+def test_a_product_of_bits_keeps_the_chance_of_each():
+    laws = np.random.default_rng(0).dirichlet(np.ones(8), 3)
+    for row, product in zip(laws, enumeration.product_of_bits(laws), strict=True):
+        ones = [sum(row[k] for k in range(8) if k & bit) for bit in (4, 2, 1)]  # the first bit is the highest
+        for k in range(8):
+            chances = [p if k & bit else 1 - p for p, bit in zip(ones, (4, 2, 1), strict=True)]
+            assert product[k] == pytest.approx(np.prod(chances), rel=1e-12)
+
+
 def test_strong_coupling_leaves_two_states():
     np.testing.assert_allclose(enumeration.ising(3, 400.0), [0.5, 0, 0, 0, 0, 0, 0, 0.5], atol=1e-15)
 
