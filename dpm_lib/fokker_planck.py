@@ -31,6 +31,7 @@ from dpm_lib.steppers import STEPPERS
 Array = NDArray[np.float64]
 Grid = ArrayLike | tuple[ArrayLike, ...]
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(6)
+STILL, ROUNDING = 1e-9, 1e-11  # a loop in log p above the first, and above the second times |log p|, is a current
 
 
 def bernoulli(z: ArrayLike) -> Array:
@@ -176,7 +177,7 @@ def stationary(sde: SDE, grid: Grid, t: float = 0.0) -> Array:
     p = np.exp(log_p - log_p.max())
     if len(axes) == 2:
         current = np.diff(log_p + np.log(D[0]), axis=0) - rises[0]  # 0 where none flows between two rows
-        if np.abs(current).max() > 1e-9 * max(1, np.abs(log_p).max() / 100):
+        if np.abs(current).max() > STILL + ROUNDING * np.abs(log_p).max():
             order = np.arange(p.size).reshape(p.shape)
             order = (order if p.shape[0] >= p.shape[1] else order.T).ravel()
             p.ravel()[order] = _null_vector(generator(sde, grid, t)[order][:, order], min(p.shape))

@@ -142,6 +142,20 @@ def test_equilibrium_in_the_plane_of_two_that_do_not_meet():
     np.testing.assert_allclose(found, 0.7 * np.outer(across, up), rtol=1e-10)
 
 
+@pytest.mark.usefixtures("no_elimination")
+def test_equilibrium_in_the_plane_with_noise_that_depends_on_the_place():
+    """D = g(x)^2 in both directions, and the drift (D grad log p + grad D) / 2, of which nothing flows."""
+    x, y = np.meshgrid(*PLANE, indexing="ij")
+
+    def drift(v, t):
+        g = 1 + 0.3 * torch.cos(v[:, :1])
+        bend = torch.cat([-0.6 * g * torch.sin(v[:, :1]), torch.zeros_like(g)], -1)  # grad D
+        return 0.5 * (-(g**2) * v + bend)
+
+    process = SDE(drift, lambda v, t: (1 + 0.3 * torch.cos(v[:, :1])).expand(-1, 2))
+    np.testing.assert_allclose(fp.stationary(process, PLANE), normalised(-(x**2 + y**2) / 2, PLANE), rtol=1e-9)
+
+
 def test_equilibrium_with_a_current():
     """The whirl keeps the normal density; on the grid up to the order h^2, and as the null vector to rounding."""
     errors = []

@@ -157,6 +157,9 @@ def test_a_mean_square_that_the_data_refute_is_refused():
     with pytest.raises(ValueError, match=r"mean_square: 2: too small for data of \d+\.?\d* ± \d+: no bound"):
         information.entropy_bound(lambda z, t: z, y, 0.1, 1.0, rng(1))
     assert information.entropy_bound(lambda z, t: z, y, 0.1, 1.0, rng(1), 100 * blobs().mean_square, 4).mean > 0
+    y = blobs().sample(4000, rng(0))
+    with pytest.raises(ValueError, match="too small for data of"):
+        information.entropy_bound(lambda z, t: z, y, 0.1, 1.0, rng(1), 0.8 * blobs().mean_square, 1)
     # by chance the rows of the right value are above it half of the time, and it is not refused for that
     for seed in range(20):
         few = blobs().sample(4, rng(seed))

@@ -80,6 +80,7 @@ def test_a_sparse_generator_too_stiff_for_its_series_is_named(solve):
 # --- Transition matrices ---
 
 
+@pytest.mark.equation("eq-kolm-exp")
 @pytest.mark.parametrize("n", [1, 2, 5, 30])
 @pytest.mark.parametrize("t", [0.0, 1e-9, 0.3, 2.0, 300.0])
 def test_transition_matrix_is_scipys_exponential_and_stochastic(n, t):

@@ -28,6 +28,7 @@ def test_data_may_rule_states_out():
     tiny = chains(data=(slice(None), [0.5, 0, 0, 0, 0, 0, 0, 0.5]))
     values = [sum(terms.values()) for terms in ledger.lines(tiny).values()]
     assert np.isfinite(values).all() and max(values[2:]) - min(values[2:]) < 1e-12
+    assert values[1] == pytest.approx(values[0], abs=1e-12), "E w is the model's probability"
     parts = ledger.account(tiny)
     assert parts["limit"] == pytest.approx(-np.log(2))
     gap = parts["limit"] - values[8]
