@@ -2,7 +2,6 @@
 
 import subprocess
 
-import colab_copies
 import launch
 import nbformat
 import pytest
@@ -131,23 +130,3 @@ def test_buttons_point_to_the_fork(build, monkeypatch):
     assert f'href="https://mybinder.org/v2/gh/grace/fork/{COMMIT}?urlpath=lab/tree/index.ipynb"' in notebook
     assert 'href="https://github.com/grace/fork"' in notebook
     assert "dropdown-launch-buttons" not in page, "only notebooks can be run"
-
-
-def test_colab_copies_fetch_that_repository_at_that_commit(tmp_path):
-    (tmp_path / "_toc.yml").write_text("root: book/index\n", encoding="utf8")
-    (tmp_path / "book").mkdir()
-    original = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A chapter", id="a")])
-    nbformat.write(original, tmp_path / "book" / "index.ipynb")
-    colab_copies.write_copies(tmp_path / "out", Repository("grace", "fork", COMMIT), tmp_path)
-    copy = nbformat.read(tmp_path / "out" / "book" / "index.ipynb", as_version=4)
-    assert f"fetch -q --depth 1 https://github.com/grace/fork {COMMIT}" in copy.cells[0].source
-    assert "%cd book-source/book" in copy.cells[0].source
-    assert copy.cells[1:] == original.cells
-    nbformat.validate(copy)
-
-
-def test_colab_copies_say_what_is_missing(monkeypatch, tmp_path):
-    monkeypatch.setattr(colab_copies, "ROOT", tmp_path)
-    assert "address is not known" in colab_copies.main([str(tmp_path)])
-    monkeypatch.setenv("GITHUB_REPOSITORY", "grace/fork")
-    assert "commit is not known" in colab_copies.main([str(tmp_path)])

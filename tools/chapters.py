@@ -27,6 +27,13 @@ def chapters(root: Path = ROOT) -> list[Path]:
     return [page for page in notebooks(root) if page != pages(root)[0]]
 
 
+def chapter_numbers(root: Path = ROOT) -> dict[str, str]:
+    """The numbers that the pages carry: a chapter's name (without folder and suffix) to its number."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf8"))
+    numbered = [child for part in toc.get("parts", []) if part.get("numbered") for child in part["chapters"]]
+    return {Path(child["file"]).stem: str(number) for number, child in enumerate(numbered, 1)}
+
+
 def _files(entry: dict) -> Iterator[str]:
     for group in ("parts", "chapters", "sections"):
         for child in entry.get(group, []):

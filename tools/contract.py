@@ -15,7 +15,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from nbformat import NotebookNode
 
 CHECKED = "nbval-check-output"
-HIDDEN = {"hide-input", "remove-input", "remove-cell"}
+HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 MOST_LINES = 15
 FEWEST_CHECKED = 3
 FEWEST_EXERCISES = 5

@@ -5,7 +5,7 @@ and writes them back with the outputs of the cells tagged `nbval-check-output`, 
 depends only on the cells and on what they print, so that a difference in git is a difference in a number.
 With `--tidy` it runs nothing, and does the rest.
 
-Code tagged `hide-input` is folded in Jupyter and Colab as it is on the pages.
+Code that the pages hide (tagged `hide-input`, or one of its kin) is folded in Jupyter and Colab.
 """
 
 import sys
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 from chapters import notebooks
-from contract import CHECKED, tags
+from contract import CHECKED, HIDDEN, tags
 from execution import execute, executed
 from nbformat import NotebookNode
 
@@ -33,7 +33,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     count = 0
     for cell in notebook.cells:
         kept = sorted(tags(cell))
-        folded = FOLDED if cell.cell_type == "code" and "hide-input" in kept else {}
+        folded = FOLDED if cell.cell_type == "code" and HIDDEN & set(kept) else {}
         cell.metadata = nbformat.from_dict(folded | ({"tags": kept} if kept else {}))
         if cell.cell_type == "code":
             count += 1

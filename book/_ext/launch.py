@@ -49,7 +49,7 @@ class Repository:
         return f"{self.url}/blob/{self.commit}/{path}#L{line}"
 
     def colab(self, notebook: str) -> str:
-        """The copy on the branch `colab`, whose first cell installs the library (tools/colab_copies.py)."""
+        """The copy on the branch `colab`, whose first cell installs the library (tools/notebook_copies.py)."""
         return f"https://colab.research.google.com/github/{self.slug}/blob/colab/{notebook}"
 
     def binder(self, notebook: str) -> str:
