@@ -15,7 +15,7 @@ import pytest
 from chapters import chapters, notebooks, pages
 from checked_equations import find_checks, problem
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from refresh_outputs import clean, text
+from refresh_outputs import clean
 
 
 def read(path: Path) -> nbformat.NotebookNode:
@@ -61,7 +61,7 @@ def test_front_page_keeps_the_contract(rule):
 @pytest.mark.parametrize("notebook", notebooks(), ids=name)
 def test_notebook_is_as_make_outputs_writes_it(notebook):
     """Fix with `make outputs`."""
-    assert notebook.read_text(encoding="utf8") == text(clean(read(notebook)))
+    assert notebook.read_text(encoding="utf8") == contract.text(clean(read(notebook)))
 
 
 def test_the_bibliography_is_in_order_and_all_of_it_is_cited():

@@ -7,6 +7,7 @@ them on every chapter, and on small bad notebooks that each must be caught.
 import re
 from collections.abc import Iterable, Iterator
 
+import nbformat
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.amsmath import amsmath_plugin
@@ -16,6 +17,7 @@ from nbformat import NotebookNode
 
 CHECKED = "nbval-check-output"
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # for Colab, and for JupyterLab
 MOST_LINES = 15
 FEWEST_CHECKED = 3
 FEWEST_EXERCISES = 5
@@ -35,6 +37,11 @@ DIRECTIVE = re.compile(
 
 def tags(cell: NotebookNode) -> set[str]:
     return set(cell.metadata.get("tags", []))
+
+
+def text(notebook: NotebookNode) -> str:
+    """The file's contents: what nbformat writes, ending in one newline."""
+    return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
 def equation_labels(markdown: str) -> list[str | None]:

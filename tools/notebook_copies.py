@@ -23,7 +23,7 @@ from pathlib import Path
 
 import nbformat
 from chapters import ROOT, chapter_numbers, notebooks
-from contract import HIDDEN, MARKDOWN, tags
+from contract import FOLDED, HIDDEN, MARKDOWN, tags, text
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.myst_blocks import myst_block_plugin
@@ -32,7 +32,6 @@ from nbformat import NotebookNode
 from pybtex.backends import markdown as pybtex_markdown
 from pybtex.database import Entry, parse_file
 from pybtex.style.formatting.plain import Style
-from refresh_outputs import FOLDED, text
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 from launch import COMMIT, Repository, find_repository

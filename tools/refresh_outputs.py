@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 from chapters import notebooks
-from contract import CHECKED, HIDDEN, tags
+from contract import CHECKED, FOLDED, HIDDEN, tags, text
 from execution import execute, executed
 from nbformat import NotebookNode
 
@@ -21,9 +21,6 @@ KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-
-
-FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # for Colab, and for JupyterLab
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
@@ -50,11 +47,6 @@ def _clean_output(output: NotebookNode, count: int) -> NotebookNode:
     if "metadata" in output:
         output.metadata = nbformat.from_dict({})
     return output
-
-
-def text(notebook: NotebookNode) -> str:
-    """The file's contents: what nbformat writes, ending in one newline."""
-    return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
 def refresh(path: Path, run: bool = True) -> bool:
