@@ -202,8 +202,8 @@ def test_poster_is_small_and_escaped(make):
     assert len(figure.poster()) < 60_000
     tags = ImageTags()
     tags.feed(figure.poster_html())
-    assert [tag for tag, _ in tags.found] == ["noscript", "img"]
-    assert tags.found[1][1]["alt"] == label
+    assert [tag for tag, _ in tags.found] == ["div", "style", "img"]
+    assert tags.found[2][1]["alt"] == label
     assert html.escape(label) in figure.poster_html()
 
 
@@ -213,8 +213,9 @@ def test_display_shows_poster_then_figure(make, monkeypatch):
     monkeypatch.setattr("dpm_lib.widgets.base.display", lambda *data, **_: shown.extend(data))
     figure = make()
     figure._ipython_display_()
-    assert shown[0].data == figure.poster_html()
+    assert shown[0] == {"text/html": figure.poster_html(), "text/plain": repr(figure)}
     assert shown[1]["application/vnd.jupyter.widget-view+json"]["model_id"] == figure.model_id
+    assert "text/plain" not in shown[1], "else GitHub shows it under the poster"
 
 
 def test_a_figure_needs_a_poster():

@@ -6,6 +6,8 @@
 (function () {
   "use strict";
 
+  document.documentElement.classList.add("figures"); // the posters go: see book.css
+
   // The theme's icon script would replace every <i>, also those inside widgets; "nest" leaves them in place.
   // It runs later than this line, and reads this name.
   window.FontAwesomeConfig = { autoReplaceSvg: "nest" };
@@ -115,19 +117,11 @@
     return widget;
   }
 
-  /** The picture in the <noscript> before the marker. Only its data and its alternative text are taken. */
+  /** The picture of the poster before the marker. */
   function findPoster(marker) {
     const cell = marker.closest(".cell_output, .cell") || marker.parentElement;
     const before = (node) => node.compareDocumentPosition(marker) & Node.DOCUMENT_POSITION_FOLLOWING;
-    const stored = [...cell.querySelectorAll("noscript")].filter(before).pop();
-    const parsed = new DOMParser().parseFromString(stored ? stored.textContent : "", "text/html");
-    const found = parsed.querySelector("img[src^='data:image/']");
-    if (!found) return null;
-    const image = document.createElement("img");
-    image.className = "figure-poster";
-    image.alt = found.alt;
-    image.src = found.src;
-    return image;
+    return [...cell.querySelectorAll(".dpm-poster > img")].filter(before).pop();
   }
 
   function giveUp(marker, place, error) {

@@ -16,7 +16,7 @@ from typing import Any
 import anywidget
 import numpy as np
 import traitlets
-from IPython.display import HTML, display
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 
@@ -43,8 +43,14 @@ def bundle(name: str) -> str:
 STYLE = (SCRIPTS / "figure.css").read_text(encoding="utf-8")
 
 
+# Where no kernel holds the figure, JupyterLab and Notebook write "Error displaying widget: model not found" into the
+# output after the poster: an output of text alone. In a notebook that they do not trust, they drop this rule, but also
+# the figure, with no word.
+NO_ERROR = ".jp-OutputArea-child:has(.dpm-poster) + .jp-OutputArea-child > .lm-Panel:not(:has(*)) { display: none; }"
+
+
 class Figure(anywidget.AnyWidget):
-    """An interactive figure with a name, a caption, and a still poster for readers without JavaScript.
+    """An interactive figure with a name, a caption, and a still poster for readers without a kernel or JavaScript.
 
     Subclasses set ``_esm = bundle("their.js")`` and define ``poster()``.
     """
@@ -61,14 +67,18 @@ class Figure(anywidget.AnyWidget):
         raise NotImplementedError
 
     def poster_html(self) -> str:
-        """The poster as HTML that only a page without JavaScript shows."""
-        return f"<noscript>{image_html(self.poster(), self.label, 'figure-poster')}</noscript>"
+        """The poster as HTML, to stand before the figure, whose script hides it."""
+        image = image_html(self.poster(), self.label, "figure-poster")
+        return f'<div class="dpm-poster"><style>{NO_ERROR}</style>{image}</div>'
 
     def _ipython_display_(self, **_: object) -> None:
-        display(HTML(self.poster_html()))
+        """Two outputs: a notebook that is read without a kernel shows the first, and nothing of the second."""
         mimebundle = self._repr_mimebundle_()
         assert mimebundle is not None
-        display(*mimebundle[:1], metadata=mimebundle[1], raw=True)
+        data, metadata = mimebundle
+        text = data.pop("text/plain")
+        display({"text/html": self.poster_html(), "text/plain": text}, raw=True)
+        display(data, metadata=metadata, raw=True)
 
 
 def image_html(png: bytes, alt: str, css_class: str) -> str:

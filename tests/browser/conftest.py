@@ -167,7 +167,7 @@ def script(kind: str, value: object) -> str:
     return f'<script type="application/vnd.jupyter.widget-{kind}+json">{body}</script>'
 
 
-NO_POSTER = '<noscript><img class="figure-poster" alt="" src="data:,"></noscript>'
+NO_POSTER = '<div class="dpm-poster"><img class="figure-poster" alt="" src="data:,"></div>'
 
 
 def page_html(

@@ -82,6 +82,13 @@ const COLOURS = ["data", "model", "drift", "limit", "ink", "muted", "line", "pan
 
 // --- The figure. ---
 
+/** The still picture that a notebook shows before the figure, as long as no kernel holds the figure. */
+function posterBefore(root) {
+  const all = [...document.querySelectorAll(".dpm-poster, .dpm-figure")];
+  const before = all[all.indexOf(root) - 1];
+  return before?.matches(".dpm-poster") ? before : null;
+}
+
 /**
  * Opens a figure inside `el`. The caller adds nodes with `add`, sets `draw`, and returns `close` from
  * render(). `draw({ all })` runs at most once per animation frame; `all` says that colours or sizes changed.
@@ -95,11 +102,16 @@ export function openFigure(model, el, name) {
   const closers = [];
   let request = 0;
   let all = true;
+  let poster;
 
   function paint() {
     request = 0;
     const start = performance.now();
-    if (all) readColours();
+    if (all) {
+      poster ??= posterBefore(root);
+      if (poster) poster.hidden = true;
+      readColours();
+    }
     figure.draw({ all });
     all = false;
     performance.clearMeasures("figure-frame"); // the list would grow for as long as the figure plays
@@ -192,6 +204,7 @@ export function openFigure(model, el, name) {
     sizes.disconnect();
     for (const close of closers) close();
     root.remove();
+    if (poster) poster.hidden = false;
   };
 
   figure.onChange("label caption", describe);
