@@ -131,6 +131,23 @@ def test_gibbs_on_the_banana():
     assert chains.evaluations == 120 and (chains.acceptance == 1).all()
 
 
+@pytest.mark.equation("eq-mc-gibbs")
+def test_a_gibbs_sweep_in_three_coordinates():
+    """Each conditional sees what was drawn before it in the sweep, and the rest of the sweep before."""
+
+    def conditional(i):
+        return lambda x, g: x.sum(1) + 10.0**i
+
+    start = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+    found = mc.gibbs([conditional(i) for i in range(3)], start, 2, rng(0))
+    x, path = [1.0, 2.0, 3.0], []
+    for _ in range(2):
+        for i in range(3):
+            x[i] = sum(x) + 10.0**i
+        path.append(list(x))
+    assert found.x[:, 0].tolist() == path and found.evaluations == 6
+
+
 def test_the_same_seed_gives_the_same_chain():
     start = torch.zeros(3, 2)
     runs = [mc.metropolis_hastings(Funnel(2).log_prob, start, 1.0, 20, rng(1)).x for _ in range(2)]
@@ -174,7 +191,7 @@ def test_a_short_chain_promises_too_many_draws_and_is_told():
     x = autoregression(rho, 1900, 200)
     short, error = {}, {}
     for steps in (38, 76, 152):
-        with pytest.warns(UserWarning, match="below 50 it is too low, and promises too many draws"):
+        with pytest.warns(UserWarning, match=rf"{steps} steps are only [1-9]\d? .*; below 50 it is too low"):
             found = mc.autocorrelation_time(x[:steps])
         short[steps], error[steps] = float(found.mean()), float(found.std()) / math.sqrt(200)
     assert short[38] + 4 * error[38] < 0.5 * tau and short[76] + 4 * error[76] < 0.7 * tau
