@@ -16,10 +16,21 @@ export OMP_NUM_THREADS ?= 1
 book: $(STAMP)
 	@$(BIN)/python tools/build_book.py -q
 
-$(STAMP): pyproject.toml requirements.txt constraints.txt
+# On Linux first PyTorch's CPU build, if it is to be had: without it, pip takes gigabytes of GPU libraries.
+# For a GPU: `make TORCH_INDEX=` takes PyPI's, or names another index.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+SYSTEM := $(shell uname -s)
+define SMALL_TORCH
+$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN) --no-deps --retries 0 --timeout 15 \
+  --index-url $(TORCH_INDEX) '$(shell sed -n 's/^  "\(torch[<>=].*\)",$$/\1/p' pyproject.toml)' || \
+  echo "PyTorch is not to be had from $(TORCH_INDEX); taking it from where all else comes from, of any size."
+endef
+
+$(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "This book needs Python 3.11 or newer. Name one with: make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),$(if $(filter Linux,$(SYSTEM)),@$(SMALL_TORCH)))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN) --editable '.[book,test]'
 	@touch $@
 

@@ -21,7 +21,7 @@ Where to look, by chapter (tests mirror the names):
   ``levels``, ``image_models``, ``image_recipes``; ``image_bounds``, ``image_baselines``.
 - Training: ``recipes``, ``costs``, ``data``, ``training``, ``run``, ``objective``, ``course``, ``devices``,
   ``interruption``, ``checkpoints``, ``evaluation``, ``cli``.
-- The book's own: ``results``, ``plots``, ``checks``, ``widgets``.
+- The book's own: ``results``, ``plots``, ``checks``, ``extras``, ``widgets``.
 
 Conventions, everywhere: data ``x`` has shape (..., d), batch first; logarithms are natural (nats) unless a
 name ends in ``_bits``; schedules are tensors of length T+1, so that ``beta[t]`` is the beta_t of the page;

@@ -41,6 +41,7 @@ from dpm_lib.data import Data, load, original
 from dpm_lib.devices import accelerator_for
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.evaluation import evaluate
+from dpm_lib.extras import NotInstalled
 from dpm_lib.images import Images, picture
 from dpm_lib.interruption import ENDINGS
 from dpm_lib.recipes import PRECISIONS, RECIPES, Recipe, get, load_data, parse
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # as in `... | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (Failure, *MISTAKES) as error:
+    except (Failure, NotInstalled, *MISTAKES) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except RuntimeError as error:
@@ -214,7 +215,7 @@ def _train(options: argparse.Namespace) -> None:
 def _draw(path: Path, model: DiffusionModel, data: Data, seed: int) -> None:
     """The picture of a run; what goes wrong in it is said, and loses nothing."""
     try:
-        from dpm_lib import plots  # needs the notebooks' packages, which training itself does not
+        from dpm_lib import plots  # needs the extra of figures, which training itself does not
 
         if isinstance(data, Images) and model.T > 200:
             print(f"drawing {path}", file=sys.stderr)

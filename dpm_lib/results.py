@@ -1,4 +1,7 @@
-"""Measured results that the book quotes: JSON with provenance, and small trained weights, in ``book/results``."""
+"""Measured results that the book quotes: JSON with provenance, and small trained weights, in ``book/results``.
+
+An installed library has a copy of them, which stands in where this is run outside a checkout.
+"""
 
 import json
 import platform
@@ -11,13 +14,16 @@ import torch
 
 
 def folder() -> Path:
-    """``book/results`` of the checkout this is run in; FileNotFoundError where there is none."""
+    """``book/results`` of the checkout this is run in, or of the library's own, or the copy that is installed with it.
+
+    FileNotFoundError where there is none.
+    """
     here = Path.cwd()
-    checkout = Path(__file__).resolve().parents[1]
-    for root in (here, *here.parents, checkout):
-        for place in (root / "book" / "results", root / "results"):
-            if (place / "README.md").exists():
-                return place
+    installed = Path(__file__).resolve().parent / "measured"
+    roots = (here, *here.parents, installed.parents[1])
+    for place in (*(root / "book" / "results" for root in roots), installed):
+        if (place / "README.md").exists():
+            return place
     raise FileNotFoundError(f"book/results: not found above {here}; run this inside a checkout of the book")
 
 

@@ -8,8 +8,9 @@ perfect sample: nothing that would fall below can be seen.
 
 import numpy as np
 import torch
-from skimage import data
 from torch import Tensor
+
+from dpm_lib.extras import extra
 
 TEXTURES = ("grass", "gravel", "brick")
 HELD_OUT = 128  # columns at the right edge of each photograph
@@ -51,6 +52,8 @@ def radii(n: int, generator: np.random.Generator) -> np.ndarray:
 
 def photographs() -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Grass, gravel and brick (scikit-image, 512 x 512, grey): their left parts, and the held-out right edges."""
+    with extra("pictures"):
+        from skimage import data
     images = [np.asarray(getattr(data, name)(), np.uint8) for name in TEXTURES]
     return [image[:, :-HELD_OUT] for image in images], [image[:, -HELD_OUT:] for image in images]
 

@@ -1,6 +1,7 @@
 """Measured results: found from anywhere in a checkout, and stamped with where they come from."""
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -33,6 +34,18 @@ def test_the_librarys_own_checkout_is_the_last_resort(checkout, tmp_path_factory
     monkeypatch.chdir(tmp_path_factory.mktemp("away"))
     monkeypatch.setattr(results, "__file__", str(checkout / "dpm_lib" / "results.py"))
     assert results.folder() == checkout / "book" / "results"
+
+
+def test_an_installed_library_brings_a_copy(checkout, tmp_path_factory, monkeypatch):
+    """Outside a checkout the copy in the package; inside one, the checkout's own. A stranger's results are neither."""
+    library, away = tmp_path_factory.mktemp("lib") / "dpm_lib", tmp_path_factory.mktemp("away")
+    shutil.copytree(checkout / "book" / "results", library / "measured")
+    monkeypatch.setattr(results, "__file__", str(library / "results.py"))
+    assert results.folder() == checkout / "book" / "results"
+    monkeypatch.chdir(away)
+    (away / "results").mkdir()
+    (away / "results" / "README.md").write_text("of something else")
+    assert results.folder() == library / "measured" and results.read("a.json")["value"] == 1.5
 
 
 def test_what_is_missing_is_named(checkout, tmp_path_factory, monkeypatch):

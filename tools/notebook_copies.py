@@ -41,12 +41,12 @@ SETUP = """\
 !git init -q book-source
 !git -C book-source fetch -q --depth 1 {url} {commit}
 !git -C book-source checkout -q FETCH_HEAD
-%pip install -q ./book-source
+%pip install -q "./book-source[all]"
 %cd book-source/{folder}"""
 
 INSTALL = """\
 *This is a copy of a chapter for any notebook program. To run it, get the book's source{address}, and in its folder
-run `pip install '.[lab]'`. Then put this notebook into the folder `{folder}` of the source, start `jupyter lab`, and
+run `pip install ".[lab]"`. Then put this notebook into the folder `{folder}` of the source, start `jupyter lab`, and
 open it there.*"""
 
 MYST = {"myst_role", "myst_target", "myst_line_comment", "myst_block_break", "math_block_label", "colon_fence"}

@@ -1,5 +1,13 @@
 """Interactive figures: they play in Jupyter, in Colab and in the built book, where no kernel runs."""
 
+from dpm_lib.extras import extra
+
+with extra("figures"):  # before any module here imports them
+    import anywidget  # noqa: F401
+    import IPython  # noqa: F401
+    import matplotlib  # noqa: F401
+    import traitlets  # noqa: F401
+
 from dpm_lib.widgets.annealing import AnnealedParticles, WorkHistograms
 from dpm_lib.widgets.base import Figure
 from dpm_lib.widgets.bits import HeartbeatPlayer, LearningCourse, OwnBits
