@@ -244,6 +244,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.equation("eq-post-weights")
 @pytest.mark.parametrize("method, twist, log_r, message", REFUSED)
 def test_what_would_be_wrong_in_silence_is_refused(method, twist, log_r, message):
     with pytest.raises(ValueError, match=message):
@@ -253,6 +254,18 @@ def test_what_would_be_wrong_in_silence_is_refused(method, twist, log_r, message
         posteriors.tilt(BITS, lambda x: 0 * x[:, 0], n=40, generator=rng(0), twist=forbidden)
 
 
+@pytest.mark.equation("eq-post-weights")
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.95])
+def test_particles_are_drawn_again_just_where_too_few_count(threshold):
+    seen = {}
+    options = {"twist": "annealed", "threshold": threshold, "callback": lambda t, x, w: seen.update({t: w.clone()})}
+    found = posteriors.tilt(PLANE, SPOT, "particles", 300, rng(0), **options)
+    again = {t for t, w in seen.items() if (w == w[0]).all() and t < T}
+    assert again == {t for t in range(1, T) if found.ess_by_step[t] < threshold * 300}
+    assert bool(again) == (threshold > 0) and 0 not in again
+
+
+@pytest.mark.equation("eq-post-weights")
 def test_r_counts_at_the_end_whatever_the_twist_has_there():
     """A twist whose psi_0 is no r: psi_t for t >= 1 is used, and r at 0."""
     other = gaussian_tilt(torch.tensor([0.5, 0.0]), 0.9)
