@@ -2,6 +2,7 @@
 # make test    check everything          make outputs  refresh the checked outputs of the chapters
 # make serve   read the book             make bench    measure the numbers the book quotes
 # make clean   remove all that was made     make portable  do the checked numbers survive other machines?
+# make jupyter chapters and figures in a real JupyterLab and Notebook (half an hour)
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -11,7 +12,7 @@ STAMP := .venv/installed
 # The networks are small: one thread is as fast as two, and stays so on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test serve lint bench outputs portable mutants clean
+.PHONY: book test jupyter serve lint bench outputs portable mutants clean
 
 book: $(STAMP)
 	@$(BIN)/python tools/build_book.py -q
@@ -49,6 +50,11 @@ test: lint
 	$(PYTEST) --ignore tests/browser --ignore tests/built
 	@$(MAKE) --no-print-directory book
 	$(PYTEST) tests/built tests/browser
+
+# Not in `make test`: it takes long, and installs more.
+jupyter: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN) --editable '.[lab]' 'notebook>=7'
+	$(BIN)/pytest tests/jupyter
 
 serve: $(STAMP)
 	@test -f _build/html/index.html || $(MAKE) --no-print-directory book

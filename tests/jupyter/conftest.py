@@ -1,0 +1,38 @@
+"""Jupyters for the tests, one of each kind, and a browser to open them in."""
+
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from real import Server, Visit, started
+
+BROWSERS = ("chromium-headless-shell", "google-chrome", "chromium")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = next(filter(None, map(shutil.which, BROWSERS)), None)  # else Playwright's own
+        with playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]) as browser:
+            yield browser
+
+
+@pytest.fixture(scope="session", params=["lab", "notebook"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with started(request.param, tmp_path_factory.mktemp(request.param)) as server:
+        yield server
+
+
+@pytest.fixture
+def visit(browser: Browser, server: Server) -> Iterator[Callable[[str], Visit]]:
+    """``visit("book/01-sampling.ipynb")`` opens it in a page of a fresh profile."""
+    contexts = []
+
+    def open_page(notebook: str) -> Visit:
+        contexts.append(browser.new_context(viewport={"width": 1400, "height": 900}))
+        return Visit(server, contexts[-1].new_page(), notebook)
+
+    yield open_page
+    for context in contexts:
+        context.close()
