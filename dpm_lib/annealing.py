@@ -28,6 +28,7 @@ from dpm_lib.tempering import (
     RandomWalk,
     Transition,
     checked,
+    checked_keep,
     checked_temperatures,
     cloud_step,
     metropolis_step,
@@ -72,6 +73,7 @@ def simulated_annealing(
     (n, d), and its energy, (n,). No weights: where the walkers end is a distribution of no particular use.
     Kirkpatrick, Gelatt and Vecchi 1983.
     """
+    checks.positive("step", step)
     falling, x = _checked_cooling(temperatures), _checked_points(x, generator)
 
     def ends(y: Tensor) -> Tensor:
@@ -208,6 +210,8 @@ def sequential_monte_carlo(
     """
     given = None if temperatures is None else checked_temperatures(temperatures)
     chain, moves = checks.count("chain", chain), checks.count("moves", moves)
+    checks.between("threshold", threshold, 0, 1)
+    checked_keep(keep)
     path, b, k, scale = Path(log_target, proposal), 0.0, 0, 1.0
     if chain > 1 and (transition is not None or n < 2 * chain):
         raise ValueError(f"chain: {chain}: needs n >= 2 chain (n is {n}), and the built-in moves")
@@ -274,7 +278,7 @@ def resample(
     n = len(log_weights)
     total = torch.logsumexp(log_weights, 0)
     u = torch.rand(1, generator=generator, dtype=torch.float64, device=x.device)
-    m = n if m is None else m
+    m = n if m is None else checks.count("m", m)
     places = (torch.arange(m, dtype=torch.float64, device=x.device) + u) / m
     share = (log_weights - total).double().exp().cumsum(0)
     index = torch.searchsorted(share / share[-1], places, right=True).clamp(max=n - 1)
@@ -284,8 +288,8 @@ def resample(
 def _checked_cooling(temperatures: Tensor) -> list[float]:
     values = checks.tensor("temperatures", temperatures).reshape(-1).tolist()
     for k, value in enumerate(values):
-        if not value > 0 or (k and value > values[k - 1]):
-            raise ValueError(f"temperatures: {value} at index {k}: they must be positive, and not rise")
+        if not 0 < value < math.inf or (k and value > values[k - 1]):
+            raise ValueError(f"temperatures: {value} at index {k}: they must be positive and finite, and not rise")
     if not values:
         raise ValueError("temperatures: none: need at least one")
     return values

@@ -78,6 +78,26 @@ def positive(name: str, value: float) -> None:
         raise ValueError(f"{name}: {value}: must be positive and finite")
 
 
+def between(name: str, value: float, low: float, high: float) -> None:
+    """ValueError unless the number is finite, and from ``low`` to ``high``, ends included."""
+    if not (low <= value <= high and math.isfinite(value)):
+        bounds = "" if math.isinf(low) and math.isinf(high) else f", from {low:g} to {high:g}"
+        raise ValueError(f"{name}: {value}: must be finite{bounds}")
+
+
+def walk_step(name: str, step: Any) -> None:
+    """ValueError unless a random walk can step so: positive numbers, or Cholesky factors (..., d, d), all finite.
+
+    A factor may have a 0 on its diagonal: that of a cloud has, where the cloud is of no width.
+    """
+    sizes = torch.as_tensor(step)
+    factor = sizes.ndim > 1
+    widths = sizes.diagonal(dim1=-2, dim2=-1) if factor else sizes
+    if not (torch.isfinite(sizes).all() and (widths >= 0).all() and (factor or (widths > 0).all())):
+        shown = f"a factor with the diagonal {widths.tolist()}" if factor else sizes.tolist()
+        raise ValueError(f"{name}: {shown}: must be positive and finite")
+
+
 def renormalised(laws: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
     """Laws over the last axis, divided by their sum if they came in single precision; float64 ones as they are."""
     return laws / laws.sum(-1, keepdims=True) if tolerance > 1e-10 else laws

@@ -49,7 +49,7 @@ class Codebook:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n strings, (n, d)."""
-        return self.rows[torch.multinomial(self.weights, n, replacement=True, generator=generator)]
+        return self.rows[torch.multinomial(self.weights, checks.count("n", n), replacement=True, generator=generator)]
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log q(x) for x (..., d), (...), nats; -infinity for a string that is not in the book."""

@@ -51,9 +51,7 @@ class Mixture:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n independent draws of y, (n, d), float64. ValueError for n < 0."""
-        if n < 0:
-            raise ValueError(f"n: {n}: need 0 draws or more")
-        which = torch.arange(0)
+        n, which = checks.count("n", n, 0), torch.arange(0)
         if n:
             which = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         noise = torch.randn(n, self.dim, generator=generator, dtype=torch.float64)
@@ -108,7 +106,7 @@ class Mixture:
         """
         centers, weights = self._outer_nodes(t)
         width = self._width(t)
-        root, root_weight = roots_hermitenorm(nodes)
+        root, root_weight = roots_hermitenorm(checks.count("nodes", nodes))
         grid = torch.as_tensor(np.stack(np.meshgrid(*self.dim * [root], indexing="ij"), -1).reshape(-1, self.dim))
         grid_weight = torch.as_tensor(np.prod(np.meshgrid(*self.dim * [root_weight / root_weight.sum()]), 0).ravel())
         points = centers.unsqueeze(1) + math.sqrt(width) * grid
@@ -209,8 +207,10 @@ class SwissRoll(Mixture):
     FIRST, LAST = 1.5 * math.pi, 4.5 * math.pi
 
     def __init__(self, noise: float = 0.25) -> None:
-        if not noise > 0:
-            raise ValueError(f"noise: {noise}: the roll needs noise > 0, or it has no density and -H(X0) is infinite")
+        if not 0 < noise < math.inf:
+            raise ValueError(
+                f"noise: {noise}: need a positive, finite one; without it there is no density, and -H(X0) is infinite"
+            )
         self.noise = float(noise)
         angles, weights = self._angles(1.0)
         curve = self._raw_curve(angles)
@@ -223,7 +223,7 @@ class SwissRoll(Mixture):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n independent draws, (n, 2), float64, from the curve itself (not from the quadrature nodes)."""
-        u = torch.rand(n, generator=generator, dtype=torch.float64)
+        u = torch.rand(n := checks.count("n", n, 0), generator=generator, dtype=torch.float64)
         noise = torch.randn(n, 2, generator=generator, dtype=torch.float64)
         return self.curve(self.FIRST + (self.LAST - self.FIRST) * u) + math.sqrt(self.variance) * noise
 

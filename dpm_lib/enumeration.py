@@ -23,7 +23,7 @@ MOST_PATHS = 2**20
 
 def states(bits: int) -> Array:
     """All states of ``bits`` bits, (2^bits, bits) of zeros and ones, in counting order, the first bit the slowest."""
-    if not 1 <= bits <= 10:
+    if not 1 <= checks.count("bits", bits) <= 10:
         raise ValueError(f"bits: {bits} is not between 1 and 10")
     return (np.arange(2**bits)[:, None] >> np.arange(bits)[::-1] & 1).astype(np.float64)
 
@@ -189,7 +189,7 @@ def flip_kernel(bits: int, beta: float, coin: float = 0.5) -> Array:
         raise ValueError(f"beta, coin: need 0 < beta <= 1 and 0 < coin < 1, got {beta}, {coin}")
     one = (1 - beta) * np.eye(2) + beta * np.array([1 - coin, coin])
     out: Array = np.ones((1, 1))
-    for _ in range(bits):
+    for _ in range(checks.count("bits", bits)):
         out = np.asarray(np.kron(out, one), np.float64)
     return out
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.distributions import Mixture
 from dpm_lib.kernels import LOG_2PI
 
@@ -47,9 +48,7 @@ def blurred_entropy(target: Mixture, t: float, step: float = 0.0) -> float:
 
 def sampled_mmse(target: Mixture, t: float, n: int, generator: torch.Generator) -> tuple[float, float]:
     """(estimate, standard error) of E|y - E[y | z(t)]|^2 for any mixture: n draws of the trace of Cov[y | z]."""
-    if n < 2:
-        raise ValueError(f"n: {n}: need at least 2 draws")
-    z = noisy(target.sample(n, generator), _positive("t", t), generator)
+    z = noisy(target.sample(checks.count("n", n, 2), generator), _positive("t", t), generator)
     error = target.posterior_covariance(z, t).diagonal(dim1=-2, dim2=-1).sum(-1)
     return float(error.mean()), float(error.std()) / math.sqrt(n)
 
@@ -76,8 +75,7 @@ class Equidistant(Mixture):
     """
 
     def __init__(self, count: int, distance: float) -> None:
-        if count < 2:
-            raise ValueError(f"count: {count}: need at least 2 points")
+        count = checks.count("count", count, 2)
         if not 0 < distance < math.inf:
             raise ValueError(f"distance: {distance} is not in (0, infinity)")
         self.distance = float(distance)
@@ -121,6 +119,7 @@ class Equidistant(Mixture):
 
 def _grid(target: Mixture, t: float, step: float) -> tuple[Tensor, Tensor]:
     """Points (m, grid, d) about every centre of z(t)'s mixture, and their weights (m, grid), which sum to 1."""
+    checks.between("step", step, 0, math.inf)
     step = step or {1: 0.05, 2: 0.125}.get(target.dim, 0.5)
     line, weight = line_rule(step)
     m, d = target.centers.shape
@@ -140,6 +139,7 @@ def _log_joint(target: Mixture, z: Tensor, width: float) -> Tensor:
 
 def line_rule(step: float) -> tuple[np.ndarray, np.ndarray]:
     """Trapezoidal nodes and weights for means over a standard normal."""
+    checks.positive("step", step)
     g = np.linspace(-REACH, REACH, 2 * math.ceil(REACH / step) + 1)
     weight = np.exp(-0.5 * g**2)
     return g, weight / weight.sum()

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from dpm_lib.checks import checked_states
+from dpm_lib.checks import checked_states, count
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.kernels import GaussianKernel
 from dpm_lib.networks import RBF
@@ -44,9 +44,7 @@ def falling_times(first: float, last: float, steps: int) -> Tensor:
     """
     if not 0 < last < first < math.inf:
         raise ValueError(f"first, last: {first}, {last}: need 0 < last < first < infinity")
-    if steps < 1:
-        raise ValueError(f"steps: {steps}: need at least 1")
-    return torch.linspace(math.log(first), math.log(last), steps + 1, dtype=torch.float64).exp()
+    return torch.linspace(math.log(first), math.log(last), count("steps", steps) + 1, dtype=torch.float64).exp()
 
 
 def tweedie(target: Target, z: Tensor, t: float) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import exprel
 
+from dpm_lib import checks
 from dpm_lib.sde import SDE
 from dpm_lib.steppers import STEPPERS
 
@@ -138,6 +139,7 @@ def _integrals(sde: SDE, edges: Array, h: float, k: int, t: float) -> Array:
 
 def _coefficients(sde: SDE, x: Array, t: float) -> tuple[Array, Array]:
     """Drift and squared noise at the points x (m, d), each (m, d)."""
+    checks.between("t", t, -np.inf, np.inf)
     if sde.backward:
         raise ValueError("sde: it is a reversed one, which runs over falling times; the grid needs the forward SDE")
     place = torch.from_numpy(np.ascontiguousarray(x))
@@ -246,8 +248,9 @@ def solve(
 
     ValueError too for a p0 whose mass on the grid is not 1 to 1e-4 (else it is scaled to 1), NaN, or times that fall.
     """
-    if method not in STEPPERS or steps < 1:
-        raise ValueError(f"method, steps: {method!r}, {steps}: choose from {', '.join(STEPPERS)}, and at least 1 step")
+    if method not in STEPPERS:
+        raise ValueError(f"method: {method!r}: choose from {', '.join(STEPPERS)}")
+    steps = checks.count("steps", steps)
     path, last_dt = [_initial_law(p0, grid)], np.nan
     for start, end in pairwise(_rising(times)):
         count = 1 if sde.autonomous and method == "uniformisation" else steps

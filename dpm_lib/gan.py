@@ -7,6 +7,7 @@ no encoder and no density, so nothing here can be put on a ladder.
 import torch
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.networks import MLP
 
 
@@ -20,7 +21,7 @@ def networks(dim: int, latent: int, width: int, depth: int, generator: torch.Gen
 
 def draw(network: MLP, n: int, generator: torch.Generator) -> Tensor:
     """n points of the generator, (n, dim), float32."""
-    noise = torch.randn(n, network.projection.shape[0], generator=generator)
+    noise = torch.randn(checks.count("n", n, 0), network.projection.shape[0], generator=generator)
     return network(noise, noise[:, 0], torch.zeros(n))
 
 

@@ -11,6 +11,7 @@ with P_pri = N(0, I) and c_l in (0, 1) learned. With N = 1 this is the VAE of Ki
 import torch
 from torch import Tensor, nn
 
+from dpm_lib import checks
 from dpm_lib.laws import Gaussian
 from dpm_lib.networks import MLP
 
@@ -36,8 +37,7 @@ class GaussianVAE(nn.Module):
         kept: float = 0.7,
     ) -> None:
         super().__init__()
-        if rungs < 1:
-            raise ValueError(f"rungs: {rungs}: need at least 1")
+        rungs = checks.count("rungs", rungs)
         self.dim, self.latent, self.N = dim, latent, rungs
         sizes = [(dim, latent)] + [(latent, dim)] + [(latent, latent)] * (rungs - 1)
         nets = [MLP(a, 2 * b, width, depth, 16, scale, generator) for a, b in sizes]

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from dpm_lib import downloads, image_folder, textures
+from dpm_lib import checks, downloads, image_folder, textures
 from dpm_lib.bound import LN2
 from dpm_lib.data import Data, checked_count, original, permuted, seen_before, sides
 from dpm_lib.extras import extra
@@ -129,7 +129,7 @@ class Images(Data):
         With ``cells`` there are so many cells, (cells + 1,): neighbouring levels are put together by ``cell_ends``.
         ValueError where there are not so many levels.
         """
-        if not 0 <= cells <= self.levels:
+        if not 0 <= checks.count("cells", cells, 0) <= self.levels:
             raise ValueError(f"cells: {cells}: {self.name} has {self.levels} levels; 0 keeps each by itself")
         ends = list(range(self.levels + 1))
         if cells:

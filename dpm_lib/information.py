@@ -21,6 +21,7 @@ from scipy.special import roots_legendre
 from scipy.stats import t as student
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.checks import shaped
 from dpm_lib.distributions import Mixture
 from dpm_lib.estimation import Equidistant, blurred_entropy, covariance, line_rule, mmse, noisy, sampled_mmse
@@ -38,9 +39,7 @@ def log_nodes(low: float, high: float, nodes: int = 64) -> tuple[list[float], li
     """(t, weight): int_low^high f(t) / (2 t^2) dt is about sum weight f(t). Gauss-Legendre in log t."""
     if not 0 < low < high < math.inf:
         raise ValueError(f"low, high: {low}, {high}: need 0 < low < high < infinity")
-    if nodes < 1:
-        raise ValueError(f"nodes: {nodes}: need at least 1")
-    root, weight = roots_legendre(nodes)
+    root, weight = roots_legendre(checks.count("nodes", nodes))
     half = 0.5 * math.log(high / low)
     t = low * np.exp(half * (1 + root))
     return t.tolist(), (half * weight / (2 * t)).tolist()
@@ -69,6 +68,7 @@ def mutual_information(target: Mixture, t0: float = 0.0, nodes: int = 64) -> flo
 
     For the targets of ``mmse``.
     """
+    checks.between("t0", t0, 0, math.inf)
     cov = covariance(target)
     far = FAR * float(torch.linalg.eigvalsh(cov)[-1])
     if t0 == 0:
@@ -139,6 +139,7 @@ def entropy_bound(
     y = torch.as_tensor(y, dtype=torch.float64)
     if y.ndim != 2 or len(y) < 2 or not torch.isfinite(y).all():
         raise ValueError(f"y: need at least 2 finite rows (n, d), got shape {tuple(y.shape)}")
+    checks.positive("t0", t0)
     d = y.shape[1]
     v = (float(d) if mean_square is None else mean_square) / d
     if not 0 < v < math.inf:
@@ -163,9 +164,7 @@ def excess(
 
     For a known target it is E|denoiser - E[y | z]|^2, whose spread is far smaller than that of the two errors.
     """
-    if n < 2:
-        raise ValueError(f"n: {n}: need at least 2 draws")
-    y = target.sample(n, generator)
+    y = target.sample(checks.count("n", n, 2), generator)
     t, weights = log_nodes(t0, t1, nodes)
     values, density = torch.zeros(n, dtype=torch.float64), []
     for level, weight in zip(t, weights, strict=True):

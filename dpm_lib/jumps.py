@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from dpm_lib import checks
 from dpm_lib.kolmogorov import Generator, checked_generator, number_of_states
 from dpm_lib.markov import Array
 
@@ -31,7 +32,7 @@ def simulate(
     and, with the time and the state, for a rate too small.
     """
     _check_end(t_end, start)
-    x = _checked_starts(x0, n, number_of_states(Q, start))
+    x = _checked_starts(x0, checks.count("n", n, 0), number_of_states(Q, start))
     bound = float(rate or 0)
     if callable(Q) and not 0 < bound < np.inf:
         raise ValueError(f"rate must be a finite bound on the exit rates of Q(t), got {rate}")

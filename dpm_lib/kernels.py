@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from dpm_lib.checks import checked_step, checked_width
+from dpm_lib.checks import checked_step, checked_width, count
 from dpm_lib.laws import LOG_2PI, Bernoulli, Gaussian, Law
 from dpm_lib.schedules import Schedule
 
@@ -58,7 +58,7 @@ class GaussianKernel(nn.Module):
 
     def __init__(self, dim: int, schedule: Schedule) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim = count("dim", dim)
         self.schedule = schedule
 
     def state(self, x0: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class BinomialKernel(nn.Module):
 
     def __init__(self, dim: int, schedule: Schedule) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim = count("dim", dim)
         self.schedule = schedule
 
     def state(self, x0: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from dpm_lib.checks import checked_width
+from dpm_lib.checks import checked_width, count
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -104,7 +104,7 @@ class Gaussian:
 
     def expand(self, n: int) -> "Gaussian":
         """n copies, (n, ..., d)."""
-        return Gaussian(self.mean.expand(n, *self.mean.shape), self.scale, self.full)
+        return Gaussian(self.mean.expand(count("n", n, 0), *self.mean.shape), self.scale, self.full)
 
     def _mean_square(self, other: "Gaussian") -> Tensor:
         """E |L^-1 (x - m)|^2 for x of this law, with the other's mean m and factor L, (...)."""
@@ -191,7 +191,7 @@ class Bernoulli:
 
     def expand(self, n: int) -> "Bernoulli":
         """n copies, (n, ..., d)."""
-        return Bernoulli(self.logits.expand(n, *self.logits.shape))
+        return Bernoulli(self.logits.expand(count("n", n, 0), *self.logits.shape))
 
 
 def _expected(logits: Tensor, values: Tensor) -> Tensor:

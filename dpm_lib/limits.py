@@ -9,6 +9,7 @@ import torch
 from scipy.stats import qmc
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.bound import ends
 from dpm_lib.codebooks import Codebook
 from dpm_lib.distributions import Mixture
@@ -45,6 +46,9 @@ class BestReverse:
     FORMS = ("full", "diagonal", "isotropic", "constant")
 
     def __init__(self, target: Mixture, tau_1: float, tau_T: float, levels: int = 120, n: int = 1024, seed: int = 0):
+        checks.positive("tau_1", tau_1)
+        checks.positive("tau_T", tau_T)
+        levels = checks.count("levels", levels, 2)
         self.target = target
         self.log_tau = torch.linspace(math.log(tau_1), math.log(tau_T), levels, dtype=torch.float64)
         self.variances = _variances(target, self.log_tau.exp(), n, seed)
@@ -108,7 +112,7 @@ def best_bound(target: Mixture, schedule: Schedule, covariance: str = "full", n:
 
 def _variances(target: Mixture, tau: Tensor, n: int, seed: int) -> dict[str, Tensor]:
     """Of x_0 given x_t, as each covariance form has them, at ``tau`` (m,): (m, n or 1, d)."""
-    uniform = torch.as_tensor(qmc.Sobol(target.dim + 1, rng=seed).random(n)).clamp(1e-12, 1 - 1e-12)
+    uniform = torch.as_tensor(qmc.Sobol(target.dim + 1, rng=seed).random(checks.count("n", n))).clamp(1e-12, 1 - 1e-12)
 
     def of_x0(t: float) -> Tensor:
         if math.isinf(t):  # x_t says nothing

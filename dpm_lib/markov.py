@@ -149,6 +149,7 @@ def _eliminate(P: Array) -> Array:
 
 def is_reversible(P: ArrayLike, tolerance: float = 1e-9) -> bool:
     """Detailed balance: is pi_i P_ij = pi_j P_ji for all pairs, each flow relative to its pair?"""
+    checks.between("tolerance", tolerance, 0, np.inf)
     chain = checked_chain(P)
     flow = stationary_distribution(chain)[:, None] * chain
     return bool((np.abs(flow - flow.T) <= tolerance * (flow + flow.T)).all())
@@ -223,8 +224,7 @@ def mixing_time(P: ArrayLike, distance: float = 0.25) -> int:
     The worst distance never grows, so t is found by doubling and then bisection. Raises ``ValueError`` for a chain that
     is not ergodic, for one that takes more than 2^60 steps, and for a distance that is not positive.
     """
-    if not distance > 0:
-        raise ValueError(f"distance must be positive, got {distance}")
+    checks.positive("distance", distance)
     chain = checked_chain(P)
     if not is_ergodic(chain):
         raise ValueError("P must be ergodic: from some start it never gets close to one law")

@@ -147,6 +147,7 @@ def rejection_sampling(
     Implements eq-mc-rejection.
     """
     checks.count("n", n)
+    checks.count("max_evaluations", max_evaluations)
     if not math.isfinite(log_bound):
         raise ValueError(f"log_bound: must be finite, got {log_bound}")
     kept: list[Tensor] = []

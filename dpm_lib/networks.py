@@ -10,6 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from dpm_lib import checks
+
 
 class MLP(nn.Module):
     """A multilayer perceptron on Fourier features of x (Tancik et al. 2020) and of log tau.
@@ -32,6 +34,8 @@ class MLP(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        width, depth = checks.count("width", width), checks.count("depth", depth, 0)
+        frequencies = checks.count("frequencies", frequencies, 0)
         self.projection = nn.Parameter(torch.empty(dim, frequencies))
         self.register_buffer("time_frequencies", 0.25 * 2.0 ** torch.arange(4))
         sizes = [dim + 2 * frequencies + 2 * len(self.time_frequencies)] + depth * [width] + [outputs]
@@ -40,6 +44,7 @@ class MLP(nn.Module):
 
     def reset(self, scale: float, generator: torch.Generator | None) -> None:
         """Draw the starting weights from ``generator``; the last layer starts at zero."""
+        checks.positive("scale", scale)
         with torch.no_grad():
             self.projection.normal_(std=scale, generator=generator)
             for layer in self.linear:
@@ -82,6 +87,7 @@ class RBF(nn.Module):
         self, dim: int, outputs: int, T: int, units: int = 16, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
+        units = checks.count("units", units)
         self.centers = nn.Parameter(torch.randn(units, dim, generator=generator))
         self.log_widths = nn.Parameter(torch.full((units,), math.log(0.5)))
         self.readout = nn.Parameter(torch.zeros(T + 1, units, outputs))

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.annealing import ResampledSamples, effective_size, resample
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.kernels import BinomialKernel
@@ -114,8 +115,8 @@ def tilt(
     """
     if method not in METHODS:
         raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}")
-    if n < 1:
-        raise ValueError(f"n: {n}: need at least 1 particle")
+    n = checks.count("n", n)
+    checks.between("threshold", threshold, 0, 1)
     if generator is None:
         raise ValueError("generator: None: randomness comes from a torch.Generator that you pass")
     if not farthest > 0:

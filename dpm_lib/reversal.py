@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dpm_lib import checks
 from dpm_lib.markov import Array
 
 GRID = np.linspace(-9, 9, 18_001)
@@ -33,6 +34,7 @@ class StepBack:
 
     def kl_to(self, mean: float, variance: float) -> float:
         """KL from the density to N(mean, variance), nats: the best one, and what the wrong moments add."""
+        checks.positive("variance", variance)
         ratio = self.variance / variance
         return self.kl + 0.5 * (ratio - 1 - np.log(ratio) + (self.mean - mean) ** 2 / variance)
 
@@ -45,6 +47,7 @@ def step_back(log_q: Callable[[Array], Array], x_t: float, beta: float, grid: Ar
     """
     if not 0 < beta < 1:
         raise ValueError(f"beta must lie in (0, 1), got {beta}")
+    checks.between("x_t", x_t, -np.inf, np.inf)
     h = (grid[-1] - grid[0]) / (len(grid) - 1)
     log = log_q(grid) - 0.5 * (x_t - np.sqrt(1 - beta) * grid) ** 2 / beta
     log -= log.max()
@@ -62,6 +65,7 @@ def step_back(log_q: Callable[[Array], Array], x_t: float, beta: float, grid: Ar
 
 def two_clumps(x: Array, std: float) -> Array:
     """log of (N(x; -1, std^2) + N(x; 1, std^2)) / 2, for x of any shape."""
+    checks.positive("std", std)
     side = np.abs(x) / std**2
     log_normal = -0.5 * (x**2 + 1) / std**2 - 0.5 * np.log(2 * np.pi * std**2)
     return log_normal + side + np.log1p(np.exp(-2 * side)) - np.log(2)

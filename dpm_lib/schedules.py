@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dpm_lib import checks
+
 
 class Schedule(nn.Module):
     """A fixed schedule from ``log_alpha_bar`` (T+1,): 0 first, then strictly decreasing; the last may be -inf."""
@@ -89,7 +91,8 @@ class LearnedSchedule(Schedule):
             raise ValueError(
                 "start: tau_T is infinite, and its logarithm cannot be learned; end it, as cosine(tau_T=...)"
             )
-        if knots < 0 or knots == 1 or knots > start.T - 1:
+        knots = checks.count("knots", knots, 0)
+        if knots == 1 or knots > start.T - 1:
             raise ValueError(f"knots: {knots} is not 0, nor between 2 and T - 1 = {start.T - 1}")
         self.register_buffer("_log_tau_1", log_tau[1:2])
         increments = torch.log(log_tau[2:] - log_tau[1:-1])
@@ -159,7 +162,7 @@ def even(T: int, beta_1: float | None = None) -> Schedule:
 
     With beta_1 = 1/T, its default, alpha_bar_t = 1 - t/T and beta_t = 1 / (T - t + 1): the 2015 paper's for bits.
     """
-    beta_1 = 1 / max(T, 1) if beta_1 is None else beta_1
+    beta_1 = 1 / checks.count("T", T, 2) if beta_1 is None else beta_1
     _check_steps(T, beta_1)
     t = torch.arange(1, T + 1, dtype=torch.float64)
     rest = math.log1p(-beta_1) + torch.log1p(-(t - 1) / (T - 1))
@@ -169,6 +172,8 @@ def even(T: int, beta_1: float | None = None) -> Schedule:
 def linear(T: int, beta_1: float = 1e-4, beta_T: float = 0.2) -> Schedule:
     """beta_t rising in a straight line from ``beta_1`` to ``beta_T`` (Ho et al. 2020, with T = 1000, beta_T = 0.02)."""
     _check_steps(T, beta_1)
+    if not 0 < beta_T <= 1:
+        raise ValueError(f"beta_T: {beta_T} is outside (0, 1]")
     beta = torch.linspace(beta_1, beta_T, T, dtype=torch.float64)
     return from_beta(torch.cat([torch.zeros(1, dtype=torch.float64), beta]))
 
@@ -230,8 +235,7 @@ def to_variance_preserving(tau: Tensor | float) -> Scaling:
 
 
 def _check_steps(T: int, beta_1: float, tau_T: float | None = None) -> None:
-    if T < 2:
-        raise ValueError(f"T: need at least 2 steps, got {T}")
+    checks.count("T", T, 2)
     if not 0 < beta_1 < 1:
         raise ValueError(f"beta_1: {beta_1} is outside (0, 1)")
     if tau_T is not None and not beta_1 / (1 - beta_1) < tau_T < math.inf:

@@ -16,6 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from dpm_lib import checks
 from dpm_lib.checks import checked_states, checked_times, finite
 from dpm_lib.kernels import Gaussian
 from dpm_lib.montecarlo import normal
@@ -140,8 +141,7 @@ class SDE:
     def _check_noise(
         self, x: Tensor, times: Tensor, generator: torch.Generator | None, increments: Tensor | None, substeps: int
     ) -> None:
-        if substeps < 1:
-            raise ValueError(f"substeps: {substeps}: need at least 1")
+        checks.count("substeps", substeps)
         if generator is not None and increments is not None:
             raise ValueError("generator, increments: give one of the two, not both")
         shape = (substeps * (len(times) - 1), *x.shape)
@@ -269,7 +269,7 @@ class OrnsteinUhlenbeck(SDE):
 
     def stationary(self, dim: int = 1) -> Gaussian:
         """N(mean, noise^2 / (2 rate)) in ``dim`` dimensions."""
-        zero = torch.zeros(dim, dtype=torch.float64)
+        zero = torch.zeros(checks.count("dim", dim), dtype=torch.float64)
         return Gaussian(zero + self.mean, (zero + self.noise / math.sqrt(2 * self.rate))[:1])
 
 
@@ -299,9 +299,8 @@ def langevin(score: Callable[[Tensor], Tensor], step: float = 1.0, noise: float 
 
 def random_walk(walkers: int, steps: int, generator: torch.Generator) -> Tensor:
     """Sums of independent steps of +1 or -1, either with probability 1/2: (steps + 1, walkers), from 0."""
-    if walkers < 1 or steps < 1:
-        raise ValueError(f"walkers, steps: {walkers}, {steps}: need at least 1 of each")
-    heads = torch.randint(2, (steps, walkers), generator=generator, device=generator.device)
+    shape = (checks.count("steps", steps), checks.count("walkers", walkers))
+    heads = torch.randint(2, shape, generator=generator, device=generator.device)
     start = torch.zeros(1, walkers, dtype=torch.float64, device=generator.device)
     return torch.cat([start, (2.0 * heads - 1.0).to(torch.float64).cumsum(0)])
 
@@ -309,12 +308,12 @@ def random_walk(walkers: int, steps: int, generator: torch.Generator) -> Tensor:
 def wiener_increments(times: Tensor, n: int, d: int, generator: torch.Generator) -> Tensor:
     """W(t_{k+1}) - W(t_k) for n paths in d dimensions: (len(times) - 1, n, d), independent, variance |dt|."""
     dt = checked_times(times).diff().abs().to(generator.device)
-    return dt.sqrt()[:, None, None] * normal((len(dt), n, d), generator)
+    return dt.sqrt()[:, None, None] * normal((len(dt), checks.count("n", n), checks.count("d", d)), generator)
 
 
 def coarsen(increments: Tensor, factor: int) -> Tensor:
     """The increments (steps / factor, ...) of the same paths over steps ``factor`` times as long."""
-    if factor < 1 or len(increments) % factor:
+    if len(increments) % checks.count("factor", factor):
         raise ValueError(f"factor: {factor}: must divide the number of steps, {len(increments)}")
     return increments.unflatten(0, (-1, factor)).sum(1)
 

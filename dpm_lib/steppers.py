@@ -15,6 +15,8 @@ from scipy.linalg import lapack
 from scipy.sparse.linalg import splu
 from scipy.stats import poisson
 
+from dpm_lib import checks
+
 Array = NDArray[np.float64]
 Step = Callable[[Array], Array]
 SQRT2 = np.sqrt(2)
@@ -26,6 +28,7 @@ def uniformisation(Q: sparse.csr_array, dt: float) -> Step:
     The series stops where its tail is below 1e-16. ValueError where that takes more than 200,000 products.
     Equation eq-sde-uniformisation.
     """
+    checks.between("dt", dt, 0, np.inf)
     r = float(np.abs(Q.diagonal()).max())
     last = int(poisson.isf(1e-16, r * dt)) + 1
     if last > 200_000:
@@ -64,8 +67,9 @@ STEPPERS = {"uniformisation": uniformisation, "backward-euler": backward_euler, 
 
 def implicit(Q: sparse.csr_array, dt: float) -> Step:
     """p -> p (I - dt Q)^-1, factorised once. Its columns dominate, so no pivots are needed."""
+    checks.between("dt", dt, 0, np.inf)
     n = Q.shape[0]
-    if np.abs(np.repeat(np.arange(n), np.diff(Q.indptr)) - Q.indices).max() <= 1:  # a line of cells
+    if n > 2 and np.abs(np.repeat(np.arange(n), np.diff(Q.indptr)) - Q.indices).max() <= 1:  # a line of cells
         up, middle, down = (Q.diagonal(k) for k in (1, 0, -1))
         *factors, _ = lapack.dgttrf(-dt * up, 1 - dt * middle, -dt * down)
         return lambda p: lapack.dgttrs(*factors, p)[0]

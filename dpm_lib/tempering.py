@@ -85,6 +85,8 @@ def metropolis_step(
     Returns the new x and ends, and who moved, (n,) boolean. One evaluation of ``ends`` for each particle. The noise is
     drawn in float32, at a third of the time: any noise will do whose law is that of its negative.
     """
+    checks.between("b", float(b), 0, math.inf)
+    checks.walk_step("step", step)
     noise = torch.randn(x.shape, generator=generator, dtype=torch.float32, device=x.device).to(x.dtype)
     y = x + (noise @ step.mT if isinstance(step, Tensor) and step.ndim == 2 else noise * step)
     ends_y = ends(y)
@@ -109,6 +111,7 @@ class RandomWalk:
         shape = tuple(self.steps.shape) if isinstance(self.steps, Tensor) else ()
         if len(shape) == 2 or len(shape) > 3 or shape[1:2] != shape[2:]:
             raise ValueError(f"steps: shape {shape}: need one number, (K+1,) or (K+1, d, d)")
+        checks.walk_step("steps", self.steps)
 
     def __call__(
         self, path: Path, x: Tensor, ends: Tensor, b: float, k: int, generator: torch.Generator
@@ -129,8 +132,8 @@ def next_temperature(log_weights: Tensor, gain: Tensor, b: float, keep: float = 
     W are the normalised weights so far, and v = exp[(b' - b) gain] what the step adds. By bisection; Zhou et al. 2016.
     Particles where the target is zero are lost at any step, however small: they do not count.
     """
-    if not 0 < keep < 1:
-        raise ValueError(f"keep: {keep}: must lie in (0, 1)")
+    checked_keep(keep)
+    checks.between("b", b, 0, 1)
     inside = (gain > -torch.inf) & (log_weights > -torch.inf)
     if not inside.any():
         return 1.0
@@ -166,6 +169,12 @@ def cloud_step(x: Tensor, log_weights: Tensor) -> Tensor:
     least = 1e-9 + 10 * d * torch.finfo(dtype).eps
     factor = torch.linalg.cholesky(torch.where(one > 0, 1 + least, correlation))
     return 2.38 / math.sqrt(d) * (size * std)[:, None] * factor
+
+
+def checked_keep(keep: float) -> None:
+    """ValueError unless the share of the sample that a step keeps lies in (0, 1)."""
+    if not 0 < keep < 1:
+        raise ValueError(f"keep: {keep}: must lie in (0, 1)")
 
 
 def checked_temperatures(temperatures: Any) -> list[float]:

@@ -60,6 +60,8 @@ def best_number(v_one: float, trial: int, v_trial: float, aim: float = 0.25) -> 
     is there within (e^aim - 1) / aim = 1.14 of its least. But where moves seldom cross from mode to mode, v falls late,
     and the temperatures are paid for in particles: one is chosen if its K e^v is smaller. {eq}`eq-ais-cost`.
     """
+    trial = checks.count("trial", trial)
+    checks.positive("aim", aim)
     many = max(trial, math.ceil(trial * v_trial / aim))
     return 1 if v_one < math.log(many) + aim else many
 

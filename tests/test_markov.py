@@ -260,7 +260,7 @@ def test_a_law_too_small_for_a_float_is_refused_and_not_made_up():
 def test_arguments_of_time_and_place_are_checked():
     P = np.full((2, 2), 0.5)
     for distance in (0.0, -0.1, np.nan):
-        with pytest.raises(ValueError, match=f"distance must be positive, got {distance}"):
+        with pytest.raises(ValueError, match=f"distance: {distance}: must be positive"):
             markov.mixing_time(P, distance)
     with pytest.raises(ValueError, match="steps: -3: need at least 0"):
         markov.evolve(P, [1, 0], -3)

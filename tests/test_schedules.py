@@ -204,10 +204,10 @@ def test_state_survives_saving():
         (lambda: from_tau(torch.tensor([0.0, 2.0, 1.0])), r"tau: .*tau\[2\] = 1\.0"),
         (lambda: from_tau(torch.tensor([0.0, math.nan])), r"tau: .*tau\[1\] = nan"),
         (lambda: from_tau(torch.tensor([0.5, 1.0])), r"tau: .*0\.5"),
-        (lambda: schedules.geometric(1), "T: need at least 2 steps, got 1"),
+        (lambda: schedules.geometric(1), "T: 1: need at least 2"),
         (lambda: schedules.cosine(5, 0.0), r"beta_1: 0\.0 is outside"),
         (lambda: schedules.linear(5, 1.0), r"beta_1: 1\.0 is outside"),
-        (lambda: schedules.linear(5, 0.1, 1.5), r"beta\[4\] = 1\.15 is outside"),
+        (lambda: schedules.linear(5, 0.1, 1.5), r"beta_T: 1\.5 is outside"),
         (lambda: schedules.geometric(5, 0.1, -1.0), r"tau_T: -1\.0"),
         (lambda: schedules.geometric(5, 0.1, 0.05), r"tau_T: 0\.05"),
         (lambda: schedules.cosine(5, 0.1, math.inf), r"tau_T: inf"),
@@ -228,7 +228,7 @@ def test_even_loses_the_same_amount_each_step():
     close(tiny.beta[1], 1e-9, rtol=1e-6)
     close(tiny.alpha_bar[1:], [(1 - 1e-9) * (1 - t / 7) for t in range(8)])
     assert float(tiny.log_alpha_bar[-1]) == -math.inf
-    with pytest.raises(ValueError, match="T: need at least 2 steps, got 1"):
+    with pytest.raises(ValueError, match="T: 1: need at least 2"):
         schedules.even(1)
 
 
@@ -249,7 +249,7 @@ def test_a_schedule_may_be_learned_at_a_few_knots():
         plain.log_increments += 0.1 * torch.arange(7)
     close(full.log_tau.detach(), plain.log_tau.detach())
     for knots in (1, -2, 8):
-        with pytest.raises(ValueError, match=f"knots: {knots} is not 0"):
+        with pytest.raises(ValueError, match=f"knots: {knots}"):
             LearnedSchedule(start, knots)
 
 

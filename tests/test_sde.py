@@ -354,7 +354,7 @@ def test_a_path_that_runs_away_is_caught():
             lambda: sde.ornstein_uhlenbeck().simulate(ones(2), torch.tensor([0.0, 1.0]), rng(), method="heun"),
             "method: 'heun': choose from euler-maruyama, milstein",
         ),
-        (lambda: sde.random_walk(0, 5, rng()), "walkers, steps: 0, 5"),
+        (lambda: sde.random_walk(0, 5, rng()), "walkers: 0: need at least 1"),
         (lambda: sde.ornstein_uhlenbeck().reverse(lambda x, t: x / 0).mu(0 * ones(1), 0), r"score: nan at index"),
     ],
 )
