@@ -121,7 +121,7 @@ def spiral(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 
 
 def scaling(case: str) -> dict[str, Any]:
-    """Seconds for the matrix, for equilibrium and for 100 implicit steps; peak memory of the process in MiB."""
+    """Processor seconds for the matrix, equilibrium and 100 implicit steps; peak memory of the process in MiB."""
     if case == "line":
         process: sde.SDE = sde.langevin(double_well)
         grid: Any = np.linspace(-3, 3, 100_000)
@@ -138,9 +138,9 @@ def scaling(case: str) -> dict[str, Any]:
     }
     seconds = {}
     for name, job in jobs.items():
-        start = time.perf_counter()
+        start = time.process_time()
         value = job()
-        seconds[name] = round(time.perf_counter() - start, 3)
+        seconds[name] = round(time.process_time() - start, 3)
     peak = memory()
     mass = float(value[-1].sum() * fokker_planck.cell_volume(grid))
     return {
