@@ -8,7 +8,7 @@ import torch
 from problems import blobs, close, gaussian, randn, rng, roll
 
 from dpm_lib import euler, exploding, flow
-from dpm_lib.distributions import Mixture
+from dpm_lib.distributions import Mixture, finite_set
 from dpm_lib.sde import SDE
 
 LINE = Mixture(
@@ -75,6 +75,19 @@ def test_the_roll_needs_no_divergence_of_its_own():
     known = flow.transport(roll(0.25).score, z, times, flow.tweedie_divergence(roll(0.25)))
     for found, wanted in zip(by_default, known, strict=True):
         close(found, wanted, rtol=1e-7)
+
+
+@pytest.mark.parametrize("s", [0.1, 0.5, 0.9])
+def test_flow_matching_learns_the_flow_by_another_clock(s):
+    """The mean of noise - y given x = (1 - s) y + s noise, by Bayes over the centres; and dx/ds along the flow."""
+    y = torch.tensor([[-1.0, 0.5], [1.5, 0.0], [0.0, -2.0]], dtype=torch.float64)
+    target, x = finite_set(y), randn(5, 2)
+    noise = (x[:, None] - (1 - s) * y) / s  # what it must have been for each y
+    velocity = torch.einsum("nk,nkd->nd", (-0.5 * noise.square().sum(-1)).softmax(1), noise - y)
+    t, z = (s / (1 - s)) ** 2, x / (1 - s)
+    dt_ds = 2 * s / (1 - s) ** 3
+    close(velocity, -z - (1 - s) * 0.5 * target.score(z, t) * dt_ds)
+    close(velocity, (x - target.posterior_mean(z, t)) / s)
 
 
 def test_answers_of_the_wrong_shape_do_not_broadcast():
