@@ -193,7 +193,7 @@ def test_bennett_finds_log_z_within_its_error():
     log_z, stderr, one_sided = torch.tensor(found, dtype=torch.float64).T
     assert abs(float(log_z.mean())) < 4 * float(log_z.std()) / math.sqrt(40)
     assert 0.7 < float(log_z.std() / stderr.mean()) < 1.4  # the spread of 40 runs is known to 11 percent
-    assert float(log_z.std()) < 0.9 * float(one_sided.std())
+    assert float(one_sided.std() / log_z.std()) > 1.1
 
 
 @pytest.mark.equation("eq-ais-bennett")

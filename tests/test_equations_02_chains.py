@@ -1,7 +1,7 @@
 """One test per claim of the chapter on chains: both sides by different routes."""
 
 import math
-from itertools import pairwise, product
+from itertools import pairwise, permutations, product
 
 import numpy as np
 import pytest
@@ -34,8 +34,18 @@ def metropolis(pi: np.ndarray, seed: int = 0) -> np.ndarray:
     return P + np.diag(1 - P.sum(1))
 
 
+def variance_of_a_mean(covariances: np.ndarray, n: int) -> float:
+    """Of n steps, whose autocovariances are given."""
+    lags = np.arange(n)
+    return (2 * (n - lags) @ covariances[:n] - n * covariances[0]) / n**2
+
+
 def events(n: int) -> np.ndarray:
     return np.array(list(product([0, 1], repeat=n)), dtype=float)
+
+
+RING = 0.1 + 0.7 * np.roll(np.eye(3), 1, axis=1)  # a chain with a uniform limit that is not reversible
+EVEN = np.array([[0.8, 0.2], [0.2, 0.8]])  # two even states: |lambda_2| = 0.6
 
 
 def limit(P: np.ndarray) -> np.ndarray:
@@ -78,9 +88,8 @@ def test_detailed_balance_gives_invariance_and_not_conversely():
     np.testing.assert_allclose(pi[:, None] * P, (pi[:, None] * P).T, atol=1e-15)
     np.testing.assert_allclose(pi @ P, pi, atol=1e-15)
     np.testing.assert_allclose(limit(P), pi, rtol=1e-9)
-    ring = 0.1 + 0.7 * np.roll(np.eye(3), 1, axis=1)
-    np.testing.assert_allclose(np.ones(3) @ ring, np.ones(3))
-    assert np.abs(ring - ring.T).max() > 0.5 and not markov.is_reversible(ring)
+    np.testing.assert_allclose(np.ones(3) @ RING, np.ones(3))
+    assert np.abs(RING - RING.T).max() > 0.5 and not markov.is_reversible(RING)
 
 
 @pytest.mark.equation("eq-chain-tv")
@@ -100,25 +109,24 @@ def test_a_step_contracts_by_delta_and_no_smaller_factor_would_do():
     for seed in range(5):
         P = random_chain(5, seed)
         delta = markov.contraction(P)
-        laws = rng.dirichlet(0.3 * np.ones(5), (200, 2))
+        corners = list(permutations(0.5 * np.eye(5) + 0.1, 2))  # given: near point masses, where one has equality
+        laws = np.concatenate([rng.dirichlet([0.3] * 5, (200, 2)), corners])
         before = ((laws[:, 0] - laws[:, 1]) @ events(5).T).max(1)
         after = ((laws[:, 0] - laws[:, 1]) @ P @ events(5).T).max(1)
-        assert (after <= delta * before + 1e-14).all()
-        corners = [markov.total_variation(P[i], P[k]) for i, k in product(range(5), repeat=2)]
-        assert max(corners) == pytest.approx(delta)  # point masses: equality
+        assert (after / before).max() == pytest.approx(delta, rel=1e-12)
 
 
 @pytest.mark.equation("eq-chain-minorisation")
 def test_a_common_part_of_all_rows_bounds_delta():
-    for seed in range(10):
-        for m in (1, 2, 3):
-            power = np.linalg.matrix_power(random_chain(4, seed), m)
-            common = power.min(0)
-            epsilon, nu = common.sum(), common / common.sum()
-            assert (power >= epsilon * nu - 1e-15).all()
-            assert markov.contraction(power) <= 1 - epsilon + 1e-14
-    nu = np.array([0.2, 0.5, 0.3])  # sharp: rows that share nothing else
-    assert markov.contraction(0.4 * nu + 0.6 * np.eye(3)) == pytest.approx(0.6)
+    sharp = 0.4 * np.array([0.2, 0.5, 0.3]) + 0.6 * np.eye(3)  # given: rows that share nothing else
+    powers = [np.linalg.matrix_power(random_chain(4, seed), m) for seed in range(10) for m in (1, 2, 3)]
+    for power in [*powers, sharp]:
+        common = power.min(0)
+        epsilon, nu = common.sum(), common / common.sum()
+        assert nu.sum() == pytest.approx(1) and (power >= epsilon * nu - 1e-15).all()
+        bound = 1 - epsilon
+        assert markov.contraction(power) <= bound + 1e-14
+    assert markov.contraction(sharp) == pytest.approx(bound) == pytest.approx(0.6)
 
 
 @pytest.mark.equation("eq-chain-converge")
@@ -135,7 +143,7 @@ def test_distance_to_the_limit_is_bounded_by_contraction_over_m_steps():
         for m in range(1, least + 3):
             delta, power = markov.contraction(np.linalg.matrix_power(P, m)), np.eye(len(P))
             for t in range(100):
-                assert 0.5 * np.abs(power - pi).sum(1).max() <= delta ** (t // m) + 1e-13
+                assert (markov.total_variation(power, pi) <= delta ** (t // m) + 1e-13).all()
                 power = power @ P
         np.testing.assert_allclose(markov.stationary_distribution(P), pi, atol=1e-13)
     assert markov.contraction(loops) == 1
@@ -147,8 +155,7 @@ def test_a_reversible_chain_is_symmetric_after_scaling():
     S = np.sqrt(pi)[:, None] * P / np.sqrt(pi)[None, :]
     np.testing.assert_allclose(S, S.T, atol=1e-15)
     np.testing.assert_allclose(np.sort(np.linalg.eigvalsh(S)), np.sort(np.linalg.eigvals(P).real), atol=1e-12)
-    ring = 0.1 + 0.7 * np.roll(np.eye(3), 1, axis=1)  # pi is uniform: S = P is not symmetric
-    assert np.abs(ring - ring.T).max() > 0.5
+    assert not np.allclose(RING, RING.T)  # pi is uniform: S = P is not symmetric
 
 
 def patterns(P: np.ndarray, pi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,39 +168,36 @@ def patterns(P: np.ndarray, pi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.equation("eq-chain-spectral", "eq-chain-chi2", "eq-chain-tv-bound")
 @pytest.mark.parametrize("t", [0, 1, 2, 7])
-def test_powers_of_a_reversible_chain(t):
-    P, pi = random_reversible(6, 1)
+@pytest.mark.parametrize("even", [False, True])
+def test_powers_of_a_reversible_chain(t, even):
+    """Two even states reach both bounds."""
+    P, pi = (EVEN, np.full(2, 0.5)) if even else random_reversible(6, 1)
     values, phi = patterns(P, pi)
     np.testing.assert_allclose(np.abs(phi[:, 0]), 1, atol=1e-12)
-    np.testing.assert_allclose((pi[:, None] * phi).T @ phi, np.eye(6), atol=1e-10)
+    np.testing.assert_allclose((pi[:, None] * phi).T @ phi, np.eye(len(P)), atol=1e-10)
     power = np.linalg.matrix_power(P, t)
     np.testing.assert_allclose(power, pi * (1 + (phi[:, 1:] * values[1:] ** t) @ phi[:, 1:].T), atol=1e-12)
     left = ((power - pi) ** 2 / pi).sum(1)
     np.testing.assert_allclose(left, (values[1:] ** (2 * t) * phi[:, 1:] ** 2).sum(1), atol=1e-12)
     second = 1 - markov.spectral_gap(P)
-    assert (left <= second ** (2 * t) * (1 / pi - 1) + 1e-13).all()
+    assert second == pytest.approx(abs(values[1]), rel=1e-12)
     distance = 0.5 * np.abs(power - pi).sum(1)
-    assert (distance <= 0.5 * second**t * np.sqrt(1 / pi - 1) + 1e-14).all()
-    if t == 0:
-        np.testing.assert_allclose(left, 1 / pi - 1, rtol=1e-12)  # equality
-
-
-@pytest.mark.equation("eq-chain-tv-bound", "eq-chain-lower")
-def test_both_bounds_are_reached_by_two_even_states():
-    P = np.array([[0.8, 0.2], [0.2, 0.8]])
-    for t in range(6):
-        distance = 0.5 * np.abs(np.linalg.matrix_power(P, t) - 0.5).sum(1)
-        np.testing.assert_allclose(distance, 0.5 * 0.6**t, rtol=1e-12)
+    bounds = [second ** (2 * t) * (1 / pi - 1), 0.5 * second**t * np.sqrt(1 / pi - 1)]
+    assert (left <= bounds[0] + 1e-13).all() and (distance <= bounds[1] + 1e-14).all()
+    if even or t == 0:
+        np.testing.assert_allclose(left, bounds[0], rtol=1e-12)
+    if even:
+        np.testing.assert_allclose(distance, bounds[1], rtol=1e-12)
 
 
 @pytest.mark.equation("eq-chain-lower")
 def test_no_chain_forgets_faster_than_its_second_eigenvalue():
-    for seed in range(8):
-        P = random_chain(5, seed)
+    for P in [*(random_chain(5, seed) for seed in range(8)), EVEN]:
         second, pi = np.sort(np.abs(np.linalg.eigvals(P)))[-2], limit(P)
-        for t in range(12):
-            worst = 0.5 * np.abs(np.linalg.matrix_power(P, t) - pi).sum(1).max()
-            assert worst >= 0.5 * second**t * (1 - 1e-9) - 1e-15
+        worst = [0.5 * np.abs(np.linalg.matrix_power(P, t) - pi).sum(1).max() for t in range(12)]
+        bound = [0.5 * second**t for t in range(12)]
+        assert all(d >= b * (1 - 1e-9) - 1e-15 for d, b in zip(worst, bound, strict=True))
+    np.testing.assert_allclose(worst, bound, rtol=1e-12)  # two even states reach it
 
 
 @pytest.mark.equation("eq-chain-shift")
@@ -209,7 +213,7 @@ def test_shifting_bits_forgets_all_at_once(bits):
         np.testing.assert_allclose(0.5 * np.abs(power - 1 / n).sum(1), 1 - 2.0 ** (t - bits), atol=1e-15)
         power = power @ P
     rest = P - 1 / n  # the eigenvalue 1 taken out: what is left is nilpotent, exactly
-    assert np.abs(np.linalg.matrix_power(rest, bits)).max() == 0
+    assert not np.linalg.matrix_power(rest, bits).any()
 
 
 @pytest.mark.equation("eq-chain-variational")
@@ -224,8 +228,8 @@ def test_the_gap_is_a_minimum_over_functions():
     rng = np.random.default_rng(0)
     assert min(ratio(f) for f in rng.standard_normal((500, 6))) >= 1 - second - 1e-12
     values, vectors = np.linalg.eig(P)
-    best = vectors[:, np.abs(values - second).argmin()].real
-    assert ratio(best + 3) == pytest.approx(1 - second, rel=1e-10)
+    best = vectors[:, np.abs(values - second).argmin()].real + 3  # given: a constant changes nothing
+    assert ratio(best) == pytest.approx(1 - second, rel=1e-10)
 
 
 @pytest.mark.equation("eq-chain-rate")
@@ -239,10 +243,10 @@ def test_the_rate_of_any_ergodic_chain_in_the_long_run():
         modulus = modulus or values[-2]
         assert not markov.is_reversible(lazy)
         t = round(math.log(1e-11) / math.log(modulus))
-        off = np.linalg.matrix_power(lazy, t) - limit(lazy)
-        distance = 0.5 * np.abs(off).sum(1).max()
-        assert math.log(distance) / t == pytest.approx(math.log(modulus), rel=0.15)
-        np.testing.assert_allclose(off, np.linalg.matrix_power(lazy - limit(lazy), t), atol=1e-13)
+        power, pi = np.linalg.matrix_power(lazy, t), limit(lazy)
+        distance = markov.total_variation(power, pi)  # from every start alike
+        np.testing.assert_allclose(np.log(distance) / t, math.log(modulus), rtol=0.15)
+        np.testing.assert_allclose(power - pi, np.linalg.matrix_power(lazy - pi, t), atol=1e-13)
 
 
 @pytest.mark.equation("eq-chain-average")
@@ -264,35 +268,42 @@ def test_the_autocorrelation_time_of_a_reversible_chain(seed):
     assert c @ ((1 + values[:-1]) / (1 - values[:-1])) == pytest.approx(tau, rel=1e-9)
     second, gap = np.abs(values[:-1]).max(), markov.spectral_gap(P)
     assert tau <= (1 + second) / (1 - second) + 1e-12 <= 2 / gap + 2e-12
-    n = 7  # the exact variance of a mean, and the bound on it
-    variance = sum(covariances[abs(s - t)] for s in range(n) for t in range(n)) / n**2
-    assert variance <= 2 / (gap * n) * covariances[0]
+    exact = sum(covariances[abs(s - t)] for s in range(7) for t in range(7)) / 49
+    assert variance_of_a_mean(np.array(covariances), 7) == pytest.approx(exact, rel=1e-12)
+    assert variance_of_a_mean(np.array(covariances), 2000) == pytest.approx(tau * covariances[0] / 2000, rel=0.01)
 
 
 @pytest.mark.equation("eq-chain-average")
 def test_the_bound_on_the_autocorrelation_time_is_reached():
-    """Two states, lambda_2 = 0.6: f is the slow pattern, tau = 1.6 / 0.4; with few switches, nearly 2 / gap."""
+    """Two states, lambda_2 = 0.6: f is the slow pattern, tau = 1.6 / 0.4; with few switches, nearly 2 / gap; and a long
+    mean has nearly the variance 2 Var f / (gap n), a short one less."""
     for a, b in ((0.1, 0.3), (1e-4, 3e-4)):
         P, pi = np.array([[1 - a, a], [b, 1 - b]]), np.array([b, a]) / (a + b)
-        gap, f = markov.spectral_gap(P), np.array([1.0, 0.0])
+        gap, f = markov.spectral_gap(P), np.array([2.0, -1.0])
         fundamental = np.linalg.inv(np.eye(2) - P + pi)  # 1 + sum of (P^t - 1 pi)
+        np.testing.assert_allclose(fundamental.sum(1), 1, rtol=1e-9)
         centred = f - pi @ f
         tau = 2 * (pi * centred) @ fundamental @ centred / (pi @ centred**2) - 1
         assert tau == pytest.approx((2 - gap) / gap, rel=1e-9)
-    assert tau == pytest.approx(2 / gap, rel=1e-3)
+        shares = []  # of the bound
+        for n in (7, 1_000_000):
+            variance = variance_of_a_mean(pi @ centred**2 * (1 - gap) ** np.arange(n), n)
+            shares.append(variance / (2 / (gap * n) * (pi @ f**2 - (pi @ f) ** 2)))
+        assert shares[0] < shares[1] <= 1
+    assert tau == pytest.approx(2 / gap, rel=1e-3) and shares[1] == pytest.approx(1, rel=4e-3)
 
 
 @pytest.mark.equation("eq-chain-cut")
 def test_every_cut_bounds_the_gap():
-    for seed in range(3):
-        P, pi = random_reversible(5, seed)
+    two = np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0.75, 0.25])  # two states: equality
+    for P, pi in (*(random_reversible(5, seed) for seed in range(3)), two):
         gap, second = markov.spectral_gap(P), np.sort(np.linalg.eigvals(P).real)[-2]
-        for inside in events(5)[1:-1].astype(bool):
+        for inside in events(len(P))[1:-1].astype(bool):
             flow = (pi[inside, None] * P[np.ix_(inside, ~inside)]).sum()
             mass = pi[inside].sum()
-            assert gap <= 1 - second + 1e-12 <= flow / (mass * (1 - mass)) + 2e-12
-    a, b = 0.1, 0.3  # two states: equality
-    assert a * b / (a + b) / (a * b / (a + b) ** 2) == pytest.approx(markov.spectral_gap([[1 - a, a], [b, 1 - b]]))
+            bound = flow / (mass * (1 - mass))
+            assert gap <= 1 - second + 1e-12 <= bound + 2e-12
+    assert bound == pytest.approx(gap)
 
 
 @pytest.mark.equation("eq-chain-two-clumps")
