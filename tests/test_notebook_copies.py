@@ -306,8 +306,9 @@ def test_the_first_cell_for_all_others_says_what_to_install(book, tmp_path, repo
     book(one=["# One"])
     notebook_copies.download_copies(tmp_path / "out", repository, tmp_path)
     copy = nbformat.read(tmp_path / "out" / "one.ipynb", as_version=4)
-    assert "pip install" in copy.cells[0].source and "folder `book`" in copy.cells[0].source
-    assert (f"(https://github.com/grace/fork/tree/{COMMIT})" in copy.cells[0].source) is (repository is not None)
+    package = f"dpm_lib[all] @ https://github.com/grace/fork/archive/{COMMIT}.zip" if repository else ".[all]"
+    assert f'pip install "{package}"' in copy.cells[0].source
+    assert copy.cells[1].source == "# 1. One"
 
 
 def test_the_command_says_what_is_missing(monkeypatch, tmp_path):

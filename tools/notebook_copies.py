@@ -45,9 +45,11 @@ SETUP = """\
 %cd book-source/{folder}"""
 
 INSTALL = """\
-*This is a copy of a chapter for any notebook program. To run it, get the book's source{address}, and in its folder
-run `pip install ".[lab]"`. Then put this notebook into the folder `{folder}` of the source, start `jupyter lab`, and
-open it there.*"""
+*A copy for any notebook program. To run it, install the book's library into the Python that the program uses{how}. On
+Linux first `pip install torch --index-url https://download.pytorch.org/whl/cpu`, or PyTorch brings gigabytes of GPU
+libraries.*"""
+HERE = ': in the folder of the book\'s source, `pip install ".[all]"`'
+ONLINE = ': `pip install "dpm_lib[all] @ {url}/archive/{commit}.zip"`'
 
 MYST = {"myst_role", "myst_target", "myst_line_comment", "myst_block_break", "math_block_label", "colon_fence"}
 BOXES = ("attention", "caution", "danger", "error", "hint", "important", "note", "seealso", "tip", "warning")
@@ -423,9 +425,9 @@ def colab_copies(out: Path, repository: Repository, root: Path = ROOT) -> None:
 def download_copies(out: Path, repository: Repository | None, root: Path = ROOT) -> None:
     """The copies for any other program, in one folder."""
     book = Book(root)
-    for page, folder in book.folders.items():
-        address = f" from [{repository.slug}]({repository.url}/tree/{repository.commit})" if repository else ""
-        first = nbformat.v4.new_markdown_cell(INSTALL.format(address=address, folder=folder), id="install")
+    how = ONLINE.format(url=repository.url, commit=repository.commit) if repository else HERE
+    for page in book.pages:
+        first = nbformat.v4.new_markdown_cell(INSTALL.format(how=how), id="install")
         write(Copy(book, page).notebook(), first, out / f"{page}.ipynb")
 
 
