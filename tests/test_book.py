@@ -241,6 +241,31 @@ def test_a_directive_that_a_plain_notebook_shows_as_code_is_caught():
     assert not any("cell 23" in fault for fault in faults(notebook))
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "# On <b>bold</b> steps",
+        "Two\n\n## In code `<script>`",
+        "A title <i>so</i>\n===",
+        ":::{exercise} More <em>steps</em>\n:label: ex-0\n:::",
+        ":::{note}\n::::{admonition} <hr>\n::::\n:::",
+    ],
+)
+def test_html_in_a_title_is_caught(source):
+    """The theme shows it as HTML, and on the next page too."""
+    notebook = chapter()
+    notebook.cells.append(new_markdown_cell("# Titles without\n\nIn text $a < b$ may stand."))
+    assert faults(notebook) == []
+    notebook.cells.append(new_markdown_cell(source))
+    assert any("a title with a <" in fault for fault in faults(notebook))
+
+
+def test_the_books_own_title_and_author_hold_no_html():
+    config = (notebooks()[0].parent.parent / "_config.yml").read_text(encoding="utf8")
+    names = re.findall(r"^(?:title|author):(.*)$", config, re.M)
+    assert len(names) == 2 and "<" not in "".join(names)
+
+
 def test_too_few_exercises_are_caught():
     notebook = chapter()
     del notebook.cells[:4]

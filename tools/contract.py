@@ -6,6 +6,7 @@ them on every chapter, and on small bad notebooks that each must be caught.
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import nbformat
 from markdown_it import MarkdownIt
@@ -134,6 +135,22 @@ def closed_fences(notebook: NotebookNode) -> Iterator[str]:
                 yield f"cell {number}: write :::{token.info.strip()} with colons, not with {token.markup}"
 
 
+def html_in_titles(notebook: NotebookNode) -> Iterator[str]:
+    """Titles of pages, sections, exercises and boxes with a <: the theme takes them for HTML, on other pages too."""
+    for number, cell in enumerate(notebook.cells):
+        titles = _titles(cell.source) if cell.cell_type == "markdown" else ()
+        yield from (f"cell {number}: a title with a <: {title!r}" for title in titles if "<" in title)
+
+
+def _titles(markdown: str) -> Iterator[str]:
+    tokens = MARKDOWN.parse(markdown)
+    yield from (text.content for token, text in pairwise(tokens) if token.type == "heading_open")
+    for token in tokens:
+        if token.type in ("fence", "colon_fence") and token.info.startswith("{"):
+            yield token.info.partition("}")[2].strip()
+            yield from _titles(token.content)
+
+
 def _fences(markdown: str) -> Iterator[Token]:
     for token in MARKDOWN.parse(markdown):
         if token.type in ("fence", "colon_fence"):
@@ -142,5 +159,5 @@ def _fences(markdown: str) -> Iterator[Token]:
             yield from _fences(token.content)
 
 
-CHAPTER_RULES = (long_cells, few_checked_cells, unexplained_outputs, exercise_faults, closed_fences)
-NOTEBOOK_RULES = (long_cells, unexplained_outputs, closed_fences)
+CHAPTER_RULES = (long_cells, few_checked_cells, unexplained_outputs, exercise_faults, closed_fences, html_in_titles)
+NOTEBOOK_RULES = (long_cells, unexplained_outputs, closed_fences, html_in_titles)
