@@ -217,6 +217,26 @@ def test_a_figure_keeps_its_keys_and_leaves_chords_to_the_notebook(page, write_p
     assert page.evaluate("heard.filter((key) => !['Control', 'Alt'].includes(key))") == ["s", "x"]
 
 
+def test_a_figure_keeps_its_keys_from_who_hears_them_first(page, write_page):
+    """Notebook listens on the way down, and passes over a key whose target has an attribute."""
+    open_figures(page, write_page, widgets.BentPotential())
+    page.evaluate("""() => {
+      window.kept = {};
+      const note = ({ key, target }) => (window.kept[key] = target.hasAttribute("data-lm-suppress-shortcuts"));
+      document.addEventListener("keydown", note, true);
+    }""")
+    for key in ("ArrowRight", "b", "Control+s", "Alt+x"):
+        page.locator("input[type=range]").first.press(key)
+    assert page.evaluate("kept") == {
+        "ArrowRight": True,
+        "b": True,
+        "Control": False,
+        "s": False,
+        "Alt": False,
+        "x": False,
+    }
+
+
 def test_play_goes_on_when_a_figure_leaves_and_returns_at_once(profile, write_page):
     """Both reports then come in one list, and the last one holds."""
     page = profile().page

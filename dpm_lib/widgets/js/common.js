@@ -98,8 +98,13 @@ export function openFigure(model, el, name) {
   const root = html("figure", { class: `dpm-figure dpm-${name}`, role: "group" }, caption);
   const figure = { root, colours: {}, draw() {}, add: (...nodes) => caption.before(...nodes) };
   // A notebook takes every key for itself: arrows change its cell, letters edit it. Its own chords go through.
-  root.addEventListener("keydown", (event) => event.ctrlKey || event.metaKey || event.altKey || event.stopPropagation());
-  const closers = [];
+  // JupyterLab hears a key after the figure; Notebook hears it before, and passes over who has the attribute.
+  const isChord = (event) => event.ctrlKey || event.metaKey || event.altKey;
+  const keepKey = (event) =>
+    root.contains(event.target) && event.target.toggleAttribute("data-lm-suppress-shortcuts", !isChord(event));
+  root.addEventListener("keydown", (event) => isChord(event) || event.stopPropagation());
+  window.addEventListener("keydown", keepKey, true);
+  const closers = [() => window.removeEventListener("keydown", keepKey, true)];
   let request = 0;
   let all = true;
   let poster;
