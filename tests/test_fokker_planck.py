@@ -297,6 +297,14 @@ def test_the_clock_of_the_coefficients_goes_on():
     np.testing.assert_allclose(fp.solve(swing, bump, x, [0, 1, 2], steps=40)[-1], whole, atol=1e-12)
 
 
+@pytest.mark.parametrize("method", list(STEPPERS))
+def test_two_cells_are_enough(method):
+    """The routine for a line of cells wants three."""
+    x, p = np.array([-1.0, 1.0]), np.array([0.2, 0.3])
+    exact = p @ expm(0.1 * fp.generator(OU, x).toarray())
+    np.testing.assert_allclose(fp.solve(OU, p, x, [0, 0.1], method, walls=True)[-1], exact, rtol=1e-3)
+
+
 def test_forward_and_backward_agree_by_duality():
     """sum p_t f = sum p_0 f_t, with f_t = exp(Q t) f: the same matrix, applied on its other side."""
     for process, grid in ((FAT, X), (WHIRL, PLANE)):
