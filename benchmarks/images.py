@@ -88,6 +88,28 @@ def measure_steps() -> None:
     checkpoints.save_json(results.folder() / "digits-steps.json", record | {"provenance": results.provenance(command)})
 
 
+def measure_longer(steps: int = 4000, every: int = 500, n: int = 200) -> None:
+    """The digits' network, trained four times as long as its recipe says: K on n training digits and on n held-out ones
+    along the way, always with the same noise."""
+    recipe = recipes.get("digits").override(steps=steps)
+    run, data, rows = Run(recipe, 0, "cpu"), load("digits"), []
+    assert isinstance(data, Images)
+    seen = data.batch(n, torch.Generator().manual_seed(0))
+    for step in range(1, steps + 1):
+        run.advance()
+        if step % every == 0:
+            row: dict[str, float] = {"step": step}
+            for name, x0 in (("training", seen), ("held_out", data.held_out(n, 0))):
+                terms = bound.terms(run.averaged_model(), x0, torch.Generator().manual_seed(0))
+                bits = data.bits_per_dimension(terms.K)
+                row |= {name: float(bits.mean()), f"{name}_stderr": stderr(bits)}
+            rows.append(row)
+            print(row, flush=True)
+    command = "python benchmarks/images.py digits-longer"
+    record = {"rows": rows, "n": n, "steps_of_the_recipe": recipes.get("digits").steps}
+    checkpoints.save_json(results.folder() / "digits-longer.json", record | {"provenance": results.provenance(command)})
+
+
 def measure_levels() -> None:
     """The last exercise of chapter 14, with a reader's minutes: two readouts, trained for 40 and for 400 steps."""
     rows = []
@@ -129,7 +151,8 @@ def _step_seconds(recipe: recipes.Recipe, steps: int = 5) -> float:
 
 def main(names: list[str]) -> None:
     """Measure the runs named, or all of them."""
-    extra = {"digits-steps": measure_steps, "digits-levels": measure_levels, "image-costs": measure_costs}
+    extra = {"digits-steps": measure_steps, "digits-longer": measure_longer}
+    extra |= {"digits-levels": measure_levels, "image-costs": measure_costs}
     again = {f"{name}-baselines": partial(measure_baselines, name) for name in RUNS}
     for name in results.chosen(names or [*RUNS, *extra], [*RUNS, *extra, *again]):
         (extra | again).get(name, partial(measure, name))()
