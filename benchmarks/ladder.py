@@ -2,10 +2,13 @@
 
     OMP_NUM_THREADS=1 python benchmarks/ladder.py           # about seven minutes on one core; five seeds
     OMP_NUM_THREADS=1 python benchmarks/ladder.py cold      # one minute: the VAE of one rung without its favour
+    OMP_NUM_THREADS=1 python benchmarks/ladder.py seconds   # a quarter of a minute: what a training and a draw take
     OMP_NUM_THREADS=1 python benchmarks/ladder.py tune      # the learning rates, on another seed; prints only
 
 Writes book/results/ladder.json and ladder.safetensors (pictures of the training, and the networks of seed 0); then,
-as ``cold`` alone does, ladder-cold.json, for a VAE whose KL terms have their full weight from the start.
+as ``cold`` alone does, ladder-cold.json, for a VAE whose KL terms have their full weight from the start; and, as
+``seconds`` does, ladder-seconds.json: the least processor time of a step and of a draw, taken in turns, so that what
+else the machine does slows all of them alike.
 
 **The budget** is counted in weight-passes: one weight used for one row of a batch is 1 forwards, and 2 more backwards.
 All have about 12,000 weights, the same kind of network, batches of 256 fresh points, Adam, half a cosine, and averaged
@@ -13,11 +16,12 @@ weights. A step of a GAN passes over more rows than one of the others, so it tak
 cheaper ones in seconds; "gan-long" has 2.5 times the budget, about the seconds of a VAE or a diffusion.
 
 The seeds fix the rows on one processor only: training amplifies roundings. The rows were measured with VAEs that asked
-their encoder 2 (one rung) and 4 times (two) for each row of a batch; asked once, as now, they take .85 and .75 of the
-seconds, and the order of their sums is another.
+their encoder 2 (one rung) and 4 times (two) for each row of a batch; asked once, as now, the order of their sums is
+another. The seconds are those of now.
 """
 
 import copy
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -246,6 +250,30 @@ def cold() -> None:
     checkpoints.save_json(results.folder() / "ladder-cold.json", record)
 
 
+def seconds() -> None:
+    """What a training and a draw take: each contender in its turn, 12 rounds of 10 steps, then 3 of 10,000 draws."""
+    contenders = {name: make(name, RATES[name], 0) for name in RATES}
+    step, draw = ({name: float("inf") for name in RATES} for _ in range(2))
+    for k in range(12):
+        for name, contender in contenders.items():
+            start = time.process_time()
+            for j in range(10):
+                contender.advance(10 * k + j)
+            step[name] = min(step[name], (time.process_time() - start) / 10)
+    for _ in range(3):
+        for name, contender in contenders.items():
+            start = time.process_time()
+            contender.sample(JUDGED, rng(0))
+            draw[name] = min(draw[name], (time.process_time() - start) / JUDGED)
+    record = {
+        "seconds": {name: round(step[name] * contender.steps, 2) for name, contender in contenders.items()},
+        "microseconds_a_draw": {name: round(1e6 * value, 2) for name, value in draw.items()},
+        "load": round(os.getloadavg()[0], 1), "provenance": results.provenance("python benchmarks/ladder.py seconds"),
+    }  # fmt: skip
+    checkpoints.save_json(results.folder() / "ladder-seconds.json", record)
+    print(record)
+
+
 def main() -> None:
     pictures: dict[str, Tensor] = {}
     rows = []
@@ -263,8 +291,9 @@ def main() -> None:
     checkpoints.save_tensors(results.folder() / "ladder.safetensors", pictures, {"width": WIDTH})
     checkpoints.save_json(results.folder() / "ladder.json", record)
     cold()
+    seconds()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"tune": tune, "cold": cold}.get(sys.argv[-1], main)()
+    {"tune": tune, "cold": cold, "seconds": seconds}.get(sys.argv[-1], main)()
