@@ -89,7 +89,9 @@ def test_what_the_shortcut_drops():
     r = paths.r.reshape(4, 1, 1, 1, 1)
     close(made * weight, paths.p * r)
     close((made * weight * f).sum(), (paths.p * r * f).sum())
-    assert abs(float((made * f).sum() - (paths.tilted() * f).sum())) > 0.05  # and without them it is wrong
+    off = (made * f).sum() - (paths.tilted() * f).sum()  # without them it is wrong, by what the weights add to 1
+    close(off, -(made * (weight / (made * weight).sum() - 1) * f).sum())
+    assert off.abs() > 0.05
 
 
 @pytest.mark.equation("eq-post-heavy")
@@ -143,7 +145,7 @@ def test_a_step_loses_order_beta(x):
 @pytest.mark.equation("eq-post-square")
 def test_stationary_law_of_a_multiplied_reversible_step():
     flow = randn(6, 6, seed=3).exp()
-    flow = (flow + flow.T) / (flow + flow.T).sum()
+    flow = (flow + flow.T) / (flow + flow.T).sum()  # given: the flow of a reversible step
     p, r = flow.sum(1), randn(6, seed=4).exp()
     K = flow / p.unsqueeze(1)
     multiplied = K * r / (K @ r).unsqueeze(1)
@@ -153,7 +155,7 @@ def test_stationary_law_of_a_multiplied_reversible_step():
     close(law, torch.from_numpy(found))
     balance = law.unsqueeze(1) * multiplied
     close(balance, balance.T)
-    lazy = 0.999 * torch.eye(6).double() + 0.001 * K  # small steps: p r^2
+    lazy = 0.999 * torch.eye(6).double() + 0.001 * K  # given: small steps; there it is p r^2
     lazy_law = p * r * (lazy @ r)
     close(lazy_law / lazy_law.sum(), p * r**2 / (p * r**2).sum(), rtol=0.02)
 
@@ -197,7 +199,8 @@ def test_a_gaussian_times_a_tangent():
     close((total * (8 * H) ** 2).log(), log_z, rtol=1e-7)
     mean = (product.unsqueeze(1) * x).sum(0) / total
     close(mean, mu + cov @ slope, rtol=1e-7)
-    close((x - mean).T @ (product.unsqueeze(1) * (x - mean)) / total, cov, rtol=1e-6)
+    off = x - mean
+    close(off.T @ (product.unsqueeze(1) * off) / total, cov, rtol=1e-6)
     full = Gaussian(mu.expand(1, 2), factor.expand(1, 2, 2), full=True)  # and so does the library, from psi alone
     line = posteriors.first_order(Constant(lambda x: value + torch.sin((x - mu) @ slope)), full, mu.expand(1, 2), 1)
     made, ours = times(full, line)

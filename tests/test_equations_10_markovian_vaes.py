@@ -95,18 +95,22 @@ def test_mean_weight_of_sampled_ways_is_the_probability_by_quadrature():
     first = down @ vae.prior.expand(801).log_prob(z).exp() * step
     exact = float(first @ vae.generate(z, 1).log_prob(y).exp() * step)
     weights = markovian.trajectory_weights(vae, y, 40_000, rng(4)).log_weights.exp().squeeze(0)
-    assert float(weights.std()) < 5 * exact
     close_mean(weights, exact)
+    close(weights.mean(), exact, rtol=0.1)  # so the error is small
 
 
 @pytest.mark.equation("eq-vae-weight")
 def test_a_deterministic_encoder_may_miss_paths_and_then_the_mean_is_too_low():
+    """By the probability of the paths that it misses; of the one path that it takes, the log is the ELBO."""
     narrow = crooked((4, 3))
     sure = np.eye(3)[[0, 1, 2, 2]]
     ladder = ladders.FiniteLadder(narrow.data, narrow.prior, [sure], narrow.generator)
     log_enc, log_gen = ladder.paths
     seen = np.where(log_enc > -np.inf, np.exp(log_gen), 0).sum(1)
-    assert (seen < ladder.model_law - 1e-3).all() and ladder.elbo < ladder.log_likelihood - 1e-3
+    missed = np.where(log_enc > -np.inf, 0, np.exp(log_gen)).sum(1)
+    close(seen + missed, ladder.model_law)
+    close(ladder.elbo, ladder.data @ np.log(seen))
+    assert (missed > 1e-3).all()
 
 
 @pytest.mark.equation("eq-vae-elbo")
@@ -241,7 +245,8 @@ def test_the_best_judge_is_a_ratio_and_leaves_the_jensen_shannon_divergence():
     js = (p @ np.log(p / middle) + q @ np.log(q / middle)) / 2
     assert loss(best) == pytest.approx(2 * math.log(2) - 2 * js, abs=1e-14)
     for seed in range(20):
-        assert loss(best + 0.1 * np.random.default_rng(seed).normal(size=6)) > loss(best)
+        other = best + 0.1 * np.random.default_rng(seed).normal(size=6)
+        assert loss(other) > loss(best)
 
 
 def test_the_other_loss_of_the_generator_follows_another_divergence():

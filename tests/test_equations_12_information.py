@@ -167,7 +167,7 @@ def test_information_in_the_plane():
 @pytest.mark.equation("eq-info-excess")
 def test_every_other_guess_is_worse_by_its_distance():
     t, total = 0.4, 0.0
-    g = 0.3 * np.sin(Z) + 0.5 * Z
+    g = 0.3 * np.sin(Z) + 0.5 * Z  # given
     for c, w in zip(COIN.c, COIN.w, strict=True):
         total += w * float((norm.pdf(Z, c, math.sqrt(t)) * (c - g) ** 2).sum() * DZ)
     apart = float((COIN.p(t) * (COIN.guess(t) - g) ** 2).sum() * DZ)
@@ -179,7 +179,7 @@ def test_every_other_guess_in_the_plane():
     """E|y - g|^2 by a double sum over y and z, for a set; the library's mmse is by another grid."""
     t, total, apart = 0.4, 0.0, 0.0
     z, area, parts = TRIANGLE.table(t)
-    g = 0.3 * np.sin(z) + 0.5 * z[:, ::-1]
+    g = 0.3 * np.sin(z) + 0.5 * z[:, ::-1]  # given
     for k, c in enumerate(TRIANGLE.c):
         total += float((parts[:, k] * ((c - g) ** 2).sum(1)).sum() * area)
     mass, guess, _ = TRIANGLE.moments(t)
@@ -271,9 +271,9 @@ def test_the_tail_in_the_plane():
 def test_what_the_tail_misses_falls_like_the_third_power():
     """For a skew law it is kappa_3^2 / (12 T^3); for a symmetric one it is of higher order."""
     third = 0.9 * (-0.1) ** 3 + 0.1 * 0.9**3
-    for T in (10.0, 20.0):
-        missed = information.tail(information.covariance(COIN.mixture), T) - COIN.information(T)
-        assert missed * T**3 == pytest.approx(third**2 / 12, rel=0.1)
+    cov, times = information.covariance(COIN.mixture), (5.0, 10.0)
+    early, late = (T**3 * (information.tail(cov, T) - COIN.information(T)) for T in times)
+    assert 2 * late - early == pytest.approx(third**2 / 12, rel=2e-3)  # what is of order 1/T drops out
     two = two_points()
     cov = information.covariance(two)
     misses = [information.tail(cov, T) - information.mutual_information(two, T) for T in (100.0, 200.0)]
@@ -353,7 +353,7 @@ def test_what_is_left_of_a_density():
     t, y = 0.02, np.linspace(-3, 4, 3501)
     prior = CLUMPS.parts(0, y).sum(1)
     left = 0.0
-    for z in Z[12_500:17_501:10]:
+    for z in Z[13_750:16_751:10]:  # six standard deviations beyond the clumps
         law = prior * np.exp(-((z - y) ** 2) / (2 * t))
         total = law.sum() * (y[1] - y[0])
         law = law / max(total, 1e-300)
@@ -390,7 +390,7 @@ def test_entropy_of_a_density_in_the_plane():
     area = information.integral(lambda t: 2 * v * t / (v + t) - ASKEW.error(t), low, high, 40)
     area += 0.5 * low * (ASKEW.fisher(0) - 2 / v)  # below, the bracket is t^2 times this difference
     area += 0.5 * (2 * v - np.trace(ASKEW.cov)) / high  # above, the difference of the variances
-    close(math.log(2 * math.pi * math.e * v) - area, exact, atol=1e-4)
+    close(math.log(2 * math.pi * math.e * v) - area, exact, atol=2e-6)
 
 
 @pytest.mark.equation("eq-info-area")
@@ -507,7 +507,9 @@ def test_a_spoilt_denoiser_bounds_the_entropy_by_so_much():
         return 0.9 * law.mixture.posterior_mean(z, t) + 0.1
 
     y = law.mixture.sample(20_000, rng(3))
-    close_mean(information.entropy_bound(denoiser, y, t0, t1, rng(4), square).values, found)
+    values = information.entropy_bound(denoiser, y, t0, t1, rng(4), square).values
+    close_mean(values, found)
+    close(values.mean(), found, atol=0.05)  # a wild guess has a wild error, which would allow it
     linear = information.entropy_bound(lambda z, t: square * z / (square + t), y, t0, t1, rng(4), square)
     close(linear.values, head)  # nothing is left of the integral
 
@@ -537,6 +539,7 @@ def test_a_spoilt_denoiser_in_the_plane():
         lambda z, t: 0.9 * law.mixture.posterior_mean(z, t) + 0.1, y, t0, t1, rng(4), law.square, nodes=16
     )
     close_mean(given.values, found)
+    close(given.values.mean(), found, atol=0.2)
     linear = information.entropy_bound(lambda z, t: v * z / (v + t), y, t0, t1, rng(4), law.square, nodes=4)
     close(linear.values, head)  # nothing is left of the integral
 
@@ -577,11 +580,12 @@ def test_given_a_point_the_integral_is_its_surprise():
     line = np.linspace(-9, 9, 721)
     weight = np.exp(-0.5 * line**2)
     weight /= weight.sum()
+    low, high = 1 / 360, 1e5
     for c, w in zip(COIN.c, COIN.w, strict=True):
 
         def error(t, c=c):
             z = c + math.sqrt(t) * line
             return float(weight @ (c - COIN.guess(t, z)) ** 2)
 
-        beyond = error(1e5) / 2e5
-        close(information.integral(error, 1 / 360, 1e5, 96) + beyond, -math.log(w), atol=1e-6)
+        beyond = error(high) / (2 * high)
+        close(information.integral(error, low, high, 96) + beyond, -math.log(w), atol=1e-6)
