@@ -289,6 +289,11 @@ def test_clean_keeps_checked_outputs_and_tags_only():
     assert notebook.cells[0].metadata["collapsed"], "the original is left alone"
 
 
+def test_clean_folds_the_code_of_solutions():
+    kinds = [(cell.cell_type, "jupyter" in cell.metadata) for cell in clean(chapter()).cells]
+    assert kinds.count(("code", True)) == 5 and kinds.count(("code", False)) == 3 and ("markdown", True) not in kinds
+
+
 # The build
 
 

@@ -127,6 +127,16 @@ def exercise_faults(notebook: NotebookNode) -> Iterator[str]:
         yield f"a solution names {label!r}, which is no exercise of this chapter"
 
 
+def solving(notebook: NotebookNode) -> Iterator[bool]:
+    """Of each cell: does it stand inside a solution?"""
+    inside = False
+    for cell in notebook.cells:
+        names = [m["name"] for m in DIRECTIVE.finditer(cell.source)] if cell.cell_type == "markdown" else []
+        inside = inside or "solution-start" in names
+        yield inside
+        inside = inside and "solution-end" not in names
+
+
 def closed_fences(notebook: NotebookNode) -> Iterator[str]:
     """Directives whose text a notebook without MyST would show as code, with its mathematics raw."""
     for number, cell in enumerate(notebook.cells):
