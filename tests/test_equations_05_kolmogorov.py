@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from problems import close_mean
 from scipy import stats
 from scipy.integrate import quad, solve_ivp
 from scipy.linalg import expm
-from scipy.stats import ks_2samp
 
 from dpm_lib import fokker_planck, jumps, kolmogorov, markov, sde
 from dpm_lib.reversal import step_back, two_clumps
@@ -107,7 +107,7 @@ def test_uniformisation_is_a_poisson_mean_of_powers(factor):
     t, rate = 0.8, factor * -Q4.diagonal().min()
     tilde = np.eye(4) + Q4 / rate
     mean = sum(stats.poisson.pmf(k, rate * t) * np.linalg.matrix_power(tilde, k) for k in range(80))
-    assert tilde.min() >= 0 and far(tilde.sum(1), 1) < 1e-14
+    assert (tilde >= 0).all() and far(tilde.sum(1), 1) < 1e-14
     assert far(mean, expm(Q4 * t)) < 1e-13
     P, least = kolmogorov.uniformise(Q4)
     assert far(least * (P - np.eye(4)), Q4) < 1e-13
@@ -219,7 +219,8 @@ def test_backward_equation_of_a_diffusion():
         for f, exact in ((x**2, shrink**2 * x**2 + spread), (np.cos(x), np.cos(shrink * x) * math.exp(-spread / 2))):
             u = kolmogorov.backward(f, fokker_planck.generator(OU, x), [0, T])[0]
             errors.append(far(u[np.abs(x) < 2], exact[np.abs(x) < 2]))
-    assert errors[2] < errors[0] / 3.5 and errors[3] < errors[1] / 3.5 and max(errors[2:]) < 3e-3
+    np.testing.assert_allclose(np.divide(errors[:2], errors[2:]), 4, rtol=0.1)
+    assert max(errors[2:]) < 3e-3
     x = np.linspace(-15, 15, 601)  # du/dt = -2 u + (1 + u) / 2 for u = E X^2: to 1/3 at the rate 3/2
     u = kolmogorov.backward(x**2, fokker_planck.generator(WILD, x), [0, T])[0]
     near = np.abs(x) < 1.5
@@ -298,25 +299,28 @@ def at_rest(Q: np.ndarray) -> np.ndarray:
 @pytest.mark.equation("eq-kolm-forgets")
 def test_a_chain_in_continuous_time_forgets():
     """A ring that goes one way only: its chain in steps has period 5, and never settles. In continuous time it does."""
+
+    def delta(P):
+        return max(0.5 * np.abs(a - b).sum() for a in P for b in P)
+
+    def off(Q, t):
+        return 0.5 * np.abs(expm(Q * t) - at_rest(Q)).sum(1).max()
+
     ring = np.roll(np.eye(5), 1, axis=1) - np.eye(5)
     assert (np.linalg.matrix_power(np.roll(np.eye(5), 1, axis=1), 1000).max(1) == 1).all()
-    for Q, pi in ((ring, np.full(5, 0.2)), (Q4, at_rest(Q4)), (laplace_walk(), at_rest(laplace_walk()))):
+    for Q in (ring, Q4, laplace_walk()):
         for h in (0.05, 0.5, 3.0):
             step = expm(Q * h)
-            assert step.min() > 0
-            delta = max(0.5 * np.abs(a - b).sum() for a in step for b in step)
-            assert delta < 1
-            for t in (h, 2.5 * h, 20 * h):
-                off = 0.5 * np.abs(expm(Q * t) - pi).sum(1).max()
-                assert off <= delta ** math.floor(t / h) + 1e-12
-        assert far(kolmogorov.transition_matrix(Q, 200.0), pi) < 1e-12
+            assert (step > 0).all() and delta(step) < 1
+            for k in (1, 2.5, 20):
+                assert off(Q, k * h) <= delta(step) ** math.floor(k) + 1e-12
+        assert far(kolmogorov.transition_matrix(Q, 200.0), at_rest(Q)) < 1e-12
+    leave = np.array([[-1.3, 1.3], [1e-9, -1e-9]])  # whence one hardly comes back: the bound is met
+    assert off(leave, 3 * 0.4) == pytest.approx(delta(expm(leave * 0.4)) ** 3, rel=1e-6)
     path = np.diag(np.full(19, 20.0), 1)  # a way of 19 steps to one end: nothing happens, and then all at once
     path[-1, 0] = 1e-3
     path -= np.diag(path.sum(1))
-    step = expm(path * 2)
-    delta = max(0.5 * np.abs(a - b).sum() for a in step for b in step)
-    off = 0.5 * np.abs(expm(path * 0.5) - at_rest(path)).sum(1).max()
-    assert off > delta**0.25, "whole multiples of h count, no shares"
+    assert off(path, 0.5) > delta(expm(path * 2)) ** 0.25, "whole multiples of h count, no shares"
 
 
 @pytest.mark.equation("eq-kolm-gap")
@@ -335,8 +339,8 @@ def test_chi_square_falls_at_twice_the_gap():
             divergence = float(kolmogorov.relative_entropy(p, pi))
             assert divergence <= math.log(1 + chi_square(p, pi)) + 1e-12
     p = pi + 0.1 * pi.min() / np.abs(slow).max() * slow  # along the slowest mode it is an equality
-    after = kolmogorov.forward(p / p.sum(), Q, [0, 2.0])[-1]
-    assert chi_square(after, pi) == pytest.approx(math.exp(-4 * gap) * chi_square(p / p.sum(), pi), rel=1e-9)
+    after = kolmogorov.forward(p, Q, [0, 2.0])[-1]
+    assert chi_square(after, pi) == pytest.approx(math.exp(-4 * gap) * chi_square(p, pi), rel=1e-9)
     flip = np.array([[-1.0, 1.0], [1.0, -1.0]])
     both = np.kron(flip, np.eye(2)) + np.kron(np.eye(2), flip)
     for bits in (flip, both):
@@ -447,15 +451,15 @@ def test_a_film_that_must_end_in_k():
     off = ~np.eye(4, dtype=bool)
     assert far((chosen / h)[off], rates[off]) < 5e-3
     n, rng = 40_000, np.random.default_rng(4)
-    middle = jumps.simulate(Q4, 1, 0.05, n, rng)  # s to s + 0.05 from state 1
-    seen = middle[jumps.simulate(Q4, middle, T - s - 0.05, n, rng) == k]
+    middle = jumps.simulate(Q4, 1, 0.4, n, rng)  # s to s + 0.4 from state 1
+    seen = middle[jumps.simulate(Q4, middle, T - s - 0.4, n, rng) == k]
 
     def film(t: float) -> np.ndarray:
         u = expm(Q4 * (T - s - t))[:, k]
         Q = np.where(off, Q4 * u / u[:, None], 0.0)
         return Q - np.diag(Q.sum(1))
 
-    law = kolmogorov.forward(np.eye(4)[1], film, [0, 0.05])[-1]
+    law = kolmogorov.forward(np.eye(4)[1], film, [0, 0.4])[-1]
     assert stats.chisquare(np.bincount(seen, minlength=4), len(seen) * law).pvalue > 1e-3
 
 
@@ -498,16 +502,17 @@ def test_the_step_back_is_a_normal_with_a_cubic(x_t):
         / 2e-6,
         rel=2e-2,
     )
-    beta = 2e-4
-    grid = np.linspace(x_t - 0.2, x_t + 0.2, 8001)
-    back = step_back(lambda y: two_clumps(y, STD), x_t, beta, grid)
-    z = (grid - back.mean) / math.sqrt(back.variance)
-    p = np.exp(back.log_density) * math.sqrt(back.variance)
-    kappa = third * beta**1.5
-    dz = z[1] - z[0]
-    assert (p * z**3).sum() * dz == pytest.approx(kappa, rel=0.02)
-    shape = stats.norm.pdf(z) * (1 + kappa / 6 * (z**3 - 3 * z))
-    assert far(p, shape) < 0.1 * far(p, stats.norm.pdf(z)), "what is left is of order beta^2"
+    left, grid = [], np.linspace(x_t - 0.2, x_t + 0.2, 8001)
+    for beta in (4e-4, 2e-4):
+        back = step_back(lambda y: two_clumps(y, STD), x_t, beta, grid)
+        z = (grid - back.mean) / math.sqrt(back.variance)
+        p = np.exp(back.log_density) * math.sqrt(back.variance)
+        kappa = third * beta**1.5
+        dz = z[1] - z[0]
+        assert (p * z**3).sum() * dz == pytest.approx(kappa, rel=0.02)
+        shape = stats.norm.pdf(z) * (1 + kappa / 6 * (z**3 - 3 * z))
+        left.append([far(p, shape), far(p, stats.norm.pdf(z))])
+    assert np.log2(np.divide(*left)) == pytest.approx([2, 1.5], abs=0.1), "what is left is of order beta^2"
 
 
 @pytest.mark.equation("eq-kolm-cubed")
@@ -520,8 +525,9 @@ def test_the_kl_falls_like_beta_cubed(x_t):
     ]
     assert off[0] > off[1] > off[2] and off[2] < 0.05
     best = step_back(lambda y: two_clumps(y, STD), x_t, 0.01)
-    for mean, variance in ((0.001, 1.0), (-0.001, 1.0), (0.0, 1.02), (0.0, 0.98)):
-        assert best.kl_to(best.mean + mean, best.variance * variance) > best.kl, "no other normal is nearer"
+    for off_mean, factor in ((0.001, 1.0), (-0.001, 1.0), (0.0, 1.02), (0.0, 0.98)):
+        other = best.mean + off_mean, best.variance * factor  # given: normals around
+        assert best.kl_to(*other) > best.kl, "no other normal is nearer"
 
 
 # --- The reverse SDE ---
@@ -532,9 +538,9 @@ def test_the_density_run_backwards_follows_the_reversed_equation():
     """p of the Ornstein-Uhlenbeck process with another noise in every place: by finite differences on an exact p."""
     a, b = -0.4, 0.6  # geometric: dX = a X dt + b X dW, log-normal from log X_0 ~ N(0, 0.3)
 
-    def p(x, t):
+    def p(x, t):  # but for a constant factor, which no term sees
         m, v = (a - b**2 / 2) * t, 0.3 + b**2 * t
-        return np.exp(-0.5 * (np.log(x) - m) ** 2 / v) / (x * np.sqrt(2 * np.pi * v))
+        return np.exp(-0.5 * (np.log(x) - m) ** 2 / v) / (x * np.sqrt(v))
 
     x, T, s = np.linspace(0.4, 3.0, 27), 0.8, 0.3
     D = lambda y: (b * y) ** 2  # noqa: E731
@@ -550,34 +556,32 @@ def test_the_density_run_backwards_follows_the_reversed_equation():
 
 @pytest.mark.equation("eq-kolm-reverse-sde")
 def test_the_reverse_sde_has_the_laws_and_the_pairs_of_the_film():
-    """Geometric Brownian motion, whose transitions are exact: only the way back is stepped. Without D' it fails."""
-    a, b, n, T, t = -0.4, 0.6, 10_000, 0.8, 0.3
+    """Geometric Brownian motion, whose logarithms are normal: only the way back is stepped. Without D' it fails."""
+    a, b, n, T, t = -0.4, 0.6, 20_000, 1.0, 0.5
     gen = torch.Generator().manual_seed(0)
 
-    def normal():
-        return torch.randn(n, 1, generator=gen, dtype=torch.float64)
-
-    def forward():
-        log = math.sqrt(0.3) * normal()
-        at_t = log + (a - b**2 / 2) * t + b * math.sqrt(t) * normal()
-        return at_t.exp(), (at_t + (a - b**2 / 2) * (T - t) + b * math.sqrt(T - t) * normal()).exp()
+    def law(now):
+        return (a - b**2 / 2) * now, 0.3 + b**2 * now
 
     def score(x, now):
         m, v = (a - b**2 / 2) * now, 0.3 + b**2 * now
         return -(1 + (x.log() - m) / v) / x
 
-    film = sde.SDE(lambda x, now: a * x, lambda x, now: b * x)
-    (mid, _), (other, end) = forward(), forward()
-    times = torch.tensor([T, t])
-    back = film.reverse(score).simulate(end, times, gen, substeps=150)[-1]
+    film, times = sde.SDE(lambda x, now: a * x, lambda x, now: b * x), torch.tensor([T, t])
+    (m_t, v_t), (m_T, v_T) = law(t), law(T)
+    end = torch.normal(m_T, math.sqrt(v_T), (n, 1), generator=gen, dtype=torch.float64)
+
+    def standardised(process):
+        """log X_t of ``process`` run back from the end, less its exact mean given the end, over its exact spread."""
+        log = process.simulate(end.exp(), times, gen, substeps=150)[-1].log()
+        return (log - m_t - v_t / v_T * (end - m_T)) / math.sqrt(v_t - v_t**2 / v_T)
+
+    z = standardised(film.reverse(score))
+    for moment, exact in ((z, 0), (z**2, 1), (z * (end - m_T), 0)):
+        close_mean(moment, exact)
+    assert stats.kstest(z[:, 0].numpy(), stats.norm.cdf).pvalue > 1e-3
     slip = sde.SDE(lambda x, now: a * x - (b * x) ** 2 * score(x, now), film.diffusion, backward=True)
-    lost = slip.simulate(end, times, gen, substeps=150)[-1]
-    limit = 1.95 * math.sqrt(2 / n)
-    assert ks_2samp(mid[:, 0].numpy(), back[:, 0].numpy()).statistic < limit
-    pairs = (other / end).log()[:, 0].numpy(), (back / end).log()[:, 0].numpy()
-    fresh, fresh_end = forward()
-    assert ks_2samp((fresh / fresh_end).log()[:, 0].numpy(), pairs[1]).statistic < limit
-    assert ks_2samp(mid[:, 0].numpy(), lost[:, 0].numpy()).statistic > 3 * limit
+    assert stats.kstest(standardised(slip)[:, 0].numpy(), stats.norm.cdf).pvalue < 1e-9
 
 
 def euler_step_back(h: float, x: float = 1.0):
@@ -607,7 +611,7 @@ def test_log_density_of_where_an_euler_step_came_from():
 @pytest.mark.equation("eq-kolm-log-expanded")
 def test_expansion_of_the_log_density_of_a_step_back():
     """What is left out is of order h: over a range of a few sqrt(h), it falls by 4 when h does."""
-    x, mu, D, slope_D, score = 1.0, -1.0, 1.0, 1.0, -3.0
+    x, mu, D, slope_D, score = 0.6, -0.6, 0.68, 0.6, -3.6 / 1.36
     left = []
     for h in (4e-4, 1e-4):
         y, _, log = euler_step_back(h, x)
@@ -631,7 +635,8 @@ def test_moments_of_a_step_back_are_those_of_the_reverse_sde():
         price.append(float(kolmogorov.relative_entropy(p, normal)) / h)
     wanted = 1 + 1 - 3  # -mu + D' + D score at x = 1
     errors = np.abs(np.array(drift) - wanted)
-    assert (errors[1:] < 0.6 * errors[:-1]).all() and errors[-1] < 5e-3
+    np.testing.assert_allclose(errors[1:] / errors[:-1], 0.5, atol=0.1)
+    assert errors[-1] < 5e-3
     assert variance[-1] == pytest.approx(1, abs=5e-3)
     assert price[-1] == pytest.approx(0.75, abs=0.01), "the exercise: 3/4 D'^2 / D"
 
@@ -665,7 +670,7 @@ class Chain:
     def __init__(self, far: float, std: float, beta: np.ndarray) -> None:
         self.far, self.std, self.beta = far, std, beta
         self.left = np.concatenate([[1.0], np.cumprod(1 - beta)])
-        self.y = np.linspace(-20, 20, 16_001)
+        self.y = np.linspace(-20, 20, 4001)
 
     def log_q(self, t, y=None):
         shift = self.far * math.sqrt(self.left[t])
@@ -692,6 +697,7 @@ def gaussian_entropy(variance):
 
 UNIT = Chain(0.9, math.sqrt(0.19), np.array([0.05, 0.1, 0.2, 0.4]))
 LARGE = Chain(0.8, 1.9, np.array([0.05, 0.1, 0.2, 0.4]))  # nearly normal, of variance 4.25
+NEAR = Chain(1e-3, math.sqrt(1.01), np.array([0.05, 0.1, 0.2, 0.4]))  # nearly N(0, 1), where bounds are tight
 
 
 def normal_step(variance: float, beta: float) -> tuple[float, float]:
@@ -720,43 +726,41 @@ def test_bounds_on_the_entropy_of_a_step_back(t):
 
 
 @pytest.mark.equation("eq-kolm-entropy-grows")
-@pytest.mark.parametrize("chain", [UNIT, LARGE])
+@pytest.mark.parametrize("chain", [UNIT, LARGE, NEAR])
 def test_how_much_entropy_a_step_must_add(chain):
     for t in range(1, 5):
         before = np.exp(chain.log_q(t - 1)) * chain.y**2
         square = before.sum() * (chain.y[1] - chain.y[0])
         assert square == pytest.approx(chain.mean_square(t - 1), rel=1e-9)
-        assert chain.H(t) - chain.H(t - 1) >= 0.5 * chain.beta[t - 1] * (1 - square)
-    rises = [
-        0.5 * math.log((1 - b) * v + b) - 0.5 * math.log(v) - 0.5 * b * (1 - v)
-        for v in (1 + 1e-3, 1 - 1e-3)
-        for b in (0.3,)
-    ]
-    assert all(0 <= rise < 1e-5 for rise in rises), "it is tight near N(0, 1)"
+        rise, least = chain.H(t) - chain.H(t - 1), 0.5 * chain.beta[t - 1] * (1 - square)
+        assert rise >= least
+        if chain is NEAR:
+            assert rise == pytest.approx(least, rel=0.01)
 
 
 @pytest.mark.equation("eq-kolm-entropy-repaired")
 @pytest.mark.parametrize("t", [2, 4])
 def test_repaired_upper_bound(t):
-    exact, upper = LARGE.H_back(t), gaussian_entropy(LARGE.beta[t - 1])
-    assert exact > upper, "as printed it fails for these data"
-    assert exact <= upper + 0.5 * LARGE.beta[t - 1] * (LARGE.mean_square(t - 1) - 1)
+    for chain in (LARGE, NEAR):
+        exact, upper = chain.H_back(t), gaussian_entropy(chain.beta[t - 1])
+        repair = 0.5 * chain.beta[t - 1] * (chain.mean_square(t - 1) - 1)
+        assert upper < exact <= upper + repair, "without the repair it fails for these data"
+        if chain is NEAR:
+            assert exact - upper == pytest.approx(repair, rel=0.01)
 
 
 @pytest.mark.equation("eq-kolm-entropy-repaired", "eq-kolm-entropy-grows")
 def test_the_repair_is_as_small_as_it_can_be_and_does_not_see_the_mean():
-    """Near variance 1 the half is needed: nine tenths of it fail. Normal data may stand anywhere."""
+    """Near variance 1 it is met, so that no smaller factor than a half would do. Normal data may stand anywhere."""
     for beta in (0.1, 0.3):
         for variance in (1 + 1e-3, 1 - 1e-3):
             exact, upper = normal_step(variance, beta)
             repair = 0.5 * beta * (variance - 1)
-            assert upper + repair - 1e-5 < exact <= upper + repair
-            assert (exact <= upper + 0.9 * repair) == (variance < 1)
-            assert (exact <= upper + 1.1 * repair) == (variance > 1)
+            assert exact <= upper + repair
+            assert exact - upper == pytest.approx(repair, rel=1e-3)
     exact, upper = normal_step(1.0, 0.1)
     assert exact == pytest.approx(upper, abs=1e-12), "N(3, 1) too, whose mean square is 10"
     far_off = np.linspace(-9, 15, 12_001)  # N(3, 1): the steps back from its x_1, by Bayes' rule on a grid
-    x_1 = 3 * math.sqrt(0.9) + np.array([-1.0, 0.0, 2.0])
-    steps = [step_back(lambda y: -0.5 * (y - 3) ** 2, x, 0.1, far_off) for x in x_1]
-    for step in steps:
+    for x_1 in (1.8, 2.8, 4.8):
+        step = step_back(lambda y: -0.5 * (y - 3) ** 2, x_1, 0.1, far_off)  # given: x_1, and its past
         assert entropy_of(step.log_density, step.grid) == pytest.approx(upper, abs=1e-9)
