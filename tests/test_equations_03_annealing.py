@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from problems import affine_model, close, close_mean, model_law, random_schedule, rng
-from scipy.stats import kstest, norm
+from problems import affine_model, close, model_law, random_schedule, rng
+from scipy.stats import norm
 
 from dpm_lib import annealing
 from dpm_lib.annealing import Normal
@@ -153,7 +153,9 @@ def test_the_log_weight_of_a_dragged_normal(steps, rho):
     assert v <= SHIFT**2 / steps * (1 + rho) / (1 - rho) + 1e-12
     assert abs(float(log_w.mean()) - (LOG_Z - v / 2)) < 4 * math.sqrt(v / len(log_w))
     assert abs(float(log_w.var()) / v - 1) < 4 * math.sqrt(2 / len(log_w))
-    assert kstest(log_w.numpy(), norm(LOG_Z - v / 2, math.sqrt(v)).cdf).pvalue > 1e-3
+    z = (log_w - (LOG_Z - v / 2)) / math.sqrt(v)
+    off = torch.special.ndtr(z.sort().values) - torch.arange(1, len(z) + 1) / len(z)
+    assert (off.abs() < 1.95 / math.sqrt(len(z))).all()  # Kolmogorov and Smirnov, one in a thousand
 
 
 @pytest.mark.equation("eq-ais-variance")
@@ -290,8 +292,9 @@ def test_the_error_at_equal_evaluations(steps, rho):
     v = 2 * (-float(back.elbo) - LOG_Z)  # twice the relative entropy of P to Q, from paths walked back
     z = (dragged(steps, rho, n * runs).log_weights - LOG_Z).reshape(runs, n).exp().mean(1)
     squares = (z - 1).square()
-    close_mean(squares, steps / evaluations * math.expm1(v), floor=8 * math.sqrt(v / len(start)) * math.exp(v) / n)
-    assert float(squares.std()) / math.sqrt(runs) < 0.05 * float(squares.mean())
+    mean, error = float(squares.mean()), float(squares.std()) / math.sqrt(runs)
+    assert mean / error > 20
+    assert abs(mean - steps / evaluations * math.expm1(v)) < 4 * error + 8 * math.sqrt(v / 40_000) * math.exp(v) / n
 
 
 @pytest.mark.equation("eq-ais-diffusion")
