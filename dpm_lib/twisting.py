@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from dpm_lib import checks
 from dpm_lib.codebooks import Codebook
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.distributions import Mixture
@@ -202,7 +203,8 @@ class ExactModel(DiffusionModel):
         super().__init__(kernel, BlendReverse(target))
 
     def reverse_step(self, xt: Tensor, t: int) -> Any:
-        """q(x_{t-1} | x_t), the last step included."""
+        """q(x_{t-1} | x_t), the last step included. ValueError for a time outside 1..T."""
+        checks.checked_step(t, self.T)
         return self.reverse(xt, t, self.kernel)
 
 

@@ -184,6 +184,7 @@ TABLE = [
     ("dim", lambda dim: kernels.GaussianKernel(dim, SCHEDULE), 2, COUNT, "dim"),
     ("dim", lambda dim: kernels.BinomialKernel(dim, SCHEDULE), 2, COUNT, "dim"),
     ("n", lambda n: MODEL.sample(n, rng()), 0, COUNT_OR_0, "n"),
+    ("t", lambda t: MODEL.reverse_step(X, t), 5, (0, -1, 6), "t"),
     ("n", lambda n: Codebook([[0, 1], [1, 0]]).sample(n, rng()), 2, COUNT, "n"),
     ("n", tilted, 8, COUNT, "n"),
     ("threshold", tilted, 0.0, NOT_NEGATIVE, "threshold"),
