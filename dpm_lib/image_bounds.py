@@ -46,6 +46,7 @@ def evaluate_images(model: DiffusionModel, data: Images, n: int | None = None, s
         "gain_bits_per_dimension": float(gain.mean()),
         "gain_bits_per_dimension_stderr": _stderr(gain),
         "bound_bits": data.dim * (math.log2(data.std) - float(bits.mean())),
+        "bound_bits_stderr": data.dim * _stderr(bits),
         "held_out": len(bits),
         "held_out_of": len(data.test),
         "beta_1": float(model.schedule.beta[1]),

@@ -68,6 +68,7 @@ def test_digits_train_save_load_and_evaluate(tmp_path):
     again = evaluation.evaluate(loaded, data)
     assert again["bits_per_dimension"] == metrics["bits_per_dimension"]
     close(again["bound_bits"] / 64 + again["bits_per_dimension"], np.log2(data.std))
+    close(again["bound_bits_stderr"] / 64, again["bits_per_dimension_stderr"])
     close(again["gain_bits_per_dimension"], again["null_bits_per_dimension"] - again["bits_per_dimension"])
     assert evaluation.evaluate(loaded, data, n=20)["held_out"] == 20
     with pytest.raises(ValueError, match="n: 1: need at least 2 held-out images"):

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import runs
 import torch
 from problems import blobs, close, rng, tiny_recipe
 
-from dpm_lib import bound, checkpoints, data, images, recipes, training
+from dpm_lib import bound, checkpoints, data, images, plots, recipes, training
 from dpm_lib.cli import main
 from dpm_lib.codebooks import Codebook
 from dpm_lib.data import Points, as_data, original
@@ -34,6 +36,28 @@ def points(n: int = 60) -> torch.Tensor:
 def fit(x, recipe=None, folder=None, **settings):
     recipe = recipe or recipes.get("swiss-roll").override(**SMALL | {"frequencies": 2} | settings)
     return training.fit(recipe, 0, folder, "cpu", progress=False, data=x)
+
+
+# In a notebook
+
+
+def test_the_lines_of_the_readme(capsys, monkeypatch):
+    """As printed, but smaller: points, then pictures. K comes with its error, and a figure is shown."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    points, pictures = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    shown: list[str] = []
+    monkeypatch.setattr(plots, "display", lambda page: shown.append(page.data))
+    _, first, *rest = points.partition("x = ")[2].splitlines(keepends=True)
+    assert first.startswith("recipe = ") and len(rest) == 4  # five lines to a figure, and the draws
+    for lines in (points, points.partition("x = ")[0] + pictures + "".join(rest)):
+        names: dict = {}
+        exec(re.sub(r"steps=\d+", "steps=3, T=4, width=8, batch=32", lines), names)
+        scores, x, draws = names["scores"], names["x"], names["draws"]
+        kind = "bits_per_dimension" if x.dtype == torch.uint8 else "bound_bits"
+        assert scores["steps"] == 3 and math.isfinite(scores[kind]) and scores[f"{kind}_stderr"] > 0
+        assert draws.shape == (100, x[0].numel()) and len(shown) == 1 and "<img" in shown.pop()
+    said = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"-?[\d.]+ ± [\d.]+", said[0])
 
 
 # Points
