@@ -1,7 +1,7 @@
 """Copies of the notebooks for programs that do not know MyST: Colab, GitHub, VS Code, a plain Jupyter.
 
 In a copy, exercises have headings, equations and references their numbers, citations their names, years and
-links; solutions, proofs and hidden code are folded. The code is the same. There are two kinds:
+links; solutions and proofs are folded. The code is the same, folded as it was. There are two kinds:
 
 - for Colab, by `python tools/notebook_copies.py OUTDIR`: a first cell fetches the repository at the commit being
   built, installs its library, and goes to the chapter's folder. The Pages workflow publishes these on the branch
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import nbformat
 from chapters import ROOT, chapter_numbers, notebooks
-from contract import FOLDED, HIDDEN, MARKDOWN, tags, text
+from contract import MARKDOWN, text
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.myst_blocks import myst_block_plugin
@@ -171,8 +171,6 @@ class Copy:
                         self.pictures = {}
                 except CopyError as fault:
                     raise CopyError(f"{self.page}: cell {number}: {fault}") from None
-            elif tags(cell) & HIDDEN or self.solving:
-                cell.metadata.update(nbformat.from_dict(FOLDED))
         copy.cells = [cell for cell in copy.cells if cell.source.strip()]
         if self.cited:
             copy.cells.append(nbformat.v4.new_markdown_cell(self.reference_list(), id="references"))
