@@ -127,7 +127,7 @@ def test_own_evidence_and_the_others_make_the_posterior():
     per_level = evidence[1].reshape(3, 1000).mean(1)
     w = joint @ per_level  # what the other pixel says of the first one's level
     ours = w[grid.long()] * (-0.5 * (xt[0] / a - grid).square() / tau).exp()
-    close(ours / 1000, brute, rtol=1e-8)
+    close(ours / brute, 1000.0, rtol=1e-8)
 
 
 class Weights(nn.Module):
