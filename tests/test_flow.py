@@ -155,7 +155,7 @@ def test_law_of_the_chain_is_that_of_its_particles(noise):
 def test_law_of_the_chain_for_clumps_far_apart():
     """One noisy step without drift is convolution, wherever the clumps are."""
     target = Mixture(torch.tensor([[0.0], [30.0]]), torch.tensor([0.25, 0.75], dtype=torch.float64), 0.5)
-    law = euler.chain_law(SDE(lambda z, t: 0.0 * z, lambda z, t: 1.0), target, torch.tensor([1.0, 3.0]))
+    law = euler.chain_law(SDE(lambda z, t: torch.zeros_like(z), lambda z, t: 1.0), target, torch.tensor([1.0, 3.0]))
     assert law.kolmogorov(target, 3.0) < 1e-6
 
 

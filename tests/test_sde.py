@@ -80,13 +80,13 @@ def test_time_dependence_is_seen_at_the_start_of_each_step():
 
 @pytest.mark.equation("eq-sde-ou")
 def test_ornstein_uhlenbeck_is_its_transition():
-    process = sde.ornstein_uhlenbeck(1.5, 0.8, -0.3)
-    law = process.transition(2 * ones(1), 0.4)
+    process, start = sde.ornstein_uhlenbeck(1.5, 0.8, -0.3), torch.full((40_000, 1), 2.0, dtype=torch.float64)
+    law = process.transition(start[:1], 0.4)
     close(law.mean, -0.3 + 2.3 * math.exp(-0.6))
     close(law.scale, 0.8 * math.sqrt((1 - math.exp(-1.2)) / 3))
-    close(process.transition(2 * ones(1), 50.0).mean, process.stationary().mean)
-    close(process.transition(2 * ones(1), 50.0).scale, process.stationary().scale)
-    x = process.simulate(2 * ones(40_000), torch.tensor([0.0, 0.4]), rng(4), substeps=200)[-1]
+    close(process.transition(start[:1], 50.0).mean, process.stationary().mean)
+    close(process.transition(start[:1], 50.0).scale, process.stationary().scale)
+    x = process.simulate(start, torch.tensor([0.0, 0.4]), rng(4), substeps=200)[-1]
     close_mean(x, law.mean[0], floor=2e-3)
     close_mean((x - law.mean).square(), law.scale.square(), floor=2e-3)
 
