@@ -180,7 +180,7 @@ def test_work_obeys_jarzynski_and_the_second_law():
     close(work, -found.log_weights)
     values = (-work).exp()
     assert abs(float(values.mean()) - math.exp(LOG_Z)) < 4 * float(values.std()) / math.sqrt(len(work))
-    assert float(work.mean()) > -LOG_Z
+    assert 0 < float(work.mean()) + LOG_Z < 1
 
 
 @pytest.mark.equation("eq-ais-reverse")
@@ -236,7 +236,7 @@ def test_paths_of_both_directions_agree_on_z(n, m):
     bayes = m * FINITE.P / (n * FINITE.Q + m * FINITE.P)
     close(FINITE.w * m / FINITE.Z / (n + FINITE.w * m / FINITE.Z), bayes)
     for factor in (0.99, 1.01):
-        assert (total(factor * FINITE.Z) - m) * (factor - 1) < 0
+        assert (total(factor * FINITE.Z) < m) == (factor > 1)
     # The library's root, from samples of different sizes, is the root of the printed sum.
     forward = annealing.annealed_importance_sampling(shifted, Normal(1), even(4), 40 * n, rng(1), drag(0.6))
     start = draws(40 * m, 2)

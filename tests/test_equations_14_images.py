@@ -235,7 +235,8 @@ def test_two_points_are_under_one_leaf_as_often_as_areas_say():
     x, y = generator.uniform(-40, 40, (2, 60_000))
     one, two = x**2 + y**2 < r**2, (x - h) ** 2 + y**2 < r**2
     P = (one & two).sum() / (one | two).sum()
-    expected, spread = P + (1 - P) / 256, math.sqrt(P * (1 - P) / (one | two).sum())
+    expected = P + (1 - P) / 256
+    spread = math.sqrt(P * (1 - P) / (one | two).sum())  # given: the error of expected
     error = math.hypot(np.std(same) / math.sqrt(len(same)), spread)
     assert abs(np.mean(same) - expected) < 4 * error
 

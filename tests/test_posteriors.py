@@ -252,7 +252,7 @@ def test_what_would_be_wrong_in_silence_is_refused(method, twist, log_r, message
         posteriors.tilt(NORMAL, log_r, method, 300, rng(0), twist=twist)
     with pytest.raises(ValueError, match="must be positive for t >= 1"):  # bits: a neighbour is forbidden
         forbidden = Constant(lambda x: torch.where(x[:, 0] == 1, 0.0, -torch.inf))
-        posteriors.tilt(BITS, lambda x: 0 * x[:, 0], n=40, generator=rng(0), twist=forbidden)
+        posteriors.tilt(BITS, lambda x: torch.zeros(len(x)), n=40, generator=rng(0), twist=forbidden)
 
 
 @pytest.mark.equation("eq-post-weights")
