@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dpm_lib import enumeration
 from dpm_lib.data import Data
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.distributions import Mixture, SwissRoll
@@ -248,3 +249,12 @@ def random_generator(n: int, seed: int = 0, zeros: float = 0.0) -> np.ndarray:
     Q = rng.exponential(size=(n, n)) * (rng.random((n, n)) >= zeros)
     np.fill_diagonal(Q, 0)
     return Q - np.diag(Q.sum(1))
+
+
+def small_chains(**changes) -> enumeration.FiniteChains:
+    """Three bits, two steps; ``name=(where, value)`` puts a value into one of the tables."""
+    tiny = enumeration.coupled_bits(0.5, [0.2, 0.6], 0.1)
+    arguments = {name: getattr(tiny, name).copy() for name in ("data", "prior", "forward", "reverse")}
+    for name, (where, value) in changes.items():
+        arguments[name][where] = value
+    return enumeration.FiniteChains(**arguments)

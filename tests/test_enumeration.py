@@ -5,20 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from problems import AffineNetwork, randn
+from problems import AffineNetwork, randn, small_chains
 
 from dpm_lib import enumeration, ledger, schedules
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.kernels import BinomialKernel
 from dpm_lib.reverse import BernoulliReverse
-
-
-def chains(**changes):
-    tiny = enumeration.coupled_bits(0.5, [0.2, 0.6], 0.1)
-    arguments = {name: getattr(tiny, name).copy() for name in ("data", "prior", "forward", "reverse")}
-    for name, (where, value) in changes.items():
-        arguments[name][where] = value
-    return enumeration.FiniteChains(**arguments)
 
 
 def test_states_count_upwards():
@@ -43,7 +35,7 @@ def test_a_library_model_becomes_tables():
 
 @pytest.mark.equation("eq-bayes")
 def test_a_step_back_given_both_ends_by_listing_paths():
-    found, one = chains(), np.eye(8)
+    found, one = small_chains(), np.eye(8)
     for t in (1, 2):
         for k, j in itertools.product(range(8), range(8)):
             paths = one[k] if t == 1 else found.forward[1, k]  # the law of x_{t-1}, from x_0 = k
@@ -72,16 +64,19 @@ def fair_model(bits, T):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: chains(data=(0, -0.1)), r"data must hold probabilities, got data\[0\] = -0\.1"),
-        (lambda: chains(prior=(3, 0.5)), r"prior must sum to 1, got a sum of 1\.375"),
-        (lambda: chains(reverse=((1, 2, 3), np.nan)), r"reverse\[1:\] must hold .*got reverse\[1:\]\[0, 2, 3\] = nan"),
-        (lambda: chains(forward=((2, 4), [1, 0, 0, 0, 0, 0, 0, 0])), r"forward: is 0 at \[2, 4, 1\]"),
+        (lambda: small_chains(data=(0, -0.1)), r"data must hold probabilities, got data\[0\] = -0\.1"),
+        (lambda: small_chains(prior=(3, 0.5)), r"prior must sum to 1, got a sum of 1\.375"),
+        (
+            lambda: small_chains(reverse=((1, 2, 3), np.nan)),
+            r"reverse\[1:\] must hold .*got reverse\[1:\]\[0, 2, 3\] = nan",
+        ),
+        (lambda: small_chains(forward=((2, 4), [1, 0, 0, 0, 0, 0, 0, 0])), r"forward: is 0 at \[2, 4, 1\]"),
         (lambda: enumeration.coupled_bits(0.5, [0.1] * 7), "more than 1048576|of at most 1048576"),
         (lambda: enumeration.coupled_bits(0.5, [0.1]), "at least two rates"),
         (lambda: enumeration.coupled_bits(0.5, [0.1, 0.2], 1.5), "0 <= error <= 1"),
         (lambda: enumeration.flip_kernel(3, 0.0), "0 < beta <= 1"),
         (lambda: enumeration.states(11), "bits: 11 is not between 1 and 10"),
-        (lambda: chains(prior=(slice(None), np.eye(8)[2])), "prior: is 0 at state 0"),
+        (lambda: small_chains(prior=(slice(None), np.eye(8)[2])), "prior: is 0 at state 0"),
         (lambda: enumeration.coupled_bits(np.nan, [0.1, 0.2]), "coupling, field: must be finite, got nan"),
         (lambda: enumeration.ising(3, 0.1, np.inf), "coupling, field: must be finite, got 0.1, inf"),
         (lambda: enumeration.from_model(fair_model(2, 2), [0.5, 0.5]), r"data: shape \(2,\), and \(4,\) is needed"),
@@ -98,7 +93,7 @@ def test_bad_tables_are_named(make, message):
 
 def test_tables_in_single_precision_are_renormalised():
     """As softmax and network make them: right to float32's rounding, and a law to float64's."""
-    exact = chains()
+    exact = small_chains()
     rough = {name: getattr(exact, name).astype(np.float32) for name in ("data", "prior", "forward", "reverse")}
     found = enumeration.FiniteChains(**rough)
     for t in range(1, found.T + 1):

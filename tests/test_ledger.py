@@ -5,17 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from problems import AffineNetwork, close_mean, model_of, randn, rng
+from problems import AffineNetwork, close_mean, model_of, randn, rng, small_chains
 
 from dpm_lib import enumeration, ledger, schedules
-
-
-def chains(**changes):
-    tiny = enumeration.coupled_bits(0.5, [0.2, 0.6], 0.1)
-    arguments = {name: getattr(tiny, name).copy() for name in ("data", "prior", "forward", "reverse")}
-    for name, (where, value) in changes.items():
-        arguments[name][where] = value
-    return enumeration.FiniteChains(**arguments)
 
 
 def test_the_exact_joint_reverse_loses_only_at_the_prior_and_the_edge():
@@ -25,7 +17,7 @@ def test_the_exact_joint_reverse_loses_only_at_the_prior_and_the_edge():
 
 
 def test_data_may_rule_states_out():
-    tiny = chains(data=(slice(None), [0.5, 0, 0, 0, 0, 0, 0, 0.5]))
+    tiny = small_chains(data=(slice(None), [0.5, 0, 0, 0, 0, 0, 0, 0.5]))
     values = [sum(terms.values()) for terms in ledger.lines(tiny).values()]
     assert np.isfinite(values).all() and max(values[2:]) - min(values[2:]) < 1e-12
     assert values[1] == pytest.approx(values[0], abs=1e-12), "E w is the model's probability"
@@ -39,13 +31,13 @@ def test_data_may_rule_states_out():
 def test_a_model_that_rules_out_paths_of_the_data_loses_everything():
     """Also where the data rule states out: infinite, never NaN."""
     to_zero = np.eye(8)[0]
-    tiny = chains(data=(slice(None), [0.5, 0, 0, 0, 0, 0, 0, 0.5]), reverse=((2, slice(None)), to_zero))
+    tiny = small_chains(data=(slice(None), [0.5, 0, 0, 0, 0, 0, 0, 0.5]), reverse=((2, slice(None)), to_zero))
     values = {n: sum(terms.values()) for n, terms in ledger.lines(tiny).items()}
     assert np.isfinite([values[1], values[2]]).all()
     assert [values[n] for n in (3, 4, 5, 6, 9)] == [-np.inf] * 5
     parts = ledger.account(tiny)
     assert parts["step 2"] == parts["jensen"] == np.inf and 0 < parts["information 2"] < np.inf
-    assert parts["information 2"] == ledger.account(chains(data=(slice(None), tiny.data)))["information 2"]
+    assert parts["information 2"] == ledger.account(small_chains(data=(slice(None), tiny.data)))["information 2"]
 
 
 @pytest.mark.parametrize("variance", [0.5, 2.0])
