@@ -6,7 +6,6 @@ many ones x_t has in each group of like columns. Over those counts every expecta
 """
 
 import math
-from functools import cached_property
 from itertools import combinations_with_replacement, product
 
 import torch
@@ -72,21 +71,8 @@ class Codebook:
         log_w = (weights.log() + agree * evidence.unsqueeze(-1)).unsqueeze(-1)
         return Bernoulli((log_w + rows.log()).logsumexp(-2) - (log_w + (1 - rows).log()).logsumexp(-2))
 
-    @cached_property
-    def has_classes(self) -> bool:
-        """Whether there are few enough kinds of string for exact limits."""
-        try:
-            return bool(len(self.classes.ones))
-        except ValueError:
-            return False
 
-    @cached_property
-    def classes(self) -> "Classes":
-        """The kinds of string that x_t can be."""
-        return Classes(self)
-
-
-class Classes:
+class BitBound:
     """The kinds of string: how many ones there are in each group of like columns.
 
     ``ones`` (n, g) for n kinds and g groups, ``size`` (g,) columns a group, ``pattern`` (g, k) what each row has there,
@@ -112,6 +98,14 @@ class Classes:
             often = (self.ones.unsqueeze(-1) == torch.tensor(counts)).sum(1)
             self.log_count = self.log_count + math.lgamma(g + 1) - (often + 1).double().lgamma().sum(-1)
         self.agree = self.ones @ self.pattern + (self.size - self.ones) @ (1 - self.pattern)
+
+    @staticmethod
+    def countable(book: Codebook) -> bool:
+        """Whether the codebook has few enough kinds of string for exact limits."""
+        try:
+            return bool(len(BitBound(book).ones))
+        except ValueError:
+            return False
 
     @property
     def symmetric(self) -> bool:
@@ -202,11 +196,12 @@ class Classes:
 def best_schedule(book: Codebook, T: int, beta_1: float = 1e-6, start: Schedule | None = None) -> Schedule:
     """The schedule of T steps with the largest ``best_bound``: exact gradients and L-BFGS, from the cosine schedule."""
     schedule = LearnedSchedule(cosine(T, beta_1, 1e3) if start is None else start)
+    bound = BitBound(book)
     optimizer = torch.optim.LBFGS(schedule.parameters(), max_iter=400, history_size=30, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = -book.classes.best_bound(schedule)
+        value = -bound.best_bound(schedule)
         value.backward()
         return value
 

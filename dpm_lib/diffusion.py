@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpm_lib import markovian
 from dpm_lib.checks import checked_step
 from dpm_lib.kernels import Kernel
 from dpm_lib.laws import Law
@@ -87,7 +86,17 @@ class DiffusionModel(nn.Module):
         log w = log pi(x_T) + sum_t [log p(x_{t-1} | x_t) - log q(x_t | x_{t-1})], in nats. So ``log_z`` (batch,)
         estimates log p(x_0), and ``elbo`` (batch,) estimates the bound K. The particles are the x_T, (batch, n, d).
         """
-        return markovian.trajectory_weights(markovian.Diffusion(self), x0, n, generator)
+        if n < 1:
+            raise ValueError(f"n: {n}: need at least 1 trajectory")
+        x0 = self.kernel.state(x0)
+        x = x0.unsqueeze(-2).expand(*x0.shape[:-1], n, x0.shape[-1])
+        log_weights = torch.zeros(x.shape[:-1], dtype=torch.float64, device=x.device)
+        for t in range(1, self.T + 1):
+            forward = self.kernel.step(x, t)
+            x_next = forward.sample(generator)
+            log_weights = log_weights + self.reverse_step(x_next, t).log_prob(x) - forward.log_prob(x_next)
+            x = x_next
+        return WeightedSamples(x, log_weights + self.kernel.prior.log_prob(x))
 
     @torch.no_grad()
     def score(self, x: Tensor, t: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dpm_lib import limits
 from dpm_lib.bound import LN2
-from dpm_lib.codebooks import Codebook, ExactReverse
+from dpm_lib.codebooks import BitBound, Codebook, ExactReverse
 from dpm_lib.data import Data, differences
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.image_bounds import evaluate_images
@@ -57,13 +57,13 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
         }
     limit, schedule = -data.target.entropy() / LN2, copy.deepcopy(model.schedule).cpu()
     exact: dict[str, float] = {}
-    if isinstance(data.target, Codebook) and data.target.has_classes:
-        best = float(data.target.classes.best_bound(schedule).detach()) / LN2
+    if isinstance(data.target, Codebook) and BitBound.countable(data.target):
+        best = float(BitBound(data.target).best_bound(schedule).detach()) / LN2
         exact["exact_limit_bits"] = best
         gap = limit - best + excess(model, data.target, x0.to(device), generator).cpu() / LN2
     else:
         gap = data.target.log_prob(x0) / LN2 - K
-    bounded = not isinstance(data.target, Codebook) or data.target.has_classes
+    bounded = not isinstance(data.target, Codebook) or BitBound.countable(data.target)
     ceiling = {"ceiling_bits": limits.ceiling(data.target, schedule) / LN2} if bounded else {}
     return {
         "bound_bits": float(K.mean()),

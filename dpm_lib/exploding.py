@@ -14,7 +14,6 @@ from torch import Tensor
 from dpm_lib.checks import checked_states, count
 from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.kernels import GaussianKernel
-from dpm_lib.networks import RBF
 from dpm_lib.reverse import GaussianReverse
 from dpm_lib.schedules import from_tau, to_variance_preserving
 from dpm_lib.sde import SDE
@@ -84,7 +83,7 @@ class Denoiser:
         reverse = model.reverse
         if not isinstance(reverse, GaussianReverse):
             raise ValueError(f"model: has the reverse kernel {type(reverse).__name__}, not a Gaussian one")
-        if isinstance(reverse.network, RBF) or reverse.covariance == "constant":
+        if getattr(reverse.network, "integer_times", False) or reverse.covariance == "constant":
             raise ValueError("model: knows the times of its own schedule only, and cannot be asked at others")
         self.reverse: Any = reverse
         self.dim = model.kernel.dim

@@ -1,7 +1,6 @@
 """The model of a recipe for images: which network, which readout."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,12 +14,9 @@ from dpm_lib.paper_images import MultiScale, PaperReverse
 from dpm_lib.reverse import GaussianReverse, outputs
 from dpm_lib.schedules import Schedule
 
-if TYPE_CHECKING:
-    from dpm_lib.recipes import Recipe
-
 
 def image_model(
-    recipe: "Recipe", schedule: Schedule, dim: int, generator: torch.Generator, edges: Tensor | None = None
+    recipe: Recipe, schedule: Schedule, dim: int, generator: torch.Generator, edges: Tensor | None = None
 ) -> DiffusionModel:
     """The model of ``recipe`` for images of ``dim`` entries; ValueError where side and channels do not fit them.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpm_lib import checks
 from dpm_lib.bound import ends
-from dpm_lib.codebooks import Codebook
+from dpm_lib.codebooks import BitBound, Codebook
 from dpm_lib.distributions import Mixture
 from dpm_lib.estimation import covariance as moments
 from dpm_lib.kernels import GaussianKernel
@@ -24,7 +24,7 @@ def ceiling(target: Mixture | Codebook, schedule: Schedule) -> float:
     The edge kernel is fixed, so the model can do no better than to get the law of x_1 right. For bits it is -H(X_1).
     """
     if isinstance(target, Codebook):
-        return target.classes.ceiling(schedule)
+        return BitBound(target).ceiling(schedule)
     beta_1 = float(schedule.beta[1])
     entropy_1 = target.entropy(float(schedule.tau[1])) + 0.5 * target.dim * math.log1p(-beta_1)
     return -entropy_1 + 0.5 * beta_1 * (target.dim - target.mean_square)

@@ -9,16 +9,14 @@ chains are autoregressive models (``autoregressive``), variational autoencoders 
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from dpm_lib.diffusion import DiffusionModel
 from dpm_lib.laws import Law
 from dpm_lib.weights import WeightedSamples
-
-if TYPE_CHECKING:
-    from dpm_lib.diffusion import DiffusionModel
 
 
 class MarkovianVAE(Protocol):
@@ -129,7 +127,7 @@ def terms(vae: MarkovianVAE, y: Tensor, generator: torch.Generator) -> ElboTerms
 class Diffusion:
     """A diffusion model, seen as a Markovian VAE: the encoder is the forward chain, and N = T."""
 
-    model: "DiffusionModel"
+    model: DiffusionModel
 
     @property
     def N(self) -> int:

@@ -83,6 +83,8 @@ class RBF(nn.Module):
     time t, its own affine map of phi (Sohl-Dickstein et al. 2015, appendix D.1.1: one hidden layer of 16 units).
     """
 
+    integer_times = True  # it knows the times of one schedule, and cannot be asked between them
+
     def __init__(
         self, dim: int, outputs: int, T: int, units: int = 16, generator: torch.Generator | None = None
     ) -> None:
