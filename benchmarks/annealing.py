@@ -19,8 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpm_lib import annealing, checkpoints, results, tuning
-from dpm_lib.targets import Banana, Funnel, TwoClumps
+from dpm_lib.core import files, results
+from dpm_lib.montecarlo import ais, smc, temperature_ladder
+from dpm_lib.probability import densities
+from dpm_lib.probability.densities import Banana, Funnel, TwoClumps
 
 try:
     import particles
@@ -68,18 +70,18 @@ def peer(target: Any, seed: int, n: int) -> tuple[float, int]:
 def ours_smc(target: Any, seed: int, n: int) -> tuple[float, int]:
     """One run of adaptive, waste-free SMC with n particles: (log Z, evaluations)."""
     log_target, generator = Counter(target), torch.Generator().manual_seed(seed)
-    proposal = annealing.Normal(target.dim, SPREAD)
-    found = annealing.sequential_monte_carlo(log_target, proposal, n, generator, threshold=1.0, keep=0.5, chain=10)
+    proposal = densities.Normal(target.dim, SPREAD)
+    found = smc.sequential_monte_carlo(log_target, proposal, n, generator, threshold=1.0, keep=0.5, chain=10)
     return float(found.log_z), log_target.count
 
 
 def ours_ais(target: Any, seed: int, budget: float, pilot: int = 128) -> tuple[float, int, int]:
     """One run of AIS, tuned by a pilot, with what the budget leaves: (log Z, evaluations, temperatures)."""
     log_target, generator = Counter(target), torch.Generator().manual_seed(seed)
-    proposal = annealing.Normal(target.dim, SPREAD)
-    temperatures, walk = tuning.tune(log_target, proposal, pilot, generator)
+    proposal = densities.Normal(target.dim, SPREAD)
+    temperatures, walk = temperature_ladder.tune(log_target, proposal, pilot, generator)
     n = max(1, int(budget - log_target.count) // (len(temperatures) - 1))
-    found = annealing.annealed_importance_sampling(log_target, proposal, temperatures, n, generator, walk)
+    found = ais.annealed_importance_sampling(log_target, proposal, temperatures, n, generator, walk)
     return float(found.log_z), log_target.count, len(temperatures) - 1
 
 
@@ -135,8 +137,8 @@ def speed(target: Any, n: int = 10_000, steps: int = 100, repeats: int = 15) -> 
     for seed in range(repeats):
         start, generator = time.perf_counter(), torch.Generator().manual_seed(seed)
         temperatures = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-        proposal = annealing.Normal(target.dim, SPREAD)
-        annealing.annealed_importance_sampling(target.log_prob, proposal, temperatures, n, generator)
+        proposal = densities.Normal(target.dim, SPREAD)
+        ais.annealed_importance_sampling(target.log_prob, proposal, temperatures, n, generator)
         seconds.append(time.perf_counter() - start)
     return round(n * steps / min(seconds) / 1e6, 2)
 
@@ -159,7 +161,7 @@ def main(runs: int = 400) -> None:
     record["particles"] = version("particles")
     command = "OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/annealing.py"
     record["provenance"] = {**results.provenance(command), "numpy": np.__version__}
-    checkpoints.save_json(results.folder() / "annealing.json", record)
+    files.save_json(results.folder() / "annealing.json", record)
 
 
 if __name__ == "__main__":

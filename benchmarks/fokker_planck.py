@@ -29,8 +29,9 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from dpm_lib import checkpoints, fokker_planck, results, sde
-from dpm_lib.steppers import STEPPERS
+from dpm_lib.core import files, results
+from dpm_lib.markov.matrix_exponential import STEPPERS
+from dpm_lib.sde import fokker_planck, grids, processes, sde
 
 CELLS, REACH, T = 400, 6.0, 1.0
 WIDTH = 2 * REACH / CELLS
@@ -82,7 +83,7 @@ def raw_mass_error(process: sde.SDE, start: np.ndarray, grid: Any, method: str, 
 
 
 def ours() -> dict[str, Callable[[], np.ndarray]]:
-    process = sde.ornstein_uhlenbeck()
+    process = processes.ornstein_uhlenbeck()
 
     def run(method: str, steps: int) -> Callable[[], np.ndarray]:
         return lambda: fokker_planck.solve(process, START, X, [0.0, T], method, steps)[-1]
@@ -123,7 +124,7 @@ def spiral(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 def scaling(case: str) -> dict[str, Any]:
     """Processor seconds for the matrix, equilibrium and 100 implicit steps; peak memory of the process in MiB."""
     if case == "line":
-        process: sde.SDE = sde.langevin(double_well)
+        process: sde.SDE = processes.langevin(double_well)
         grid: Any = np.linspace(-3, 3, 100_000)
         narrow: Any = norm.pdf(grid, 0.5, 0.1)
     else:
@@ -142,7 +143,7 @@ def scaling(case: str) -> dict[str, Any]:
         value = job()
         seconds[name] = round(time.process_time() - start, 3)
     peak = memory()
-    mass = float(value[-1].sum() * fokker_planck.cell_volume(grid))
+    mass = float(value[-1].sum() * grids.cell_volume(grid))
     return {
         "states": int(value[-1].size),
         "seconds": seconds,
@@ -170,7 +171,7 @@ def main() -> None:
     own, others = ours(), peer()
     rows = timed(own | others)
     for row, (method, steps) in zip(rows.values(), OURS, strict=False):
-        row["raw_mass_error"] = raw_mass_error(sde.ornstein_uhlenbeck(), START, X, method, steps)
+        row["raw_mass_error"] = raw_mass_error(processes.ornstein_uhlenbeck(), START, X, method, steps)
     record["ours"], record["py-pde"] = ({name: rows[name] for name in part} for part in (own, others))
     record["faster_at_no_larger_error"] = ratios(record["ours"], record["py-pde"])
     record["scaling"] = {}
@@ -180,7 +181,7 @@ def main() -> None:
     command = "OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/fokker_planck.py"
     record["py-pde version"], record["methods"] = version("py-pde"), list(STEPPERS)
     record["provenance"] = {**results.provenance(command), "numpy": np.__version__, "scipy": version("scipy")}
-    checkpoints.save_json(results.folder() / "fokker-planck.json", record)
+    files.save_json(results.folder() / "fokker-planck.json", record)
     print(json.dumps(record, indent=1))
 
 

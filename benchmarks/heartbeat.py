@@ -21,10 +21,14 @@ import torch
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from dpm_lib import checkpoints, codebooks, data, evaluation, limits, recipes, results, schedules, training
-from dpm_lib.bound import LN2
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.schedules import Schedule
+from dpm_lib.core import files, results
+from dpm_lib.core.constants import LN2
+from dpm_lib.diffusion import best_bound, best_bound_bits, schedules
+from dpm_lib.diffusion.best_bound_bits import BitBound
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.schedules import Schedule
+from dpm_lib.probability import codebooks
+from dpm_lib.training import build, catalogue, evaluation, loop, run
 
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "heartbeat": ("heartbeat", {}),
@@ -40,23 +44,23 @@ FRAMES += [5000, 6000, 7000, 8000]
 def measure(name: str) -> None:
     """Train one run; write its metrics with provenance, and, for some, its weights."""
     base, settings = RUNS[name]
-    recipe = recipes.get(base).override(**settings)
+    recipe = catalogue.get(base).override(**settings)
     command = " ".join(["python -m dpm_lib train", base, *(f"--set {k}={v}" for k, v in settings.items())])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         start = time.process_time()
-        _, metrics = training.fit(recipe, seed=0, folder=folder, device="cpu", progress=False)
+        _, metrics = loop.fit(recipe, seed=0, folder=folder, device="cpu", progress=False)
         metrics["cpu_seconds_with_evaluation"] = round(time.process_time() - start, 1)
         record = {**metrics, "settings": recipe.to_dict(), "provenance": results.provenance(command)}
-        checkpoints.save_json(results.folder() / f"{name}.json", record)
+        files.save_json(results.folder() / f"{name}.json", record)
         if name in WEIGHTS:
             content = (folder / "model.safetensors").read_bytes()
-            checkpoints.write_atomically(results.folder() / f"{name}.safetensors", content)
+            files.write_atomically(results.folder() / f"{name}.safetensors", content)
 
 
 def measure_limits() -> None:
     """The exact best K of the paper's schedule, with its edge step and with a learned one, and of the best schedule."""
-    classes, rows = data.heartbeat().classes, []
+    classes, rows = BitBound(codebooks.heartbeat()), []
     with torch.no_grad():
         for T in (20, 50, 100, 200, 400, 1000, 2000):
             paper = schedules.even(T)
@@ -64,40 +68,40 @@ def measure_limits() -> None:
             rows[-1]["learned_edge_bits"] = float(classes.best_bound(paper, learned_edge=True)) / LN2
             rows[-1]["even_bits"] = float(classes.best_bound(schedules.even(T, 1e-6))) / LN2
     for row in rows[:4]:
-        best = codebooks.best_schedule(data.heartbeat(), row["T"], beta_1=1e-6)
+        best = best_bound_bits.best_schedule(codebooks.heartbeat(), row["T"], beta_1=1e-6)
         row["best_bits"] = float(classes.best_bound(best)) / LN2
         row["best_log_alpha_bar"] = [float(f"{v:.8g}") for v in best.log_alpha_bar.tolist()]
     record = {"rows": rows, "provenance": results.provenance("python benchmarks/heartbeat.py limits")}
-    checkpoints.save_json(results.folder() / "heartbeat-limits.json", record)
+    files.save_json(results.folder() / "heartbeat-limits.json", record)
 
 
 def follow(name: str, describe: Callable[[DiffusionModel], dict[str, Any]]) -> None:
     """Train the recipe ``name`` and describe its averaged model after each number of steps in FRAMES."""
-    recipe = recipes.get(name)
-    run, frames = training.Run(recipe, 0, "cpu"), []
+    recipe = catalogue.get(name)
+    training_run, frames = run.Run(recipe, 0, "cpu"), []
     while True:
-        if run.step in FRAMES or run.step == recipe.steps:
-            frames.append({"step": run.step, **describe(run.averaged_model())})
-        if run.step == recipe.steps:
+        if training_run.step in FRAMES or training_run.step == recipe.steps:
+            frames.append({"step": training_run.step, **describe(training_run.averaged_model())})
+        if training_run.step == recipe.steps:
             break
-        run.advance()
+        training_run.advance()
     command = f"python benchmarks/heartbeat.py {name}-learning"
     record = {"T": recipe.T, "frames": frames, "provenance": results.provenance(command)}
-    checkpoints.save_json(results.folder() / f"{name}-learning.json", record)
+    files.save_json(results.folder() / f"{name}-learning.json", record)
 
 
 def describe_bits(model: DiffusionModel) -> dict[str, Any]:
     """The schedule of a model of the heartbeat, its exact best K and cost and loss of each step, and its own K."""
-    book, schedule = data.heartbeat(), copy.deepcopy(model.schedule)
+    book, schedule = codebooks.heartbeat(), copy.deepcopy(model.schedule)
     x0 = book.sample(1000, torch.Generator().manual_seed(1))
-    best = float(book.classes.best_bound(schedule)) / LN2
+    best = float(BitBound(book).best_bound(schedule)) / LN2
     over = evaluation.excess(model, book, x0, torch.Generator().manual_seed(2)) / LN2
     return {
         "log_tau": _short(schedule.log_tau[1:]),
         "best_bits": best,
         "model_bits": best - float(over.mean()),
-        "kl_bits": _short(book.classes.step_costs(schedule)[2:] / LN2),
-        "loss_bits": _short(book.classes.losses(schedule)["steps"][2:] / LN2),
+        "kl_bits": _short(BitBound(book).step_costs(schedule)[2:] / LN2),
+        "loss_bits": _short(BitBound(book).losses(schedule)["steps"][2:] / LN2),
     }
 
 
@@ -105,9 +109,9 @@ class Roll:
     """The same for the swiss roll: exact entropies and posterior covariances, tabulated over log tau."""
 
     def __init__(self, levels: int = 160) -> None:
-        recipe = recipes.get("swiss-roll")
-        self.target = recipes.load_data(recipe).target
-        self.best = limits.BestReverse(self.target, 1e-6 / (1 - 1e-6), 400.0, levels)
+        recipe = catalogue.get("swiss-roll")
+        self.target = build.load_data(recipe).target
+        self.best = best_bound.BestReverse(self.target, 1e-6 / (1 - 1e-6), 400.0, levels)
         log_tau = self.best.log_tau.numpy()
         noise = 0.5 * self.target.dim * (math.log(2 * math.pi * math.e) + log_tau)
         self.information = CubicSpline(log_tau, [self.target.entropy(math.exp(v)) for v in log_tau] - noise)
@@ -121,7 +125,7 @@ class Roll:
         kl = 0.5 * np.log1p(k * np.exp(self.log_variances(log_tau[1:]))).sum(-1).mean(-1)
         loss = kl + np.diff(self.information(log_tau))
         K = model.trajectory_weights(self.x0, 1, torch.Generator().manual_seed(2)).elbo - self.target.log_prob(self.x0)
-        best = limits.ceiling(self.target, model.schedule) - float(loss.sum()) - self._end(model.schedule)
+        best = best_bound.ceiling(self.target, model.schedule) - float(loss.sum()) - self._end(model.schedule)
         return {
             "log_tau": _short(torch.from_numpy(log_tau)),
             "best_bits": best / LN2,

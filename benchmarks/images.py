@@ -16,15 +16,18 @@ from pathlib import Path
 
 import torch
 
-from dpm_lib import bound, checkpoints, costs, image_baselines, recipes, results, schedules, training
-from dpm_lib.bound import LN2
-from dpm_lib.data import load
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.evaluation import stderr
-from dpm_lib.image_recipes import IMAGE_RECIPES
-from dpm_lib.images import Images
-from dpm_lib.kernels import GaussianKernel
-from dpm_lib.run import Run
+from dpm_lib.core import files, results
+from dpm_lib.core.constants import LN2
+from dpm_lib.data import image_baselines
+from dpm_lib.data.images import Images
+from dpm_lib.data.registry import load
+from dpm_lib.diffusion import bound, schedules
+from dpm_lib.diffusion.forward_kernels import GaussianKernel
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.training import build, catalogue, checkpoints, costs, loop, recipe
+from dpm_lib.training.catalogue import IMAGE_RECIPES
+from dpm_lib.training.evaluation import stderr
+from dpm_lib.training.run import Run
 
 RUNS = (
     "digits",
@@ -39,33 +42,33 @@ TINY = {"T": 12, "width": 8, "batch": 64, "lr": 0.02}
 
 def measure(name: str) -> None:
     """Train one run; write its metrics with provenance, its course, and its weights."""
-    recipe = recipes.get(name)
+    recipe = catalogue.get(name)
     with tempfile.TemporaryDirectory() as scratch:
         folder, start = Path(os.environ.get("DPM_RUNS", scratch)) / name, time.process_time()
         resume = (folder / "config.json").exists()
-        _, metrics = training.fit(recipe, seed=0, folder=folder, device="cpu", resume=resume, progress=False)
+        _, metrics = loop.fit(recipe, seed=0, folder=folder, device="cpu", resume=resume, progress=False)
         if not resume:
             metrics["cpu_seconds_with_evaluation"] = round(time.process_time() - start, 1)
-        course = checkpoints.load_lines(folder / "metrics.jsonl")
-        metrics["baselines"] = image_baselines.baselines(recipes.load_data(recipe), metrics["held_out"])  # type: ignore[arg-type]
+        course = files.load_lines(folder / "metrics.jsonl")
+        metrics["baselines"] = image_baselines.baselines(build.load_data(recipe), metrics["held_out"])  # type: ignore[arg-type]
         record = {
             **metrics,
             "settings": recipe.to_dict(),
             "course": course,
             "provenance": results.provenance(f"python benchmarks/images.py {name}"),
         }
-        checkpoints.save_json(results.folder() / f"{name}.json", record)
+        files.save_json(results.folder() / f"{name}.json", record)
         content = (folder / "model.safetensors").read_bytes()
-        checkpoints.write_atomically(results.folder() / f"{name}.safetensors", content)
+        files.write_atomically(results.folder() / f"{name}.safetensors", content)
 
 
 def measure_baselines(name: str) -> None:
     """The baselines of a run that is on record, anew; nothing is trained."""
     path = results.folder() / f"{name}.json"
-    record, data = checkpoints.load_json(path), recipes.load_data(recipes.get(name))
+    record, data = files.load_json(path), build.load_data(catalogue.get(name))
     record["baselines"] = image_baselines.baselines(data, record["held_out"])  # type: ignore[arg-type]
     record["baselines_provenance"] = results.provenance(f"python benchmarks/images.py {name}-baselines")
-    checkpoints.save_json(path, record)
+    files.save_json(path, record)
 
 
 def measure_steps() -> None:
@@ -85,13 +88,13 @@ def measure_steps() -> None:
             ends = data.bits_per_dimension(terms.K + terms.kl.sum(0))
     command = "python benchmarks/images.py digits-steps"
     record = {"rows": rows, "kl_bits_per_dimension": spent, "ends_bits_per_dimension": float(ends.mean())}
-    checkpoints.save_json(results.folder() / "digits-steps.json", record | {"provenance": results.provenance(command)})
+    files.save_json(results.folder() / "digits-steps.json", record | {"provenance": results.provenance(command)})
 
 
 def measure_longer(steps: int = 4000, every: int = 500, n: int = 200) -> None:
     """The digits' network, trained four times as long as its recipe says: K on n training digits and on n held-out ones
     along the way, always with the same noise."""
-    recipe = recipes.get("digits").override(steps=steps)
+    recipe = catalogue.get("digits").override(steps=steps)
     run, data, rows = Run(recipe, 0, "cpu"), load("digits"), []
     assert isinstance(data, Images)
     seen = data.batch(n, torch.Generator().manual_seed(0))
@@ -106,8 +109,8 @@ def measure_longer(steps: int = 4000, every: int = 500, n: int = 200) -> None:
             rows.append(row)
             print(row, flush=True)
     command = "python benchmarks/images.py digits-longer"
-    record = {"rows": rows, "n": n, "steps_of_the_recipe": recipes.get("digits").steps}
-    checkpoints.save_json(results.folder() / "digits-longer.json", record | {"provenance": results.provenance(command)})
+    record = {"rows": rows, "n": n, "steps_of_the_recipe": catalogue.get("digits").steps}
+    files.save_json(results.folder() / "digits-longer.json", record | {"provenance": results.provenance(command)})
 
 
 def measure_levels() -> None:
@@ -115,13 +118,13 @@ def measure_levels() -> None:
     rows = []
     for steps in (40, 400):
         for covariance in ("levels", "diagonal"):
-            recipe = recipes.get("digits").override(**TINY, steps=steps, covariance=covariance)
-            runs = [training.fit(recipe, seed, device="cpu", progress=False)[1] for seed in range(3)]
+            recipe = catalogue.get("digits").override(**TINY, steps=steps, covariance=covariance)
+            runs = [loop.fit(recipe, seed, device="cpu", progress=False)[1] for seed in range(3)]
             bits = torch.tensor([run["bits_per_dimension"] for run in runs]).double()
             found = {"bits_per_dimension": float(bits.mean()), "stderr": stderr(bits), "seeds": bits.tolist()}
             rows.append({"steps": recipe.steps, "covariance": covariance, **found})
     record = {"rows": rows, "provenance": results.provenance("python benchmarks/images.py digits-levels")}
-    checkpoints.save_json(results.folder() / "digits-levels.json", record)
+    files.save_json(results.folder() / "digits-levels.json", record)
 
 
 def measure_costs() -> None:
@@ -130,17 +133,17 @@ def measure_costs() -> None:
     """
     rows = {}
     for name in IMAGE_RECIPES:
-        recipe = recipes.get(name)
+        recipe = catalogue.get(name)
         settings = {key: getattr(recipe, key) for key in ("side", "channels", "T", "batch", "steps", "precision")}
         rows[name] = asdict(costs.count(recipe)) | settings
         if name in RUNS:
             seconds = round(_step_seconds(recipe), 4)
             rows[name] |= {"cpu_seconds_per_step": seconds, "peak_bytes": costs.measured_peak(recipe)}
     record = {"rows": rows, "provenance": results.provenance("python benchmarks/images.py image-costs")}
-    checkpoints.save_json(results.folder() / "image-costs.json", record)
+    files.save_json(results.folder() / "image-costs.json", record)
 
 
-def _step_seconds(recipe: recipes.Recipe, steps: int = 5) -> float:
+def _step_seconds(recipe: recipe.Recipe, steps: int = 5) -> float:
     run = Run(recipe, 0, "cpu")
     run.advance()
     start = time.process_time()

@@ -18,10 +18,13 @@ import math
 import torch
 from torch import Tensor
 
-from dpm_lib import bound, checkpoints, information, results
-from dpm_lib.checkpoints import save_json
-from dpm_lib.distributions import SwissRoll
-from dpm_lib.exploding import Denoiser
+from dpm_lib.core import results
+from dpm_lib.core.files import save_json
+from dpm_lib.diffusion import bound
+from dpm_lib.diffusion.tweedie import Denoiser
+from dpm_lib.information import i_mmse, mmse
+from dpm_lib.probability.swiss_roll import SwissRoll
+from dpm_lib.training import checkpoints
 
 POINTS = 8000
 EYE = torch.eye(2, dtype=torch.float64)
@@ -51,15 +54,15 @@ def main() -> None:
     known = [math.nan] + [roll.entropy(t) - math.log(2 * math.pi * math.e * t) for t in tau[1:]]
     rows = []
     for k in range(2, model.T + 1):
-        z = information.noisy(roll.sample(POINTS, generator), tau[k], generator)
+        z = mmse.noisy(roll.sample(POINTS, generator), tau[k], generator)
         costs = step(roll, guess, z, tau[k], 1 / tau[k - 1] - 1 / tau[k])
         row = {"k": k, "tau": tau[k], "exact": known[k - 1] - known[k]}
         for name, value in costs.items():
             row[name], row[f"{name}_stderr"] = float(value.mean()), float(value.std()) / math.sqrt(POINTS)
         rows.append(row)
-    lacks = information.excess(guess.posterior_mean, roll, tau[1], tau[-1], POINTS, generator)
+    lacks = i_mmse.excess(guess.posterior_mean, roll, tau[1], tau[-1], POINTS, generator)
     y = roll.sample(10 * POINTS, generator)
-    whole = information.entropy_bound(guess.posterior_mean, y, tau[1], tau[-1], generator, roll.mean_square)
+    whole = i_mmse.entropy_bound(guess.posterior_mean, y, tau[1], tau[-1], generator, roll.mean_square)
     edge = bound.ends(model.kernel, y)
     record = {
         "about": "swiss-roll.safetensors: the costs of its steps, and of its denoiser; nats",

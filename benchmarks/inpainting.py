@@ -18,12 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpm_lib import checkpoints, posteriors, results, schedules
-from dpm_lib.data import load
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.kernels import GaussianKernel
-from dpm_lib.twisting import Expected
-from dpm_lib.weights import WeightedSamples
+from dpm_lib.core import files, results
+from dpm_lib.data.registry import load
+from dpm_lib.diffusion import conditioning, inpainting, schedules
+from dpm_lib.diffusion.forward_kernels import GaussianKernel
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.twists import Expected
+from dpm_lib.probability.weighted_samples import WeightedSamples
+from dpm_lib.training import checkpoints
 
 METHODS = ("clamped", "twisted", "particles")  # in the figure
 MEASURED_METHODS = ("clamped", "clamped, clean", "twisted", "particles", "particles, plain")
@@ -49,10 +51,10 @@ def fill(model: DiffusionModel, x0: Tensor, mask: Tensor, method: str, n: int, s
     """n draws by one of ``MEASURED_METHODS``."""
     generator = torch.Generator().manual_seed(seed)
     if method.startswith("clamped"):
-        return posteriors.clamp(model, x0, mask, n, generator, noisy=method == "clamped")
-    r = posteriors.seen(model, x0, NOISE, mask)
+        return inpainting.clamp(model, x0, mask, n, generator, noisy=method == "clamped")
+    r = inpainting.seen(model, x0, NOISE, mask)
     twist = Expected(model, r, SOFTNESS if method == "particles" else 0.0)
-    return posteriors.tilt(model, r, method.split(",")[0], n, generator, twist=twist, farthest=FARTHEST)
+    return conditioning.tilt(model, r, method.split(",")[0], n, generator, twist=twist, farthest=FARTHEST)
 
 
 def chosen(found: WeightedSamples, count: int, seed: int) -> Tensor:
@@ -109,7 +111,7 @@ def main(workers: str = "2") -> None:
         "errors": errors,
         "provenance": results.provenance("python benchmarks/inpainting.py"),
     }
-    checkpoints.save_json(results.folder() / "digits-inpainting.json", record)
+    files.save_json(results.folder() / "digits-inpainting.json", record)
 
 
 if __name__ == "__main__":

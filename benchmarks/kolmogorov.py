@@ -16,7 +16,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import expm_multiply
 
-from dpm_lib import jumps, kolmogorov, results
+from dpm_lib.core import results
+from dpm_lib.markov import gillespie, kolmogorov
 
 STATES, END, WALKERS = 100_000, 100.0, 10_000
 
@@ -44,7 +45,7 @@ def main() -> None:
     laws, forward = timed(lambda: kolmogorov.forward(p0, Q, [0.0, END]))
     worth, backward = timed(lambda: kolmogorov.backward(f, Q, [0.0, END]))
     used = peak() - before
-    ends, simulate = timed(lambda: jumps.simulate(Q, STATES // 2, END, WALKERS, rng))
+    ends, simulate = timed(lambda: gillespie.simulate(Q, STATES // 2, END, WALKERS, rng))
     theirs, scipy = timed(lambda: expm_multiply(Q.T * END, p0, traceA=float(Q.trace() * END)))
     places = np.arange(STATES)
     error = (ends.mean() - laws[-1] @ places) / (ends.std() / WALKERS**0.5)

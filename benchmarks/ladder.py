@@ -32,12 +32,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from dpm_lib import checkpoints, energy_distance, gan, markovian, objective, recipes, results
-from dpm_lib.bound import LN2
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.distributions import SwissRoll
-from dpm_lib.gaussian_vae import GaussianVAE
-from dpm_lib.run import Run
+from dpm_lib.core import files, results
+from dpm_lib.core.constants import LN2
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.probability import energy_distance
+from dpm_lib.probability.swiss_roll import SwissRoll
+from dpm_lib.training import build, catalogue, objective, recipe
+from dpm_lib.training.run import Run
+from dpm_lib.vae import gan, markovian
+from dpm_lib.vae.gaussian_vae import GaussianVAE
 
 SEEDS = range(5)
 BATCH = 256
@@ -71,7 +74,7 @@ def adam(module: nn.Module, momentum: float = 0.9) -> torch.optim.Adam:
     return torch.optim.Adam(module.parameters(), betas=(momentum, 0.99), fused=True)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, recipe: recipes.Recipe, step: int) -> None:
+def set_rate(optimizer: torch.optim.Optimizer, recipe: recipe.Recipe, step: int) -> None:
     for group in optimizer.param_groups:
         group["lr"] = objective.learning_rate(recipe, step)
 
@@ -89,7 +92,7 @@ class VAE:
         self.net, self.optimizer = Averaged(vae), adam(vae)
         self.weights = weights(vae)
         self.steps = BUDGET // (3 * self.weights * BATCH)
-        self.recipe = replace(recipes.get("swiss-roll"), lr=lr, steps=self.steps)
+        self.recipe = replace(catalogue.get("swiss-roll"), lr=lr, steps=self.steps)
 
     def advance(self, step: int) -> None:
         set_rate(self.optimizer, self.recipe, step)
@@ -120,7 +123,7 @@ class GAN:
         self.weights = weights(draw, judge)
         a, b = weights(draw), weights(judge)
         self.steps = round(budget / ((a + 3 * 2 * b + 3 * a + 3 * b) * BATCH))
-        self.recipe = replace(recipes.get("swiss-roll"), lr=lr, steps=self.steps)
+        self.recipe = replace(catalogue.get("swiss-roll"), lr=lr, steps=self.steps)
 
     def advance(self, step: int) -> None:
         draw, judge = self.net.module, self.judge
@@ -152,8 +155,8 @@ class Diffusion:
     """The recipe ``swiss-roll`` of the book, with smaller batches and fewer steps."""
 
     def __init__(self, lr: float, seed: int) -> None:
-        recipe = replace(recipes.get("swiss-roll"), width=WIDTH["diffusion"], batch=BATCH, lr=lr)
-        self.weights = weights(recipes.build(recipe))
+        recipe = replace(catalogue.get("swiss-roll"), width=WIDTH["diffusion"], batch=BATCH, lr=lr)
+        self.weights = weights(build.build(recipe))
         self.steps = BUDGET // (3 * self.weights * BATCH)
         self.recipe, self.calls = replace(recipe, steps=self.steps), recipe.T - 1  # the edge step calls no network
         self.run = Run(self.recipe, seed, "cpu")
@@ -247,7 +250,7 @@ def cold() -> None:
         rows.append(found | likelihood("vae-1", contender.ready(), seed))
         print(rows[-1], flush=True)
     record = {"rows": rows, "provenance": results.provenance("python benchmarks/ladder.py cold")}
-    checkpoints.save_json(results.folder() / "ladder-cold.json", record)
+    files.save_json(results.folder() / "ladder-cold.json", record)
 
 
 def seconds() -> None:
@@ -270,7 +273,7 @@ def seconds() -> None:
         "microseconds_a_draw": {name: round(1e6 * value, 2) for name, value in draw.items()},
         "load": round(os.getloadavg()[0], 1), "provenance": results.provenance("python benchmarks/ladder.py seconds"),
     }  # fmt: skip
-    checkpoints.save_json(results.folder() / "ladder-seconds.json", record)
+    files.save_json(results.folder() / "ladder-seconds.json", record)
     print(record)
 
 
@@ -288,8 +291,8 @@ def main() -> None:
         "points": JUDGED, "points_on_the_way": JUDGED // 5, "floor": floor, "rows": rows,
         "cpu_seconds": round(time.process_time(), 1), "provenance": results.provenance("python benchmarks/ladder.py"),
     }  # fmt: skip
-    checkpoints.save_tensors(results.folder() / "ladder.safetensors", pictures, {"width": WIDTH})
-    checkpoints.save_json(results.folder() / "ladder.json", record)
+    files.save_tensors(results.folder() / "ladder.safetensors", pictures, {"width": WIDTH})
+    files.save_json(results.folder() / "ladder.json", record)
     cold()
     seconds()
 

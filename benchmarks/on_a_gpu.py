@@ -12,7 +12,8 @@ import os
 import sys
 from pathlib import Path
 
-from dpm_lib import checkpoints, recipes, results, training
+from dpm_lib.core import files, results
+from dpm_lib.training import catalogue, loop, recipe
 
 
 def main(arguments: list[str]) -> None:
@@ -20,26 +21,26 @@ def main(arguments: list[str]) -> None:
     if len(arguments) < 2:
         raise SystemExit(__doc__)
     minutes, name = float(arguments[0]), arguments[1]
-    if not recipes.get(name).side:
+    if not catalogue.get(name).side:
         raise SystemExit(f"RECIPE: {name} is not for images")
     folder = Path(os.environ.get("DPM_RUNS", "runs")) / f"{name}-gpu"
     if (folder / "metrics.json").exists():
         raise SystemExit(f"{folder}: holds a finished run; move it away, or name another folder with DPM_RUNS")
     resume = (folder / "config.json").exists()
     if resume:
-        recipe = recipes.Recipe.from_dict(checkpoints.load_json(folder / "config.json")["recipe"])
+        recipe = recipe.Recipe.from_dict(files.load_json(folder / "config.json")["recipe"])
     else:
-        recipe = recipes.get(name).override(**recipes.parse(arguments[2:]))
-        recipe = recipe.override(steps=training.steps_within(minutes, recipe))
-    _, metrics = training.fit(recipe, 0, folder, resume=resume)
+        recipe = catalogue.get(name).override(**recipe.parse(arguments[2:]))
+        recipe = recipe.override(steps=loop.steps_within(minutes, recipe))
+    _, metrics = loop.fit(recipe, 0, folder, resume=resume)
     record = {
         **metrics,
         "resumed": resume,
         "settings": recipe.to_dict(),
-        "course": checkpoints.load_lines(folder / "metrics.jsonl"),
+        "course": files.load_lines(folder / "metrics.jsonl"),
         "provenance": results.provenance(" ".join(["python benchmarks/on_a_gpu.py", *arguments])),
     }
-    checkpoints.save_json(results.folder() / f"{name}-gpu.json", record)
+    files.save_json(results.folder() / f"{name}-gpu.json", record)
     print(
         f"{name}: {metrics['bits_per_dimension']:.3f} bits per dimension, "
         f"{metrics['steps']} steps, {metrics['seconds']:.0f} s"

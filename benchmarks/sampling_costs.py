@@ -21,19 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpm_lib import checkpoints, results
-from dpm_lib.montecarlo import (
-    Conditional,
-    HeavyTails,
-    gibbs,
-    grid_conditional,
-    importance_sampling,
-    metropolis_hastings,
-    normal,
-    rejection_sampling,
-    uniform,
-)
-from dpm_lib.targets import Banana, Funnel, StandardNormal, TwoClumps
+from dpm_lib.core import files, results
+from dpm_lib.core.random import normal, uniform
+from dpm_lib.montecarlo.importance import importance_sampling
+from dpm_lib.montecarlo.mcmc import Conditional, gibbs, grid_conditional, metropolis_hastings
+from dpm_lib.montecarlo.rejection import rejection_sampling
+from dpm_lib.probability.densities import Banana, Funnel, HeavyTails, StandardNormal, TwoClumps
 
 BUDGET, RUNS, DIMS = 10_000, 200, (2, 5, 10, 20)
 BURN_IN = 0.1  # share of each chain that is dropped
@@ -187,4 +180,4 @@ def rows() -> list[dict[str, Any]]:
 if __name__ == "__main__":
     record = {"budget": BUDGET, "runs": RUNS, "rows": rows()}
     record["provenance"] = results.provenance("python benchmarks/sampling_costs.py")
-    checkpoints.save_json(results.folder() / "sampling-costs.json", record)
+    files.save_json(results.folder() / "sampling-costs.json", record)

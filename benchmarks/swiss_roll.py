@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
-from dpm_lib import checkpoints, recipes, results, training, widgets
+from dpm_lib.core import files, results
+from dpm_lib.figures import widgets
+from dpm_lib.training import build, catalogue, checkpoints, loop
 
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "swiss-roll": ("swiss-roll", {}),
@@ -33,17 +35,17 @@ WEIGHTS = ("swiss-roll", "swiss-roll-thin")  # the models that the book loads
 def measure(name: str) -> None:
     """Train one run; write its metrics with provenance, its course, and, for some, its weights."""
     base, settings = RUNS[name]
-    recipe = recipes.get(base).override(**settings)
+    recipe = catalogue.get(base).override(**settings)
     command = " ".join(["python -m dpm_lib train", base, *(f"--set {k}={v}" for k, v in settings.items())])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _, metrics = training.fit(recipe, seed=0, folder=folder, device="cpu")
-        course = [line for line in checkpoints.load_lines(folder / "metrics.jsonl") if line["step"] % 250 == 0]
+        _, metrics = loop.fit(recipe, seed=0, folder=folder, device="cpu")
+        course = [line for line in files.load_lines(folder / "metrics.jsonl") if line["step"] % 250 == 0]
         record = {**metrics, "settings": recipe.to_dict(), "course": course, "provenance": results.provenance(command)}
-        checkpoints.save_json(results.folder() / f"{name}.json", record)
+        files.save_json(results.folder() / f"{name}.json", record)
         if name in WEIGHTS:
             content = (folder / "model.safetensors").read_bytes()
-            checkpoints.write_atomically(results.folder() / f"{name}.safetensors", content)
+            files.write_atomically(results.folder() / f"{name}.safetensors", content)
 
 
 def measure_sampling(n: int = 10_000, repeats: int = 7) -> None:
@@ -61,15 +63,15 @@ def measure_sampling(n: int = 10_000, repeats: int = 7) -> None:
         "seconds_all": [round(s, 4) for s in seconds[1:]],
         "provenance": results.provenance("python benchmarks/swiss_roll.py sampling"),
     }
-    checkpoints.save_json(results.folder() / "swiss-roll-sampling.json", record)
+    files.save_json(results.folder() / "swiss-roll-sampling.json", record)
 
 
 def draw_picture() -> None:
     """The picture of the README: the poster of the trajectory player."""
     model, recipe = checkpoints.load_model(results.path("swiss-roll.safetensors"))
     generator = torch.Generator().manual_seed(0)
-    player = widgets.TrajectoryPlayer.from_model(model, recipes.load_data(recipe).batch(1000, generator), generator)
-    checkpoints.write_atomically(results.folder().parent / "_static" / "player.png", player.poster())
+    player = widgets.TrajectoryPlayer.from_model(model, build.load_data(recipe).batch(1000, generator), generator)
+    files.write_atomically(results.folder().parent / "_static" / "player.png", player.poster())
 
 
 def main(names: list[str]) -> None:

@@ -10,11 +10,11 @@ import math
 import sys
 from typing import Any
 
-from dpm_lib import checkpoints, results
-from dpm_lib.bound import LN2
-from dpm_lib.distributions import SwissRoll
-from dpm_lib.limits import BestReverse, best_bound
-from dpm_lib.schedules import even, geometric
+from dpm_lib.core import files, results
+from dpm_lib.core.constants import LN2
+from dpm_lib.diffusion.best_bound import BestReverse, best_bound
+from dpm_lib.diffusion.schedules import even, geometric
+from dpm_lib.probability.swiss_roll import SwissRoll
 
 CASES = ((0.25, 1e-6), (0.02, 1e-8))  # noise, beta_1
 SEEDS = range(5)
@@ -73,4 +73,4 @@ if __name__ == "__main__":
         cases = CASES if name == "limits" else CASES[:1]
         rows = [row for case in cases for row in {"limits": limits, "schedules": schedules}[name](*case)]
         provenance = results.provenance(f"python benchmarks/swiss_roll_limits.py {name}")
-        checkpoints.save_json(results.folder() / f"swiss-roll-{name}.json", {"rows": rows, "provenance": provenance})
+        files.save_json(results.folder() / f"swiss-roll-{name}.json", {"rows": rows, "provenance": provenance})

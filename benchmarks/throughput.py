@@ -5,7 +5,7 @@
 on a GPU if there is one. Without a name: the three recipes that the book asks of a GPU, mnist-5k, dead-leaves and
 textures. Each is measured with its own batch, in rows of data (images) per second, in five kinds of step:
 
-- "library": the step of ``dpm_lib.run``, as ``python -m dpm_lib train`` takes it, with precision=fp32 and no compiling;
+- "library": the step of ``dpm_lib.training.run``, as ``dpm train`` takes it: precision=fp32, no compiling;
 - "library-bf16", "library-compiled", "library-both": the same with precision=bf16, compile=true, and both;
 - "plain": eager float32, as one would write it first: rows drawn on the CPU and moved, times and noise drawn on the
   device, K, backward, Adam, read the loss. No clipping and no averaging of the weights, which the library does.
@@ -34,9 +34,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from dpm_lib import bound, checkpoints, devices, recipes, results
-from dpm_lib.recipes import Recipe
-from dpm_lib.run import Run
+from dpm_lib.core import files, results
+from dpm_lib.diffusion import bound
+from dpm_lib.training import build, catalogue, devices, recipe
+from dpm_lib.training.recipe import Recipe
+from dpm_lib.training.run import Run
 
 DEFAULT = ["mnist-5k", "dead-leaves", "textures"]
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -58,8 +60,8 @@ def wait(device: torch.device) -> None:
 
 def plain_step(recipe: Recipe, device: torch.device) -> Callable[[], float]:
     """The first loop one would write: float32 network, eager, one read of the loss a step."""
-    data = recipes.load_data(recipe)
-    model = recipes.build(recipe, 0, data.dim).to(device)
+    data = build.load_data(recipe)
+    model = build.build(recipe, 0, data.dim).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     generator = torch.Generator().manual_seed(0)
 
@@ -193,7 +195,7 @@ def what_binds(seconds: float, work: dict[str, int], variant: str, card: dict[st
 
 def measure(name: str, settings: dict[str, Any], command: str) -> None:
     """Measure one recipe and write what was found."""
-    recipe = recipes.get(name).override(**settings)
+    recipe = catalogue.get(name).override(**settings)
     runs = {variant: Run(recipe.override(**changes), 0) for variant, changes in VARIANTS.items()}
     device = runs["library"].device
     work = {precision: counted(runs[f"library{precision}"]) for precision in ("", "-bf16")}
@@ -220,7 +222,7 @@ def measure(name: str, settings: dict[str, Any], command: str) -> None:
         "rows": rows,
         "provenance": results.provenance(command),
     }
-    checkpoints.save_json(results.folder() / f"throughput-{name}-{device.type}.json", record)
+    files.save_json(results.folder() / f"throughput-{name}-{device.type}.json", record)
     print(f"{name} on {record['device']}, batches of {recipe.batch}")
     for variant, row in rows.items():
         speed = f"{row['rows_per_second']:12.0f} rows/s  {row['times_plain']} x plain" if variant in taken else ""
@@ -231,12 +233,12 @@ def measure(name: str, settings: dict[str, Any], command: str) -> None:
 
 def main(arguments: list[str]) -> None:
     """Measure the recipes named, with the settings given."""
-    settings = recipes.parse(pair for pair in arguments if "=" in pair)
+    settings = recipe.parse(pair for pair in arguments if "=" in pair)
     if clash := sorted({"precision", "compile"} & settings.keys()):
         raise SystemExit(f"{', '.join(clash)}: each kind of step has its own")
-    names = results.chosen([name for name in arguments if "=" not in name], list(recipes.RECIPES))
+    names = results.chosen([name for name in arguments if "=" not in name], list(catalogue.RECIPES))
     command = " ".join(["python benchmarks/throughput.py", *arguments])
-    for name in names if len(names) < len(recipes.RECIPES) else DEFAULT:
+    for name in names if len(names) < len(catalogue.RECIPES) else DEFAULT:
         measure(name, settings, command)
 
 

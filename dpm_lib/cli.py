@@ -27,24 +27,22 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from dpm_lib import __version__, costs, devices, training
-from dpm_lib.checkpoints import (
-    BrokenFile,
-    load_json,
-    load_model,
-    load_tensors,
-    save_picture,
-    save_tensors,
-    write_atomically,
-)
-from dpm_lib.data import Data, load, original
-from dpm_lib.devices import accelerator_for
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.evaluation import evaluate
-from dpm_lib.extras import NotInstalled
-from dpm_lib.images import Images, picture
-from dpm_lib.interruption import ENDINGS
-from dpm_lib.recipes import PRECISIONS, RECIPES, Recipe, get, load_data, parse
+from dpm_lib import __version__
+from dpm_lib.core.extras import NotInstalled
+from dpm_lib.core.files import BrokenFile, load_json, load_tensors, save_picture, save_tensors, write_atomically
+from dpm_lib.data.dataset import Data, original
+from dpm_lib.data.images import Images
+from dpm_lib.data.pictures import picture
+from dpm_lib.data.registry import load
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.training import costs, devices, loop
+from dpm_lib.training.build import load_data
+from dpm_lib.training.catalogue import RECIPES, get
+from dpm_lib.training.checkpoints import load_model
+from dpm_lib.training.devices import accelerator_for
+from dpm_lib.training.evaluation import evaluate
+from dpm_lib.training.interruption import ENDINGS
+from dpm_lib.training.recipe import PRECISIONS, Recipe, parse
 
 SUFFIXES = (".csv", ".png", ".safetensors")
 PART = 2**16  # numbers drawn at a time by `sample`
@@ -177,7 +175,7 @@ def _train(options: argparse.Namespace) -> None:
         folder = _run_folder(options.resume)
         record = load_json(folder / "config.json")
         try:
-            recipe, seed = Recipe.from_dict(record["recipe"]), training.checked_seed(record["seed"])
+            recipe, seed = Recipe.from_dict(record["recipe"]), loop.checked_seed(record["seed"])
         except (KeyError, TypeError, ValueError) as error:
             raise Failure(f"{folder / 'config.json'}: {error}") from None
     else:
@@ -200,13 +198,13 @@ def _train(options: argparse.Namespace) -> None:
             raise Failure(f"{folder}: holds a run already; go on with --resume {folder}, or name another --out")
         if options.minutes is not None:
             data = load_data(recipe)
-            steps = training.steps_within(options.minutes, recipe, options.device, data)
+            steps = loop.steps_within(options.minutes, recipe, options.device, data)
             recipe = recipe.override(steps=steps)
         options.out = folder
     resume, tensorboard = bool(options.resume), options.tensorboard
     if data is None:
         data = _data(recipe, options.data) if options.resume else load_data(recipe)
-    model, metrics = training.fit(recipe, seed, folder, options.device, resume, data=data, tensorboard=tensorboard)
+    model, metrics = loop.fit(recipe, seed, folder, options.device, resume, data=data, tensorboard=tensorboard)
     if PartialState().is_main_process:
         print(json.dumps(metrics), flush=True)
         _draw(folder / "summary.png", model, data, seed)
@@ -215,7 +213,7 @@ def _train(options: argparse.Namespace) -> None:
 def _draw(path: Path, model: DiffusionModel, data: Data, seed: int) -> None:
     """The picture of a run; what goes wrong in it is said, and loses nothing."""
     try:
-        from dpm_lib import plots  # needs the extra of figures, which training itself does not
+        from dpm_lib.figures import plots  # needs the extra of figures, which training itself does not
 
         if isinstance(data, Images) and model.T > 200:
             print(f"drawing {path}", file=sys.stderr)

@@ -10,14 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dpm_lib import enumeration
-from dpm_lib.data import Data
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.distributions import Mixture, SwissRoll
-from dpm_lib.kernels import LOG_2PI, BinomialKernel, Gaussian, GaussianKernel
-from dpm_lib.recipes import Recipe, get
-from dpm_lib.reverse import BernoulliReverse, GaussianReverse, outputs
-from dpm_lib.schedules import Schedule, from_tau
+from dpm_lib.core.constants import LOG_2PI
+from dpm_lib.data.dataset import Data
+from dpm_lib.diffusion.forward_kernels import BinomialKernel, GaussianKernel
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.reverse_kernels import BernoulliReverse, GaussianReverse, outputs
+from dpm_lib.diffusion.schedules import Schedule, from_tau
+from dpm_lib.exact import enumeration
+from dpm_lib.probability.distributions import Gaussian
+from dpm_lib.probability.mixtures import Mixture
+from dpm_lib.probability.swiss_roll import SwissRoll
+from dpm_lib.training.catalogue import get
+from dpm_lib.training.recipe import Recipe
 
 
 def rng(seed: int = 0) -> torch.Generator:

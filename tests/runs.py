@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from problems import blob_data, tiny_recipe
 
-from dpm_lib import run as run_module
-from dpm_lib import training
-from dpm_lib.checkpoints import load_lines, load_tensors
-from dpm_lib.evaluation import evaluate
+from dpm_lib.core.files import load_lines, load_tensors
+from dpm_lib.training import loop
+from dpm_lib.training import run as run_module
+from dpm_lib.training.evaluation import evaluate
 
 INEXACT = ("seconds",)
 
@@ -24,7 +24,7 @@ def quick(monkeypatch):
     """One thread, so that sums are in one order; few held-out points; and no handler left behind."""
     threads, handlers = torch.get_num_threads(), [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     torch.set_num_threads(1)
-    monkeypatch.setattr(training, "evaluate", partial(evaluate, n=400))
+    monkeypatch.setattr(loop, "evaluate", partial(evaluate, n=400))
     yield
     torch.set_num_threads(threads)
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -32,7 +32,7 @@ def quick(monkeypatch):
 
 def train(folder=None, resume=False, seed=0, data=None, **settings):
     recipe, data = tiny_recipe(**settings), blob_data() if data is None else data
-    return training.fit(recipe, seed, folder, "cpu", resume=resume, progress=False, data=data)
+    return loop.fit(recipe, seed, folder, "cpu", resume=resume, progress=False, data=data)
 
 
 def lines(folder) -> list[dict]:

@@ -9,11 +9,12 @@ from problems import AffineNetwork, all_bits, bit_model, close, close_mean, rand
 from torch.distributions import Bernoulli as Twin
 from torch.distributions import Independent, kl_divergence
 
-from dpm_lib import bound
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.kernels import Bernoulli, BinomialKernel
-from dpm_lib.reverse import BernoulliReverse
-from dpm_lib.schedules import LearnedSchedule, from_beta
+from dpm_lib.diffusion import bound
+from dpm_lib.diffusion.forward_kernels import BinomialKernel
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.reverse_kernels import BernoulliReverse
+from dpm_lib.diffusion.schedules import LearnedSchedule, from_beta
+from dpm_lib.probability.distributions import Bernoulli
 
 SCHEDULES = {
     "short": short_schedule(),

@@ -173,6 +173,7 @@ def exercise(label: str) -> list[nbformat.NotebookNode]:
 
 def chapter() -> nbformat.NotebookNode:
     cells = [cell for number in range(5) for cell in exercise(f"ex-{number}")]
+    cells[2].source = "import math"  # in a real chapter before all exercises
     output = new_output("stream", name="stdout", text="1\n")
     for _ in range(3):
         cells.append(new_code_cell("print(1)", outputs=[output], metadata={"tags": [contract.CHECKED]}))
@@ -193,6 +194,19 @@ def test_long_cells_are_caught_unless_hidden():
     assert "shows 16 lines" in faults(notebook)[0]
     notebook.cells[-1].metadata["tags"] = ["hide-input"]
     assert faults(notebook) == []
+
+
+def test_imports_open_the_code_and_stand_nowhere_else():
+    notebook = chapter()
+    notebook.cells[2].source = "\n".join(f"import m{k}" for k in range(16))  # as many as it takes
+    assert faults(notebook) == []
+    notebook.cells[2].source = "import math\nx = math.pi"
+    assert faults(notebook) == ["cell 2, the first of code, is not a visible cell of imports"]
+    notebook.cells[2] = new_code_cell("import math", metadata={"tags": ["hide-input"]})
+    assert faults(notebook) == ["cell 2, the first of code, is not a visible cell of imports"]
+    notebook = chapter()
+    notebook.cells.append(new_code_cell("x = 1\nfrom math import pi"))
+    assert faults(notebook) == [f"cell {len(notebook.cells) - 1} imports: the first cell of code does"]
 
 
 def test_too_few_checked_cells_are_caught():

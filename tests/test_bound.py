@@ -21,8 +21,8 @@ from problems import (
     short_schedule,
 )
 
-from dpm_lib import bound
-from dpm_lib.schedules import LearnedSchedule, from_beta, from_tau, geometric
+from dpm_lib.diffusion import bound
+from dpm_lib.diffusion.schedules import LearnedSchedule, from_beta, from_tau, geometric
 
 
 def printed_bound(model, x0: torch.Tensor) -> torch.Tensor:

@@ -10,20 +10,19 @@ import torch
 from problems import randn, rng, tiny_recipe
 from safetensors.torch import save_file
 
-from dpm_lib import checkpoints
-from dpm_lib.checkpoints import (
+from dpm_lib.core import files
+from dpm_lib.core.files import (
     BrokenFile,
     load_json,
     load_lines,
-    load_model,
-    load_state,
     load_tensors,
     save_json,
-    save_model,
     save_tensors,
     write_atomically,
 )
-from dpm_lib.recipes import build, get
+from dpm_lib.training.build import build
+from dpm_lib.training.catalogue import get
+from dpm_lib.training.checkpoints import load_model, load_state, save_model
 
 RECIPE = get("swiss-roll").override(width=8, depth=1, frequencies=2, T=5)
 
@@ -82,7 +81,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, call):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.os, call, fail)
+    monkeypatch.setattr(files.os, call, fail)
     with pytest.raises(OSError, match="No space left"):
         save_model(path, trained(), RECIPE)
     monkeypatch.undo()
@@ -101,8 +100,8 @@ def test_the_old_file_is_whole_until_the_new_one_is(tmp_path, monkeypatch):
         seen.append((path.read_text(), open(source).read(), bool(synced)))
         rename(source, target)
 
-    monkeypatch.setattr(checkpoints.os, "fsync", lambda fd: synced.append(fd))
-    monkeypatch.setattr(checkpoints.os, "replace", watched)
+    monkeypatch.setattr(files.os, "fsync", lambda fd: synced.append(fd))
+    monkeypatch.setattr(files.os, "replace", watched)
     write_atomically(path, b"new")
     assert seen == [("old", "new", True)] and path.read_text() == "new" and names(tmp_path) == ["x.json"]
 

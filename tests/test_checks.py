@@ -6,7 +6,9 @@ import torch
 from problems import randn
 from scipy import sparse
 
-from dpm_lib import checks, distributions, kolmogorov, markov
+from dpm_lib.core import checks
+from dpm_lib.markov import kolmogorov, markov_chains, time_reversal
+from dpm_lib.probability import mixtures
 
 TABLE = torch.softmax(2 * randn(60, 60), 1)
 RATES = TABLE - torch.diag(TABLE.sum(1))
@@ -16,15 +18,15 @@ def test_single_precision_is_taken_and_renormalised():
     single = torch.softmax(2 * randn(60, 60).float(), 1)
     assert (single.double().sum(1) - 1).abs().max() > 1e-8, "or else there is nothing to mend"
     for given in (single, single.numpy(), sparse.csr_array(single.numpy())):
-        assert np.abs(markov.checked_chain(given).sum(1) - 1).max() < 1e-15
+        assert np.abs(markov_chains.checked_chain(given).sum(1) - 1).max() < 1e-15
         np.testing.assert_allclose(
-            markov.stationary_distribution(given), markov.stationary_distribution(TABLE), rtol=1e-5
+            markov_chains.stationary_distribution(given), markov_chains.stationary_distribution(TABLE), rtol=1e-5
         )
     for law in (single[0], single[0].numpy()):
         assert abs(checks.laws("p", law).sum() - 1) < 1e-15
-    found = kolmogorov.relative_entropy(single[:2], single[1:3])
-    np.testing.assert_allclose(found, kolmogorov.relative_entropy(TABLE[:2], TABLE[1:3]), rtol=1e-5)
-    thirds = distributions.Mixture(torch.zeros(3, 1), torch.tensor([1.0, 1.0, 1.0]) / 3, 1.0)
+    found = time_reversal.relative_entropy(single[:2], single[1:3])
+    np.testing.assert_allclose(found, time_reversal.relative_entropy(TABLE[:2], TABLE[1:3]), rtol=1e-5)
+    thirds = mixtures.Mixture(torch.zeros(3, 1), torch.tensor([1.0, 1.0, 1.0]) / 3, 1.0)
     assert abs(float(thirds.weights.sum()) - 1) < 1e-15
 
 
@@ -38,7 +40,7 @@ def test_rates_in_single_precision_get_a_diagonal_that_fits(make):
 
 
 def test_double_precision_is_left_as_it_is():
-    assert (markov.checked_chain(TABLE) == TABLE.numpy()).all()
+    assert (markov_chains.checked_chain(TABLE) == TABLE.numpy()).all()
     assert (checks.laws("p", [0.3, 0.3, 0.4]) == [0.3, 0.3, 0.4]).all()
 
 
@@ -56,8 +58,11 @@ def test_double_precision_is_left_as_it_is():
         (lambda: checks.laws("p", 1.0), r"p must hold one .* got shape \(\)"),
         (lambda: checks.laws("p", [0.5, 0.5, float("nan")]), r"p must hold probabilities, got p\[2\] = nan"),
         (lambda: checks.float64("P", sparse.eye_array(5000)), r"P: a sparse matrix of shape \(5000, 5000\): need at"),
-        (lambda: markov.period(["a"]), "P: need real numbers"),
-        (lambda: markov.checked_chain((TABLE.float() * (1 + 1e-5)).double()), "row-stochastic.* single precision"),
+        (lambda: markov_chains.period(["a"]), "P: need real numbers"),
+        (
+            lambda: markov_chains.checked_chain((TABLE.float() * (1 + 1e-5)).double()),
+            "row-stochastic.* single precision",
+        ),
         (lambda: kolmogorov.checked_generator(torch.tensor([[-1.0, 1.01], [1.0, -1.0]])), "row 0 sums to 0.0"),
     ],
 )

@@ -16,12 +16,15 @@ from PIL import Image
 from problems import close_mean, rng
 from runs import interrupt
 
-from dpm_lib import __version__, checkpoints, cli, objective, training
-from dpm_lib.checkpoints import load_lines, load_model, load_tensors, save_json
+from dpm_lib import __version__, cli
 from dpm_lib.cli import main
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.evaluation import evaluate
-from dpm_lib.recipes import RECIPES, get
+from dpm_lib.core import files
+from dpm_lib.core.files import load_lines, load_tensors, save_json
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.training import loop, objective
+from dpm_lib.training.catalogue import RECIPES, get
+from dpm_lib.training.checkpoints import load_model
+from dpm_lib.training.evaluation import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {"width": 8, "depth": 1, "frequencies": 2, "T": 5, "batch": 32, "steps": 60}
@@ -36,7 +39,7 @@ def _quick(monkeypatch):
     """One thread, few held-out points, and the handler that ``main`` sets taken away again."""
     threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
     torch.set_num_threads(1)
-    monkeypatch.setattr(training, "evaluate", partial(evaluate, n=400))
+    monkeypatch.setattr(loop, "evaluate", partial(evaluate, n=400))
     yield
     torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, handler)
@@ -115,8 +118,8 @@ def test_minutes_choose_the_steps(tmp_path, capsys, monkeypatch):
     """33 steps by a clock of a second each; so half a minute is 30."""
     ticks = iter(range(1000))
     with monkeypatch.context() as patch:
-        patch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: 30 * next(ticks)))
-        assert training.steps_within(0.5, get("swiss-roll").override(**TINY)) == 30
+        patch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: 30 * next(ticks)))
+        assert loop.steps_within(0.5, get("swiss-roll").override(**TINY)) == 30
     free = [part for key, value in TINY.items() if key != "steps" for part in ("--set", f"{key}={value}")]
     assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path), "--minutes", "0.005", *free]) == 0
     metrics, config = json.loads(capsys.readouterr().out), json.loads((tmp_path / "config.json").read_text())
@@ -290,7 +293,7 @@ def test_a_csv_that_cannot_be_written_leaves_the_old_one(run, tmp_path, capsys, 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     line = fails(capsys, "sample", run, "--n", "5", "--out", path, "--device", "cpu")
     assert "x.csv: cannot be written: No space left on device; what was there before is kept" in line
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x.csv"]
@@ -305,7 +308,7 @@ def test_parts_of_a_large_sample_are_drawn_one_after_the_other(run, tmp_path, ca
 
 
 def test_a_picture_that_fails_loses_no_result(tmp_path, capsys, monkeypatch):
-    from dpm_lib import plots
+    from dpm_lib.figures import plots
 
     def fail(*_):
         raise OSError(28, "No space left on device")
@@ -320,7 +323,7 @@ def test_an_evaluation_that_fails_loses_no_model(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(training, "evaluate", fail)
+    monkeypatch.setattr(loop, "evaluate", fail)
     assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(tmp_path / "run"), *tiny(steps=1)]) == 2
     assert load_model(tmp_path / "run" / "model.safetensors")[1].steps == 1
 
@@ -404,12 +407,12 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, capsys, number):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_every_signal_that_ends_a_run_interrupts_it(tmp_path, capsys, monkeypatch, number):
     """And one that is ignored, as SIGHUP is under nohup, stays so."""
-    monkeypatch.setattr(training, "fit", lambda *_, **__: signal.raise_signal(number))
+    monkeypatch.setattr(loop, "fit", lambda *_, **__: signal.raise_signal(number))
     assert main(["train", "swiss-roll", "--out", str(tmp_path / "run")]) == 130
     if number == signal.SIGHUP:
         before = signal.signal(number, signal.SIG_IGN)
         try:
-            monkeypatch.setattr(training, "fit", lambda *_, **__: signal.raise_signal(number) or 1 / 0)
+            monkeypatch.setattr(loop, "fit", lambda *_, **__: signal.raise_signal(number) or 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 main(["train", "swiss-roll", "--out", str(tmp_path / "run")])
         finally:
@@ -420,7 +423,7 @@ def test_an_interruption_before_there_is_anything_to_keep(tmp_path, capsys, monk
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "fit", stop)
+    monkeypatch.setattr(loop, "fit", stop)
     assert main(["train", "swiss-roll", "--out", str(tmp_path / "run")]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 

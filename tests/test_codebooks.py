@@ -6,13 +6,15 @@ import pytest
 import torch
 from problems import all_bits, close, close_mean, randn, random_schedule, rng, short_schedule
 
-from dpm_lib import bound, codebooks, evaluation, limits, results, schedules
-from dpm_lib.bound import LN2
-from dpm_lib.codebooks import Codebook, ExactReverse
-from dpm_lib.data import heartbeat
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.kernels import BinomialKernel
-from dpm_lib.schedules import LearnedSchedule
+from dpm_lib.core import results
+from dpm_lib.core.constants import LN2
+from dpm_lib.diffusion import best_bound, best_bound_bits, bound, schedules
+from dpm_lib.diffusion.best_bound_bits import BitBound, ExactReverse
+from dpm_lib.diffusion.forward_kernels import BinomialKernel
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.schedules import LearnedSchedule
+from dpm_lib.probability.codebooks import Codebook, heartbeat
+from dpm_lib.training import evaluation
 
 SKEW = Codebook(
     torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0], [0, 0, 0, 0]]), torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
@@ -41,22 +43,22 @@ def entropy(p: torch.Tensor) -> float:
 @pytest.mark.parametrize("name", SMALL)
 def test_costs_entropies_and_losses_are_sums_over_all_strings(name):
     book, schedule = SMALL[name], short_schedule()
-    kernel, losses = BinomialKernel(book.dim, schedule), book.classes.losses(schedule)
-    costs = book.classes.step_costs(schedule)
+    kernel, losses = BinomialKernel(book.dim, schedule), BitBound(book).losses(schedule)
+    costs = BitBound(book).step_costs(schedule)
     entropies, informations = [book.entropy()], [book.entropy()]
     for t in range(1, 5):
         q = joint(book, kernel, t)
         entropies.append(entropy(q.sum(0)))
         informations.append(entropies[-1] - float(kernel.marginal(book.rows[0], t).entropy))
-        close(book.classes.entropy(kernel.evidence[t]), entropies[-1])
+        close(BitBound(book).entropy(kernel.evidence[t]), entropies[-1])
     close(losses["edge"], entropies[1] - book.entropy(), atol=1e-11)
     close(losses["end"], book.dim * LN2 - entropies[-1], atol=1e-11)
-    close(-limits.ceiling(book, schedule), entropies[1])
+    close(-best_bound.ceiling(book, schedule), entropies[1])
     for t in (2, 3, 4):
         close(costs[t], cost(book, kernel, t), atol=1e-12)
         close(losses["steps"][t], costs[t] - informations[t - 1] + informations[t], atol=1e-11)
     total = book.entropy() + float(losses["edge"] + losses["end"] + losses["steps"].sum())
-    close(book.classes.best_bound(schedule), -total)
+    close(BitBound(book).best_bound(schedule), -total)
 
 
 def test_a_learned_edge_step_costs_what_is_not_known_of_each_bit():
@@ -66,24 +68,24 @@ def test_a_learned_edge_step_costs_what_is_not_known_of_each_bit():
     on = (q / q.sum(0)).T @ book.rows  # P(x_0,i = 1 | x_1)
     unknown = -(torch.xlogy(on, on) + torch.xlogy(1 - on, 1 - on)).sum(-1)
     cost = float((q.sum(0) * unknown).sum())
-    close(book.classes.step_costs(schedule)[1], cost)
-    difference = book.classes.best_bound(schedule, learned_edge=True) - book.classes.best_bound(schedule)
+    close(BitBound(book).step_costs(schedule)[1], cost)
+    difference = BitBound(book).best_bound(schedule, learned_edge=True) - BitBound(book).best_bound(schedule)
     close(difference, float(kernel.marginal(book.rows[0], 1).entropy) - cost)
 
 
 def test_kinds_of_the_heartbeat():
-    classes = heartbeat().classes
+    classes = BitBound(heartbeat())
     assert classes.symmetric and len(classes.ones) == 126 == math.comb(9, 4)
     close(classes.log_count.exp().sum(), 2.0**20)
     plain = Codebook(heartbeat().rows, torch.tensor([0.2, 0.2, 0.2, 0.2, 0.2]) + torch.tensor([1, -1, 0, 0, 0]) * 1e-3)
-    assert not plain.classes.symmetric and len(plain.classes.ones) == 5**5
+    assert not BitBound(plain).symmetric and len(BitBound(plain).ones) == 5**5
 
 
 def test_merging_kinds_changes_nothing(monkeypatch):
     schedule = random_schedule(6)
-    merged = heartbeat(8, 4).classes
-    monkeypatch.setattr(codebooks.Classes, "symmetric", False)
-    plain = codebooks.Classes(heartbeat(8, 4))
+    merged = BitBound(heartbeat(8, 4))
+    monkeypatch.setattr(best_bound_bits.BitBound, "symmetric", False)
+    plain = best_bound_bits.BitBound(heartbeat(8, 4))
     assert len(plain.ones) == 81 and len(merged.ones) == 15
     close(plain.step_costs(schedule), merged.step_costs(schedule))
     close(plain.best_bound(schedule), merged.best_bound(schedule))
@@ -92,7 +94,7 @@ def test_merging_kinds_changes_nothing(monkeypatch):
 def test_the_limits_of_the_paper():
     """The scouted figures of its schedule, in bits, from T = 100 to its own T = 2000."""
     for T, limit in ((100, -3.280), (1000, -2.451), (2000, -2.3914)):
-        assert float(heartbeat().classes.best_bound(schedules.even(T))) / LN2 == pytest.approx(limit, abs=5e-4)
+        assert float(BitBound(heartbeat()).best_bound(schedules.even(T))) / LN2 == pytest.approx(limit, abs=5e-4)
 
 
 def test_the_best_reverse_kernel_reaches_the_limit():
@@ -100,7 +102,7 @@ def test_the_best_reverse_kernel_reaches_the_limit():
     kernel, book = BinomialKernel(20, schedule), heartbeat()
     model = DiffusionModel(kernel, ExactReverse(book, kernel))
     K = bound.terms(model, book.sample(n, rng()), rng(1)).K
-    close_mean(K, float(book.classes.best_bound(schedule)))
+    close_mean(K, float(BitBound(book).best_bound(schedule)))
     close(evaluation.excess(model, book, book.sample(50, rng()), rng(1)), 0.0, atol=1e-10)
 
 
@@ -113,28 +115,28 @@ def test_the_start_is_bayes_rule():
 
 def test_the_bound_has_a_gradient_in_the_schedule():
     schedule = LearnedSchedule(short_schedule())
-    (gradient,) = torch.autograd.grad(SKEW.classes.best_bound(schedule), schedule.log_increments)
+    (gradient,) = torch.autograd.grad(BitBound(SKEW).best_bound(schedule), schedule.log_increments)
     for i in range(3):
         values = []
         for h in (1e-5, -1e-5):
             with torch.no_grad():
                 schedule.log_increments[i] += h
-                values.append(float(SKEW.classes.best_bound(schedule)))
+                values.append(float(BitBound(SKEW).best_bound(schedule)))
                 schedule.log_increments[i] -= h
         assert float(gradient[i]) == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-6)
 
 
 def test_the_best_schedule_is_better_than_its_neighbours():
     book = heartbeat(6, 3)
-    best = codebooks.best_schedule(book, 8, beta_1=1e-3)
-    top = float(book.classes.best_bound(best))
+    best = best_bound_bits.best_schedule(book, 8, beta_1=1e-3)
+    top = float(BitBound(book).best_bound(best))
     close(best.beta[1], 1e-3, rtol=1e-9)
     for seed in range(10):
         other = LearnedSchedule(best)
         with torch.no_grad():
             other.log_increments += 0.05 * randn(7, seed=seed)
-        assert float(book.classes.best_bound(other).detach()) <= top + 1e-9
-    assert top > float(book.classes.best_bound(schedules.cosine(8, 1e-3, 1e3)))
+        assert float(BitBound(book).best_bound(other).detach()) <= top + 1e-9
+    assert top > float(BitBound(book).best_bound(schedules.cosine(8, 1e-3, 1e3)))
 
 
 def test_samples_and_log_prob():
@@ -171,7 +173,7 @@ def test_bad_codebooks_are_refused(rows, weights, message):
 
 def test_too_many_kinds_are_refused():
     with pytest.raises(ValueError, match=r"rows: 262144 kinds of string are more than 100000"):
-        _ = Codebook(torch.cat([torch.eye(18), torch.zeros(1, 18)])).classes
+        _ = BitBound(Codebook(torch.cat([torch.eye(18), torch.zeros(1, 18)])))
 
 
 # --- Edges ---
@@ -180,20 +182,20 @@ def test_too_many_kinds_are_refused():
 def test_a_constant_column_keeps_gradients_finite():
     rows = torch.tensor([[1.0, 0, 1, 0], [1, 1, 0, 0]], dtype=torch.float64)
     learned = schedules.LearnedSchedule(schedules.cosine(6, 1e-3, 1e3))
-    Codebook(rows).classes.best_bound(learned).backward()
+    BitBound(Codebook(rows)).best_bound(learned).backward()
     assert all(torch.isfinite(p.grad).all() for p in learned.parameters())
 
 
 def test_merged_kinds_are_counted_after_merging():
     """Sorted counts stand for all their orders: together as many as there are strings."""
     for length, period, kinds in ((20, 5, 126), (40, 10, 1001), (60, 5, 6188)):
-        classes = heartbeat(length, period).classes
+        classes = BitBound(heartbeat(length, period))
         assert len(classes.ones) == kinds
         close(classes.log_count.logsumexp(0), length * math.log(2))
 
 
 def test_long_strings_do_not_overflow():
-    classes = Codebook(torch.ones(1, 1100, dtype=torch.float64)).classes
+    classes = BitBound(Codebook(torch.ones(1, 1100, dtype=torch.float64)))
     close(classes.log_count.logsumexp(0), 1100 * math.log(2))
     assert torch.isfinite(classes.best_bound(schedules.even(5)))
 
@@ -202,7 +204,7 @@ def test_whole_numbers_are_states_and_infinite_evidence_is_refused():
     book, evidence = heartbeat(), torch.tensor(1.0, dtype=torch.float64)
     x = book.rows[0]
     close(book.start(x.long(), evidence).logits, book.start(x, evidence).logits)
-    for ask in (lambda e: book.start(x, e), book.classes.entropy):
+    for ask in (lambda e: book.start(x, e), BitBound(book).entropy):
         with pytest.raises(ValueError, match="evidence: inf: at t = 0 nothing is hidden"):
             ask(torch.tensor(math.inf))
 

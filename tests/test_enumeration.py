@@ -7,10 +7,11 @@ import pytest
 import torch
 from problems import AffineNetwork, randn, small_chains
 
-from dpm_lib import enumeration, ledger, schedules
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.kernels import BinomialKernel
-from dpm_lib.reverse import BernoulliReverse
+from dpm_lib.diffusion import schedules
+from dpm_lib.diffusion.forward_kernels import BinomialKernel
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.reverse_kernels import BernoulliReverse
+from dpm_lib.exact import bound_derivation, enumeration
 
 
 def test_states_count_upwards():
@@ -29,7 +30,7 @@ def test_a_library_model_becomes_tables():
             assert found.reverse[t, j, i] == pytest.approx(float(back.exp()))
             leap = kernel.marginal(x[i], t).log_prob(x[j]).exp()
             assert found.leaps[t, i, j] == pytest.approx(float(leap), abs=1e-12)
-    values = [sum(terms.values()) for terms in ledger.lines(found).values()]
+    values = [sum(terms.values()) for terms in bound_derivation.lines(found).values()]
     assert max(values[2:]) - min(values[2:]) < 1e-12 < values[0] - values[2]
 
 
@@ -98,5 +99,5 @@ def test_tables_in_single_precision_are_renormalised():
     found = enumeration.FiniteChains(**rough)
     for t in range(1, found.T + 1):
         np.testing.assert_allclose(found.reverse[t].sum(-1), 1, rtol=1e-15)
-    values = [sum(ledger.lines(c)[9].values()) for c in (exact, found)]
+    values = [sum(bound_derivation.lines(c)[9].values()) for c in (exact, found)]
     assert values[0] == pytest.approx(values[1], abs=1e-6)

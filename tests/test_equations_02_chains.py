@@ -8,7 +8,7 @@ import pytest
 from numpy.polynomial import hermite_e
 from scipy.integrate import quad
 
-from dpm_lib import markov
+from dpm_lib.markov import markov_chains
 
 
 def random_chain(n: int, seed: int) -> np.ndarray:
@@ -63,10 +63,10 @@ def test_the_law_is_a_sum_over_paths_and_what_walkers_do():
     by_paths = np.zeros(3)
     for path in product(range(3), repeat=t + 1):
         by_paths[path[-1]] += p0[path[0]] * math.prod(P[i, j] for i, j in pairwise(path))
-    np.testing.assert_allclose(markov.evolve(P, p0, t)[-1], by_paths, rtol=1e-12)
+    np.testing.assert_allclose(markov_chains.evolve(P, p0, t)[-1], by_paths, rtol=1e-12)
     np.testing.assert_allclose(p0 @ np.linalg.matrix_power(P, t), by_paths, rtol=1e-12)
     rng = np.random.default_rng(1)
-    ends = markov.walk(P, rng.choice(3, m, p=p0), t, rng)[-1]
+    ends = markov_chains.walk(P, rng.choice(3, m, p=p0), t, rng)[-1]
     share = np.bincount(ends, minlength=3) / m
     assert (np.abs(share - by_paths) <= 4 * np.sqrt(by_paths * (1 - by_paths) / m)).all()
 
@@ -89,7 +89,7 @@ def test_detailed_balance_gives_invariance_and_not_conversely():
     np.testing.assert_allclose(pi @ P, pi, atol=1e-15)
     np.testing.assert_allclose(limit(P), pi, rtol=1e-9)
     np.testing.assert_allclose(np.ones(3) @ RING, np.ones(3))
-    assert np.abs(RING - RING.T).max() > 0.5 and not markov.is_reversible(RING)
+    assert np.abs(RING - RING.T).max() > 0.5 and not markov_chains.is_reversible(RING)
 
 
 @pytest.mark.equation("eq-chain-tv")
@@ -100,7 +100,7 @@ def test_three_forms_of_total_variation():
         best = ((p - q) @ events(6).T).max()
         assert 0.5 * np.abs(p - q).sum() == pytest.approx(best, abs=1e-14)
         assert 1 - np.minimum(p, q).sum() == pytest.approx(best, abs=1e-14)
-        assert float(markov.total_variation(p, q)) == pytest.approx(best, abs=1e-14)
+        assert float(markov_chains.total_variation(p, q)) == pytest.approx(best, abs=1e-14)
 
 
 @pytest.mark.equation("eq-chain-contract")
@@ -108,7 +108,7 @@ def test_a_step_contracts_by_delta_and_no_smaller_factor_would_do():
     rng = np.random.default_rng(0)
     for seed in range(5):
         P = random_chain(5, seed)
-        delta = markov.contraction(P)
+        delta = markov_chains.contraction(P)
         corners = list(permutations(0.5 * np.eye(5) + 0.1, 2))  # given: near point masses, where one has equality
         laws = np.concatenate([rng.dirichlet([0.3] * 5, (200, 2)), corners])
         before = ((laws[:, 0] - laws[:, 1]) @ events(5).T).max(1)
@@ -125,8 +125,8 @@ def test_a_common_part_of_all_rows_bounds_delta():
         epsilon, nu = common.sum(), common / common.sum()
         assert nu.sum() == pytest.approx(1) and (power >= epsilon * nu - 1e-15).all()
         bound = 1 - epsilon
-        assert markov.contraction(power) <= bound + 1e-14
-    assert markov.contraction(sharp) == pytest.approx(bound) == pytest.approx(0.6)
+        assert markov_chains.contraction(power) <= bound + 1e-14
+    assert markov_chains.contraction(sharp) == pytest.approx(bound) == pytest.approx(0.6)
 
 
 @pytest.mark.equation("eq-chain-converge")
@@ -138,15 +138,15 @@ def test_distance_to_the_limit_is_bounded_by_contraction_over_m_steps():
     loops[5, [0, 5]] = 0.5
     register = np.array([[1, 1, 0, 0], [0, 0, 1, 1]] * 2) / 2  # two bits, shifted: delta(P^2) = 0, yet 1/2 is left at 1
     for P in (loops, random_chain(4, 0), register):
-        least = next(m for m in range(1, 100) if markov.contraction(np.linalg.matrix_power(P, m)) < 1)
+        least = next(m for m in range(1, 100) if markov_chains.contraction(np.linalg.matrix_power(P, m)) < 1)
         pi = limit(P)
         for m in range(1, least + 3):
-            delta, power = markov.contraction(np.linalg.matrix_power(P, m)), np.eye(len(P))
+            delta, power = markov_chains.contraction(np.linalg.matrix_power(P, m)), np.eye(len(P))
             for t in range(100):
-                assert (markov.total_variation(power, pi) <= delta ** (t // m) + 1e-13).all()
+                assert (markov_chains.total_variation(power, pi) <= delta ** (t // m) + 1e-13).all()
                 power = power @ P
-        np.testing.assert_allclose(markov.stationary_distribution(P), pi, atol=1e-13)
-    assert markov.contraction(loops) == 1
+        np.testing.assert_allclose(markov_chains.stationary_distribution(P), pi, atol=1e-13)
+    assert markov_chains.contraction(loops) == 1
 
 
 @pytest.mark.equation("eq-chain-symmetric")
@@ -179,7 +179,7 @@ def test_powers_of_a_reversible_chain(t, even):
     np.testing.assert_allclose(power, pi * (1 + (phi[:, 1:] * values[1:] ** t) @ phi[:, 1:].T), atol=1e-12)
     left = ((power - pi) ** 2 / pi).sum(1)
     np.testing.assert_allclose(left, (values[1:] ** (2 * t) * phi[:, 1:] ** 2).sum(1), atol=1e-12)
-    second = 1 - markov.spectral_gap(P)
+    second = 1 - markov_chains.spectral_gap(P)
     assert second == pytest.approx(abs(values[1]), rel=1e-12)
     distance = 0.5 * np.abs(power - pi).sum(1)
     bounds = [second ** (2 * t) * (1 / pi - 1), 0.5 * second**t * np.sqrt(1 / pi - 1)]
@@ -241,10 +241,10 @@ def test_the_rate_of_any_ergodic_chain_in_the_long_run():
         lazy = 0.99 * np.eye(len(P)) + 0.01 * P
         values = np.sort(np.abs(np.linalg.eigvals(lazy)))
         modulus = modulus or values[-2]
-        assert not markov.is_reversible(lazy)
+        assert not markov_chains.is_reversible(lazy)
         t = round(math.log(1e-11) / math.log(modulus))
         power, pi = np.linalg.matrix_power(lazy, t), limit(lazy)
-        distance = markov.total_variation(power, pi)  # from every start alike
+        distance = markov_chains.total_variation(power, pi)  # from every start alike
         np.testing.assert_allclose(np.log(distance) / t, math.log(modulus), rtol=0.15)
         np.testing.assert_allclose(power - pi, np.linalg.matrix_power(lazy - pi, t), atol=1e-13)
 
@@ -266,7 +266,7 @@ def test_the_autocorrelation_time_of_a_reversible_chain(seed):
     a = (pi * f) @ phi[:, :-1]
     c = a**2 / (a**2).sum()
     assert c @ ((1 + values[:-1]) / (1 - values[:-1])) == pytest.approx(tau, rel=1e-9)
-    second, gap = np.abs(values[:-1]).max(), markov.spectral_gap(P)
+    second, gap = np.abs(values[:-1]).max(), markov_chains.spectral_gap(P)
     assert tau <= (1 + second) / (1 - second) + 1e-12 <= 2 / gap + 2e-12
     exact = sum(covariances[abs(s - t)] for s in range(7) for t in range(7)) / 49
     assert variance_of_a_mean(np.array(covariances), 7) == pytest.approx(exact, rel=1e-12)
@@ -279,7 +279,7 @@ def test_the_bound_on_the_autocorrelation_time_is_reached():
     mean has nearly the variance 2 Var f / (gap n), a short one less."""
     for a, b in ((0.1, 0.3), (1e-4, 3e-4)):
         P, pi = np.array([[1 - a, a], [b, 1 - b]]), np.array([b, a]) / (a + b)
-        gap, f = markov.spectral_gap(P), np.array([2.0, -1.0])
+        gap, f = markov_chains.spectral_gap(P), np.array([2.0, -1.0])
         fundamental = np.linalg.inv(np.eye(2) - P + pi)  # 1 + sum of (P^t - 1 pi)
         np.testing.assert_allclose(fundamental.sum(1), 1, rtol=1e-9)
         centred = f - pi @ f
@@ -297,7 +297,7 @@ def test_the_bound_on_the_autocorrelation_time_is_reached():
 def test_every_cut_bounds_the_gap():
     two = np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0.75, 0.25])  # two states: equality
     for P, pi in (*(random_reversible(5, seed) for seed in range(3)), two):
-        gap, second = markov.spectral_gap(P), np.sort(np.linalg.eigvals(P).real)[-2]
+        gap, second = markov_chains.spectral_gap(P), np.sort(np.linalg.eigvals(P).real)[-2]
         for inside in events(len(P))[1:-1].astype(bool):
             flow = (pi[inside, None] * P[np.ix_(inside, ~inside)]).sum()
             mass = pi[inside].sum()
@@ -314,7 +314,7 @@ def test_the_gap_of_two_clumps_is_below_the_probability_of_the_top(n):
     for barrier in (0.0, 2.0, 5.0, 10.0):
         weight = np.exp(-barrier * (1 - x**2) ** 2)
         top = weight[n // 2] / weight.sum()
-        P = markov.double_well(n, barrier)
+        P = markov_chains.double_well(n, barrier)
         half = np.arange(n) < n // 2
         flow = (weight[half, None] / weight.sum() * P[np.ix_(half, ~half)]).sum()
         assert flow == pytest.approx(top / 4)  # so that flow / (1/2 * 1/2) is the probability of one top place

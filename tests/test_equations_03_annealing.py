@@ -8,9 +8,9 @@ import torch
 from problems import affine_model, close, model_law, random_schedule, rng
 from scipy.stats import norm
 
-from dpm_lib import annealing
-from dpm_lib.annealing import Normal
-from dpm_lib.targets import TwoClumps
+from dpm_lib.montecarlo import ais
+from dpm_lib.probability import weighted_samples
+from dpm_lib.probability.densities import Normal, TwoClumps
 
 STATES, K = 4, 3
 
@@ -75,7 +75,7 @@ def test_the_weight_is_the_ratio_of_two_path_densities():
 def test_the_library_adds_up_the_weight_along_the_path():
     target, proposal, seen = TwoClumps(2), Normal(2, 2.0), []
     b = torch.tensor([0.0, 0.1, 0.4, 1.0], dtype=torch.float64)
-    found = annealing.annealed_importance_sampling(
+    found = ais.annealed_importance_sampling(
         target.log_prob, proposal, b, 50, rng(0), callback=lambda k, x, w: seen.append(x)
     )
     log_p = lambda x, c: (1 - c) * proposal.log_prob(x) + c * target.log_prob(x)  # noqa: E731
@@ -121,7 +121,7 @@ def draws(n: int, seed: int) -> torch.Tensor:
 
 
 def dragged(steps: int, rho: float, n: int = 40_000, seed: int = 0):
-    return annealing.annealed_importance_sampling(shifted, Normal(1), even(steps), n, rng(seed), drag(rho))
+    return ais.annealed_importance_sampling(shifted, Normal(1), even(steps), n, rng(seed), drag(rho))
 
 
 @pytest.mark.equation("eq-ais-unbiased", "eq-ais-reverse")
@@ -133,14 +133,10 @@ def test_one_move_at_each_temperature_in_between():
         moved.append((k, float(b)))
         return drag(0.5)(path, x, ends, b, k, generator)
 
-    annealing.annealed_importance_sampling(
-        shifted, Normal(1), even(4), 10, rng(0), move, lambda k, x, log_w: seen.append(k)
-    )
+    ais.annealed_importance_sampling(shifted, Normal(1), even(4), 10, rng(0), move, lambda k, x, log_w: seen.append(k))
     assert seen == [0, 1, 2, 3, 4] and moved == [(1, 0.25), (2, 0.5), (3, 0.75)]
     moved.clear()
-    annealing.reverse_annealed_importance_sampling(
-        shifted, Normal(1), even(4), torch.ones(10, 1).double(), rng(0), move
-    )
+    ais.reverse_annealed_importance_sampling(shifted, Normal(1), even(4), torch.ones(10, 1).double(), rng(0), move)
     assert moved == [(3, 0.75), (2, 0.5), (1, 0.25)]
 
 
@@ -173,7 +169,7 @@ def test_work_obeys_jarzynski_and_the_second_law():
     """The work added up as a physicist would: by how much the landscape rises under the particle at each step."""
     energy = lambda x, b: 0.5 * (1 - b) * x[:, 0] ** 2 + b * (0.5 * (x[:, 0] - SHIFT) ** 2 - LOG_Z)  # noqa: E731
     seen: list[torch.Tensor] = []
-    found = annealing.annealed_importance_sampling(
+    found = ais.annealed_importance_sampling(
         shifted, Normal(1), even(8), 40_000, rng(0), drag(0.6), callback=lambda k, x, w: seen.append(x)
     )
     work = sum(energy(seen[k], (k + 1) / 8) - energy(seen[k], k / 8) for k in range(8))
@@ -189,7 +185,7 @@ def test_paths_from_the_target_bound_from_above():
     kl = (FINITE.P * (FINITE.P / FINITE.Q).log()).sum()
     close((FINITE.P * FINITE.w.log()).sum(), math.log(FINITE.Z) + kl)
     start = draws(40_000, 1)
-    back = annealing.reverse_annealed_importance_sampling(shifted, Normal(1), even(8), start, rng(2), drag(0.6))
+    back = ais.reverse_annealed_importance_sampling(shifted, Normal(1), even(8), start, rng(2), drag(0.6))
     assert abs(float(back.log_z) + LOG_Z) < 4 * float(back.log_z_stderr)
     assert -float(back.elbo) > LOG_Z
 
@@ -199,7 +195,7 @@ def test_a_target_with_walls_leaves_only_the_inequality():
     """p* = 1 on (-1, 1): E_P[1/w] is Q(P > 0) / Z, and its log misses log Z = log 2 by log of Normal's mass there."""
     box = lambda x: torch.where(x[:, 0].abs() < 1, 0.0, -torch.inf).double()  # noqa: E731
     start = 2 * torch.rand(20_000, 1, generator=rng(1), dtype=torch.float64) - 1
-    back = annealing.reverse_annealed_importance_sampling(box, Normal(1), even(1), start, rng(2))
+    back = ais.reverse_annealed_importance_sampling(box, Normal(1), even(1), start, rng(2))
     inside = norm.cdf(1) - norm.cdf(-1)
     assert abs(float(back.log_z) - math.log(inside / 2)) < 4 * float(back.log_z_stderr)
     assert -float(back.elbo) > math.log(2)
@@ -214,7 +210,7 @@ def test_the_two_laws_of_work():
         close(FINITE.Q[same].sum() * (-value).exp(), FINITE.Z * FINITE.P[same].sum())
     # Measured: backward paths of the dragged normal have the density that forward ones imply.
     start = draws(40_000, 3)
-    back = annealing.reverse_annealed_importance_sampling(shifted, Normal(1), even(8), start, rng(4), drag(0.0))
+    back = ais.reverse_annealed_importance_sampling(shifted, Normal(1), even(8), start, rng(4), drag(0.0))
     v = SHIFT**2 / 8
     for w in (-1.2, -0.7, -0.3):
         share = ((back.log_weights - w).abs() < 0.05).double()
@@ -238,10 +234,10 @@ def test_paths_of_both_directions_agree_on_z(n, m):
     for factor in (0.99, 1.01):
         assert (total(factor * FINITE.Z) < m) == (factor > 1)
     # The library's root, from samples of different sizes, is the root of the printed sum.
-    forward = annealing.annealed_importance_sampling(shifted, Normal(1), even(4), 40 * n, rng(1), drag(0.6))
+    forward = ais.annealed_importance_sampling(shifted, Normal(1), even(4), 40 * n, rng(1), drag(0.6))
     start = draws(40 * m, 2)
-    back = annealing.reverse_annealed_importance_sampling(shifted, Normal(1), even(4), start, rng(3), drag(0.6))
-    log_z, stderr = annealing.bennett(forward, back)
+    back = ais.reverse_annealed_importance_sampling(shifted, Normal(1), even(4), start, rng(3), drag(0.6))
+    log_z, stderr = ais.bennett(forward, back)
     w = torch.cat([forward.log_weights, -back.log_weights]).exp()
     close((m * w / math.exp(log_z) / (n + m * w / math.exp(log_z))).sum(), 40 * m, rtol=1e-9)
     assert abs(log_z - LOG_Z) < 4 * stderr
@@ -275,7 +271,7 @@ def test_resampling_keeps_weighted_means():
     after = []
     generator = rng(2)
     for _ in range(4000):
-        copies, _, log_mean = annealing.resample(x, torch.zeros(2, 40, dtype=x.dtype), log_w, generator)
+        copies, _, log_mean = weighted_samples.resample(x, torch.zeros(2, 40, dtype=x.dtype), log_w, generator)
         after.append(float((log_mean.exp() * copies[:, 0] ** 2).mean()))
     values = torch.tensor(after, dtype=torch.float64)
     assert abs(float(values.mean()) - before) < 4 * float(values.std()) / math.sqrt(len(values))
@@ -288,7 +284,7 @@ def test_the_error_at_equal_evaluations(steps, rho):
     n, runs = 25, 8000
     evaluations = n * steps
     start = draws(40_000, 1)
-    back = annealing.reverse_annealed_importance_sampling(shifted, Normal(1), even(steps), start, rng(2), drag(rho))
+    back = ais.reverse_annealed_importance_sampling(shifted, Normal(1), even(steps), start, rng(2), drag(rho))
     v = 2 * (-float(back.elbo) - LOG_Z)  # twice the relative entropy of P to Q, from paths walked back
     z = (dragged(steps, rho, n * runs).log_weights - LOG_Z).reshape(runs, n).exp().mean(1)
     squares = (z - 1).square()

@@ -13,12 +13,11 @@ from scipy.linalg import expm
 from scipy.special import gammaln
 from scipy.stats import norm
 
-from dpm_lib import fokker_planck as fp
-from dpm_lib import sde
-from dpm_lib.kernels import GaussianKernel
-from dpm_lib.schedules import from_tau
-from dpm_lib.sde import SDE
-from dpm_lib.steppers import backward_euler, tr_bdf2, uniformisation
+from dpm_lib.diffusion.forward_kernels import GaussianKernel
+from dpm_lib.diffusion.schedules import from_tau
+from dpm_lib.markov.matrix_exponential import backward_euler, tr_bdf2, uniformisation
+from dpm_lib.sde import brownian_motion, fokker_planck, grids, processes
+from dpm_lib.sde.sde import SDE
 
 
 def mu(x):
@@ -75,8 +74,8 @@ def test_squares_of_the_increments_have_mean_t_and_variance_2tt_over_n():
     close(n * mean, t)
     close(n * ((weights * square**2).sum() - mean**2), 2 * t**2 / n)
     times = torch.linspace(0, t, n + 1, dtype=torch.float64)
-    path = torch.cat([torch.zeros(1, 20_000, 1), sde.wiener_increments(times, 20_000, 1, rng(1)).cumsum(0)])
-    total = sde.quadratic_variation(path)[-1, :, 0]
+    path = torch.cat([torch.zeros(1, 20_000, 1), brownian_motion.wiener_increments(times, 20_000, 1, rng(1)).cumsum(0)])
+    total = brownian_motion.quadratic_variation(path)[-1, :, 0]
     close_mean(total, t)
     close_mean((total - t).square(), 2 * t**2 / n)
 
@@ -87,7 +86,9 @@ def test_length_of_the_way():
     one, _ = quad(lambda w: abs(w) * norm.pdf(w, 0, math.sqrt(t / n)), -5, 5, points=[0], epsabs=1e-13)
     close(n * one, math.sqrt(2 * n * t / math.pi), rtol=1e-9)
     times = torch.linspace(0, t, n + 1, dtype=torch.float64)
-    close_mean(sde.wiener_increments(times, 20_000, 1, rng(2)).abs().sum(0)[:, 0], math.sqrt(2 * n * t / math.pi))
+    close_mean(
+        brownian_motion.wiener_increments(times, 20_000, 1, rng(2)).abs().sum(0)[:, 0], math.sqrt(2 * n * t / math.pi)
+    )
 
 
 @pytest.mark.equation("eq-sde-left-right")
@@ -96,7 +97,7 @@ def test_left_and_right_sums_on_any_path():
     move = path.diff(dim=0)
     left = sum(path[k] * move[k] for k in range(30))
     right = sum(path[k + 1] * move[k] for k in range(30))
-    squares = sde.quadratic_variation(path)[-1]
+    squares = brownian_motion.quadratic_variation(path)[-1]
     close(left, 0.5 * path[-1] ** 2 - 0.5 * squares)
     close(right, 0.5 * path[-1] ** 2 + 0.5 * squares)
 
@@ -150,7 +151,7 @@ def test_itos_lemma_along_paths():
 
     def right_side(n):
         times = torch.linspace(0, 1, n + 1, dtype=torch.float64)
-        dw = sde.wiener_increments(times, 2000, 1, rng(3))
+        dw = brownian_motion.wiener_increments(times, 2000, 1, rng(3))
         path = CURVED.simulate(torch.full((2000, 1), 0.3, dtype=torch.float64), times, increments=dw)
         x, t = path[:-1], times[:-1, None, None]
         s = 1 + 0.3 * torch.cos(x)
@@ -202,7 +203,7 @@ def test_itos_lemma_in_the_plane():
 def test_the_hyperbolic_sine_solves_its_equation():
     """Euler-Maruyama along the same noise converges to it; without the drift X/2 it does not."""
     times = torch.linspace(0, 1, 4097, dtype=torch.float64)
-    dw = sde.wiener_increments(times, 400, 1, rng(4))
+    dw = brownian_motion.wiener_increments(times, 400, 1, rng(4))
     exact = torch.sinh(0.4 + dw.sum(0))
     x0 = torch.full((400, 1), math.sinh(0.4), dtype=torch.float64)
     for rate, near in ((0.5, True), (0.0, False)):
@@ -231,7 +232,7 @@ def order(process, exact, x0, dw, sizes=(8, 16, 32, 64, 128), **how):
     rows = []
     for n in sizes:
         times = torch.linspace(0, 1, n + 1, dtype=torch.float64)
-        end = process.simulate(x0, times, increments=sde.coarsen(dw, fine // n), **how)[-1]
+        end = process.simulate(x0, times, increments=brownian_motion.coarsen(dw, fine // n), **how)[-1]
         rows.append((end - exact).square().flatten())
     groups = torch.stack(rows, 1).reshape(20, -1, len(sizes)).mean(1).sqrt().log().numpy()
     slopes = -np.polyfit(np.log(sizes), groups.T, 1)[0]
@@ -241,7 +242,7 @@ def order(process, exact, x0, dw, sizes=(8, 16, 32, 64, 128), **how):
 @pytest.mark.equation("eq-sde-strong")
 def test_orders_of_convergence():
     times = torch.linspace(0, 1, 1025, dtype=torch.float64)
-    dw = sde.wiener_increments(times, 4000, 1, rng(5))
+    dw = brownian_motion.wiener_increments(times, 4000, 1, rng(5))
     x0 = torch.full((4000, 1), 0.5, dtype=torch.float64)
     curved = SDE(lambda x, t: x / 2, lambda x, t: (1 + x**2).sqrt())
     found, stderr = order(curved, torch.sinh(math.asinh(0.5) + dw.sum(0)), x0, dw)
@@ -264,7 +265,7 @@ def test_milsteins_strong_order_is_one():
 
     assert math.log2(forgotten(2e-3) / forgotten(1e-3)) == pytest.approx(3, abs=0.02)
     times = torch.linspace(0, 1, 257, dtype=torch.float64)
-    dw = sde.wiener_increments(times, 2000, 1, rng(5))
+    dw = brownian_motion.wiener_increments(times, 2000, 1, rng(5))
     x0 = torch.full((2000, 1), 0.5, dtype=torch.float64)
     exact = torch.sinh(math.asinh(0.5) + dw.sum(0))
     found, stderr = order(curved, exact, x0, dw, (16, 32, 64, 128), method="milstein")
@@ -314,7 +315,7 @@ def test_the_weak_order_is_one_for_a_function_that_is_no_moment():
 
 def density(t, n=1801):
     """The density of the curved process at t, from the bump, by the solver on a fine grid."""
-    return fp.solve(CURVED, bump, np.linspace(-9, 9, n), [0.0, t], "tr-bdf2", 400)[-1]
+    return fokker_planck.solve(CURVED, bump, np.linspace(-9, 9, n), [0.0, t], "tr-bdf2", 400)[-1]
 
 
 @pytest.mark.equation("eq-sde-dynkin")
@@ -492,13 +493,13 @@ def test_what_leaves_one_cell_enters_the_next():
 def test_ornstein_and_uhlenbeck_solved():
     """The moments of the equation by integrating their own equations; and normal by its characteristic function."""
     rate, noise, mean, x0 = 1.3, 0.7, -0.4, 1.5
-    law = sde.ornstein_uhlenbeck(rate, noise, mean).transition(torch.tensor([[x0]], dtype=torch.float64), 0.9)
+    law = processes.ornstein_uhlenbeck(rate, noise, mean).transition(torch.tensor([[x0]], dtype=torch.float64), 0.9)
     ode = solve_ivp(
         lambda t, y: [-rate * (y[0] - mean), -2 * rate * y[1] + noise**2], (0, 0.9), [x0, 0.0], rtol=1e-11, atol=1e-13
     )
     close(law.mean, ode.y[0, -1], rtol=1e-8)
     close(law.scale.square(), ode.y[1, -1], rtol=1e-8)
-    x = sde.ornstein_uhlenbeck(rate, noise, mean).simulate(
+    x = processes.ornstein_uhlenbeck(rate, noise, mean).simulate(
         torch.full((50_000, 1), x0, dtype=torch.float64), torch.tensor([0.0, 0.9]), rng(12), substeps=100
     )[-1]
     z = (x - law.mean) / law.scale
@@ -509,7 +510,7 @@ def test_ornstein_and_uhlenbeck_solved():
 @pytest.mark.equation("eq-sde-ou-kernel")
 def test_the_forward_chain_of_the_2015_model_is_this_process():
     schedule = from_tau(torch.tensor([0.0, 0.05, 0.4, 2.0], dtype=torch.float64))
-    kernel, process, x = GaussianKernel(2, schedule), sde.ornstein_uhlenbeck(0.5, 1.0), randn(4, 2)
+    kernel, process, x = GaussianKernel(2, schedule), processes.ornstein_uhlenbeck(0.5, 1.0), randn(4, 2)
     for t in (1, 2, 3):
         elapsed = -math.log1p(-float(schedule.beta[t]))
         law = process.transition(x, elapsed)
@@ -525,11 +526,11 @@ def test_the_density_of_rest_in_one_dimension():
     """From the formula by quadrature; against the left null vector of the rates, and against many particles."""
     x = np.linspace(-6, 6, 1201)
     log_p = np.array([quad(lambda y: 2 * mu(y) / sigma(y) ** 2, 0, v)[0] for v in x[::40]]) - 2 * np.log(sigma(x[::40]))
-    Q = fp.generator(CURVED, x).toarray()
+    Q = fokker_planck.generator(CURVED, x).toarray()
     null = np.linalg.solve(np.vstack([Q.T[:-1], np.ones(1201)]), np.r_[np.zeros(1200), 1.0])[::40]
     close(null / null.sum(), np.exp(log_p) / np.exp(log_p).sum(), rtol=1e-7)
     end = CURVED.simulate(torch.zeros(20_000, 1), torch.tensor([0.0, 12.0]), rng(13), substeps=1200)[-1, :, 0]
-    rest = fp.stationary(CURVED, x)
+    rest = fokker_planck.stationary(CURVED, x)
     for f in (np.cos, np.square):
         close_mean(torch.from_numpy(f(end.numpy())), (f(x) * rest).sum() * 0.01, floor=1e-2)
 
@@ -544,17 +545,17 @@ def test_the_lectures_current_has_another_rest():
     assert right / mass == pytest.approx(2 / 3) and printed / printed_mass == pytest.approx(2)
     fat = SDE(lambda x, t: -x, lambda x, t: (1 + x**2 / 2).sqrt(), autonomous=True)
     x = np.linspace(-80, 80, 8001)
-    assert (x**2 * fp.stationary(fat, x)).sum() * 0.02 == pytest.approx(2 / 3, abs=1e-3)
+    assert (x**2 * fokker_planck.stationary(fat, x)).sum() * 0.02 == pytest.approx(2 / 3, abs=1e-3)
 
 
 @pytest.mark.equation("eq-sde-langevin")
 @pytest.mark.parametrize(("eta", "square"), [(0.5, 2.0), (1.0, 2.0), (2.0, 0.5)])
 def test_langevin_rests_in_a_power_of_the_density(eta, square):
     """Variance of rest for pi = N(0, 1): sigma^2 / (2 eta), by the null vector in the plane and by particles."""
-    process = sde.langevin(lambda x: -x, eta, math.sqrt(square))
+    process = processes.langevin(lambda x: -x, eta, math.sqrt(square))
     reach = 6 * math.sqrt(square / (2 * eta))
     grid = (np.linspace(-reach, reach, 25),) * 2
-    Q = fp.generator(process, grid).toarray()
+    Q = fokker_planck.generator(process, grid).toarray()
     null = np.linalg.solve(np.vstack([Q.T[:-1], np.ones(625)]), np.r_[np.zeros(624), 1.0])
     power = norm.pdf(grid[0]) ** (2 * eta / square)
     close(null, np.outer(power, power).ravel() / power.sum() ** 2, rtol=1e-6, atol=1e-14)
@@ -574,11 +575,11 @@ def test_the_chain_of_steps_is_too_wide(h):
         v = (1 - rate * h) ** 2 * v + noise**2 * h
     wanted = noise**2 / (2 * rate) / (1 - rate * h / 2)
     assert v == pytest.approx(wanted, rel=1e-10)
-    process = sde.ornstein_uhlenbeck(rate, noise)
+    process = processes.ornstein_uhlenbeck(rate, noise)
     end = process.simulate(torch.zeros(20_000, 1), h * torch.arange(80, dtype=torch.float64), rng(15))[-1]
     close_mean(end.square(), wanted)
     if h == 0.5:
-        end = sde.ornstein_uhlenbeck().simulate(torch.zeros(20_000, 1), 0.5 * torch.arange(40.0), rng(16))[-1]
+        end = processes.ornstein_uhlenbeck().simulate(torch.zeros(20_000, 1), 0.5 * torch.arange(40.0), rng(16))[-1]
         close_mean(end.square(), 4 / 3)
 
 
@@ -604,7 +605,7 @@ def test_the_flux_is_exact_where_its_assumption_is():
     m, s, J, h, left = -1.7, 0.8, 0.25, 0.6, 1.9
     right = J / m + (left - J / m) * math.exp(2 * m * h / s**2)
     z = 2 * m * h / s**2
-    flux = (fp.bernoulli(-z) * s**2 * left - fp.bernoulli(z) * s**2 * right) / (2 * h)
+    flux = (fokker_planck.bernoulli(-z) * s**2 * left - fokker_planck.bernoulli(z) * s**2 * right) / (2 * h)
     assert float(flux) == pytest.approx(J, rel=1e-12)
 
 
@@ -624,18 +625,18 @@ def test_the_matrix_pours_what_the_flux_says():
         ]
     )
     walls = np.r_[0.0, J, 0.0]
-    close(p @ fp.generator(CURVED, x), (walls[:-1] - walls[1:]) / h, rtol=1e-8)
+    close(p @ fokker_planck.generator(CURVED, x), (walls[:-1] - walls[1:]) / h, rtol=1e-8)
 
 
 @pytest.mark.equation("eq-sde-discrete-rest")
 def test_the_discrete_equilibrium_is_exact_on_a_coarse_grid():
     x = np.linspace(-3, 3, 8)
     log_p = np.array([quad(lambda y: 2 * mu(y) / sigma(y) ** 2, 0, v)[0] for v in x]) - 2 * np.log(sigma(x))
-    Q = fp.generator(CURVED, x).toarray()
+    Q = fokker_planck.generator(CURVED, x).toarray()
     null = np.linalg.solve(np.vstack([Q.T[:-1], np.ones(8)]), np.r_[np.zeros(7), 1.0])
     close(null, np.exp(log_p) / np.exp(log_p).sum(), rtol=1e-7)
-    h = fp.cell_volume(x)
-    close(fp.stationary(CURVED, x) * h, null, rtol=1e-9)
+    h = grids.cell_volume(x)
+    close(fokker_planck.stationary(CURVED, x) * h, null, rtol=1e-9)
 
 
 @pytest.mark.equation("eq-sde-central")
@@ -644,7 +645,7 @@ def test_the_flux_is_the_central_one_to_second_order():
         a, b = 0.4 - h / 2, 0.4 + h / 2
         z = quad(lambda y: 2 * mu(y) / sigma(y) ** 2, a, b)[0]
         u = [sigma(v) ** 2 * bump(v) for v in (a, b)]
-        flux = (float(fp.bernoulli(-z)) * u[0] - float(fp.bernoulli(z)) * u[1]) / (2 * h)
+        flux = (float(fokker_planck.bernoulli(-z)) * u[0] - float(fokker_planck.bernoulli(z)) * u[1]) / (2 * h)
         current = mu(0.4) * bump(0.4) - 0.5 * derivative(lambda v: sigma(v) ** 2 * bump(v), 0.4, 1e-3)
         return np.abs(flux - np.array([z / (4 * h) * (u[0] + u[1]) - (u[1] - u[0]) / (2 * h), current]))
 
@@ -652,12 +653,12 @@ def test_the_flux_is_the_central_one_to_second_order():
 
 
 @pytest.mark.equation("eq-sde-central")
-@pytest.mark.parametrize("process", [CURVED, sde.ornstein_uhlenbeck()])
+@pytest.mark.parametrize("process", [CURVED, processes.ornstein_uhlenbeck()])
 def test_the_solver_is_of_second_order_in_h(process):
     """Against a very fine grid, at shared points; no error from time, which uniformisation has not."""
-    fine = fp.solve(process, bump, np.linspace(-6, 6, 481), [0, 0.5])[-1]
+    fine = fokker_planck.solve(process, bump, np.linspace(-6, 6, 481), [0, 0.5])[-1]
     errors = [
-        np.abs(fp.solve(process, bump, np.linspace(-6, 6, n + 1), [0, 0.5])[-1] - fine[:: 480 // n]).max()
+        np.abs(fokker_planck.solve(process, bump, np.linspace(-6, 6, n + 1), [0, 0.5])[-1] - fine[:: 480 // n]).max()
         for n in (30, 60, 120)
     ]
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
@@ -666,7 +667,7 @@ def test_the_solver_is_of_second_order_in_h(process):
 
 # --- Time ---
 
-RATES = fp.generator(CURVED, np.linspace(-2, 2, 12))
+RATES = fokker_planck.generator(CURVED, np.linspace(-2, 2, 12))
 
 
 @pytest.mark.equation("eq-sde-uniformisation")

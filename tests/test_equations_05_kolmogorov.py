@@ -10,8 +10,9 @@ from scipy import stats
 from scipy.integrate import quad, solve_ivp
 from scipy.linalg import expm
 
-from dpm_lib import fokker_planck, jumps, kolmogorov, markov, sde
-from dpm_lib.reversal import step_back, two_clumps
+from dpm_lib.exact.reverse_step import step_back, two_clumps
+from dpm_lib.markov import gillespie, kolmogorov, markov_chains, time_reversal
+from dpm_lib.sde import fokker_planck, processes, sde
 
 P0 = np.array([0.5, 0.3, 0.15, 0.05])
 F = np.array([1.0, -2.0, 0.5, 3.0])
@@ -48,7 +49,7 @@ def test_waits_are_exponential_and_targets_in_proportion():
     stay = (1 + Q4[1, 1] * h) ** np.array([200, 1000, 2000])
     np.testing.assert_allclose(stay, np.exp(Q4[1, 1] * np.array([0.1, 0.5, 1.0])), atol=2e-3)
     rng = np.random.default_rng(0)
-    first = [jumps.path(Q4, 1, 12.0, rng) for _ in range(n)]
+    first = [gillespie.path(Q4, 1, 12.0, rng) for _ in range(n)]
     waits = np.array([times[1] for times, _ in first])
     assert stats.kstest(waits, stats.expon(scale=-1 / Q4[1, 1]).cdf).pvalue > 1e-3
     counts = np.bincount([states[1] for _, states in first], minlength=4)
@@ -80,8 +81,8 @@ def test_chapman_kolmogorov():
     assert far(P(Q4, 1.1), P(Q4, 0.4) @ P(Q4, 0.7)) < 1e-13
     start, ends = 2, np.random.default_rng(0)
     n = 40_000
-    midway = jumps.simulate(Q4, start, 0.2, n, ends)
-    last = jumps.simulate(Q4, midway, 0.3, n, ends)
+    midway = gillespie.simulate(Q4, start, 0.2, n, ends)
+    last = gillespie.simulate(Q4, midway, 0.3, n, ends)
     assert stats.chisquare(np.bincount(last, minlength=4), n * P(Q4, 0.5)[start]).pvalue > 1e-3
 
 
@@ -125,7 +126,7 @@ def test_laws_follow_the_forward_equation():
     assert far(kolmogorov.forward(P0, Q4, [0, 0.5, 1.5])[1:], run.y.T) < 1e-10
     n = 40_000
     rng = np.random.default_rng(1)
-    ends = jumps.simulate(Q4, rng.choice(4, n, p=P0), 0.5, n, rng)
+    ends = gillespie.simulate(Q4, rng.choice(4, n, p=P0), 0.5, n, rng)
     assert stats.chisquare(np.bincount(ends, minlength=4), n * run.y[:, 0]).pvalue > 1e-3
 
 
@@ -141,7 +142,7 @@ def test_values_follow_the_backward_equation_and_are_expectations():
     assert far(value(T), F) == 0
     rng = np.random.default_rng(0)
     for i in range(4):
-        paid = F[jumps.simulate(Q4, i, T - 0.3, n, rng)]
+        paid = F[gillespie.simulate(Q4, i, T - 0.3, n, rng)]
         assert abs(paid.mean() - value(0.3)[i]) < 4 * paid.std() / math.sqrt(n)
 
 
@@ -164,7 +165,7 @@ def test_thinning_draws_the_law_of_changing_rates(rate):
     n, end = 1500, 0.25
     run = solve_ivp(lambda t, p: p @ changing(t), (0, end), P0, "DOP853", rtol=1e-11, atol=1e-13)
     rng = np.random.default_rng(2)
-    ends = jumps.simulate(changing, rng.choice(4, n, p=P0), end, n, rng, rate=rate)
+    ends = gillespie.simulate(changing, rng.choice(4, n, p=P0), end, n, rng, rate=rate)
     assert stats.chisquare(np.bincount(ends, minlength=4), n * run.y[:, -1]).pvalue > 1e-3
 
 
@@ -177,10 +178,10 @@ def test_thinning_leaves_a_state_at_its_rate():
 
     n, t = 2000, 0.8
     left = math.exp(-1.5 * t**2)
-    ends = jumps.simulate(once, 0, t, n, np.random.default_rng(0), rate=2.5)
+    ends = gillespie.simulate(once, 0, t, n, np.random.default_rng(0), rate=2.5)
     wanted = n * np.array([left, (1 - left) / 3, 2 * (1 - left) / 3])
     assert stats.chisquare(np.bincount(ends, minlength=3), wanted).pvalue > 1e-3
-    later = jumps.simulate(once, 0, t, n, np.random.default_rng(1), start=0.5, rate=2.5)
+    later = gillespie.simulate(once, 0, t, n, np.random.default_rng(1), start=0.5, rate=2.5)
     left = math.exp(-1.5 * (t**2 - 0.5**2))
     assert abs((later == 0).mean() - left) < 4 * math.sqrt(left * (1 - left) / n)
 
@@ -204,7 +205,7 @@ def test_changing_rates_have_a_forward_and_a_backward_equation():
 # --- Diffusions ---
 
 
-OU = sde.ornstein_uhlenbeck()
+OU = processes.ornstein_uhlenbeck()
 WILD = sde.SDE(lambda x, t: -x, lambda x, t: ((1 + x**2) / 2).sqrt(), True)
 
 
@@ -257,13 +258,13 @@ def test_relative_entropy_never_grows():
     for n in (2, 5, 9):
         P = rng.dirichlet(np.full(n, 0.3), size=n)
         p, q = rng.dirichlet(np.ones(n), size=2)
-        before, after = kolmogorov.relative_entropy(p, q), kolmogorov.relative_entropy(p @ P, q @ P)
+        before, after = time_reversal.relative_entropy(p, q), time_reversal.relative_entropy(p @ P, q @ P)
         assert after < before
-        back_p, back_q = kolmogorov.reverse_kernel(P, p), kolmogorov.reverse_kernel(P, q)
-        lost = (p @ P) @ kolmogorov.relative_entropy(back_p, back_q)
+        back_p, back_q = time_reversal.reverse_kernel(P, p), time_reversal.reverse_kernel(P, q)
+        lost = (p @ P) @ time_reversal.relative_entropy(back_p, back_q)
         assert before - after == pytest.approx(float(lost), rel=1e-10)
-    assert kolmogorov.relative_entropy([0.5, 0.5], [1.0, 0.0]) == math.inf
-    assert kolmogorov.relative_entropy([0.5, 0.5, 0], [0.2, 0.6, 0.2]) == pytest.approx(
+    assert time_reversal.relative_entropy([0.5, 0.5], [1.0, 0.0]) == math.inf
+    assert time_reversal.relative_entropy([0.5, 0.5, 0], [0.2, 0.6, 0.2]) == pytest.approx(
         0.5 * math.log(2.5) + 0.5 * math.log(5 / 6)
     )
 
@@ -275,10 +276,10 @@ def test_rate_at_which_relative_entropy_is_lost(t):
 
     def D(s):
         p, q = (kolmogorov.forward(law, changing, [0, s])[-1] for law in (P0, other))
-        return kolmogorov.relative_entropy(p, q)
+        return time_reversal.relative_entropy(p, q)
 
     p, q = (kolmogorov.forward(law, changing, [0, t])[-1] for law in (P0, other))
-    loss = kolmogorov.entropy_loss(changing(t), p, q)
+    loss = time_reversal.entropy_loss(changing(t), p, q)
     assert loss > 0
     assert -slope(D, t, 0.01) == pytest.approx(loss, rel=1e-4)
 
@@ -336,7 +337,7 @@ def test_chi_square_falls_at_twice_the_gap():
         for t in (0.1, 1.0, 5.0):
             p = start @ expm(Q * t)
             assert chi_square(p, pi) <= math.exp(-2 * gap * t) * chi_square(start, pi) + 1e-12
-            divergence = float(kolmogorov.relative_entropy(p, pi))
+            divergence = float(time_reversal.relative_entropy(p, pi))
             assert divergence <= math.log(1 + chi_square(p, pi)) + 1e-12
     p = pi + 0.1 * pi.min() / np.abs(slow).max() * slow  # along the slowest mode it is an equality
     after = kolmogorov.forward(p, Q, [0, 2.0])[-1]
@@ -383,7 +384,7 @@ def test_relative_entropy_of_an_ornstein_uhlenbeck_process_falls_at_twice_its_ra
         moved = [(1.0, 1.3, spread)]
         assert at(t, moved) == pytest.approx(math.exp(-2 * rate * t) * at(0, moved), rel=1e-6), "equality"
     ou = fokker_planck.solve(
-        sde.ornstein_uhlenbeck(rate, noise), lambda y: stats.norm.pdf(y, 1.3, 1.5), x[::10], [0, 1]
+        processes.ornstein_uhlenbeck(rate, noise), lambda y: stats.norm.pdf(y, 1.3, 1.5), x[::10], [0, 1]
     )
     assert divergence_of(ou[1], pi[::10], x[::10]) < math.exp(-2 * rate) * divergence_of(ou[0], pi[::10], x[::10])
 
@@ -396,8 +397,8 @@ def test_the_step_back_by_counting():
     n, t = 60_000, 0.4
     rng = np.random.default_rng(0)
     first = rng.choice(4, n, p=P0)
-    last = jumps.simulate(Q4, first, t, n, rng)
-    B = kolmogorov.reverse_kernel(expm(Q4 * t), P0)
+    last = gillespie.simulate(Q4, first, t, n, rng)
+    B = time_reversal.reverse_kernel(expm(Q4 * t), P0)
     assert far(B.sum(1), 1) < 1e-13
     for j in range(4):
         counts = np.bincount(first[last == j], minlength=4)
@@ -411,17 +412,17 @@ def test_reversed_rates_are_the_limit_of_bayes_and_bring_the_pairs_back():
     def law(t):
         return kolmogorov.forward(P0, Q4, [0, t])[-1]
 
-    R = kolmogorov.reverse_generator(Q4, law)
+    R = time_reversal.reverse_generator(Q4, law)
     for t in (0.2, 0.9):
-        short = kolmogorov.reverse_kernel(expm(Q4 * h), law(t - h))
+        short = time_reversal.reverse_kernel(expm(Q4 * h), law(t - h))
         assert far((short - np.eye(4)) / h, R(t)) < 1e-3
         log_slope = slope(lambda s: np.log(law(s)), t)
         assert far(R(t).diagonal(), Q4.diagonal() - log_slope) < 1e-8
         assert np.abs(log_slope).max() > 1e-2
-    B = kolmogorov.reverse_kernel(kolmogorov.transition_matrix(Q4, T), P0)
+    B = time_reversal.reverse_kernel(kolmogorov.transition_matrix(Q4, T), P0)
     assert far(kolmogorov.transition_matrix(lambda s: R(T - s), T), B) < 1e-8
-    pi = markov.stationary_distribution(kolmogorov.uniformise(Q4)[0])
-    still = kolmogorov.reverse_generator(Q4, pi)
+    pi = markov_chains.stationary_distribution(kolmogorov.uniformise(Q4)[0])
+    still = time_reversal.reverse_generator(Q4, pi)
     assert far(still.diagonal(), Q4.diagonal()) < 1e-12 and far(pi @ still, 0) < 1e-12
 
 
@@ -430,12 +431,12 @@ def test_the_backward_function_is_half_of_bayes():
     s, T, k = 0.3, 0.8, 2
     p = kolmogorov.forward(P0, Q4, [0, s, T])
     u = kolmogorov.backward(np.eye(4)[k], Q4, [0, s, T])[1]
-    film = kolmogorov.reverse_kernel(expm(Q4 * (T - s)), p[1])[k]
+    film = time_reversal.reverse_kernel(expm(Q4 * (T - s)), p[1])[k]
     assert far(p[1] * u / p[2, k], film) < 1e-12
     n = 80_000
     rng = np.random.default_rng(3)
-    midway = jumps.simulate(Q4, rng.choice(4, n, p=P0), s, n, rng)
-    seen = midway[jumps.simulate(Q4, midway, T - s, n, rng) == k]
+    midway = gillespie.simulate(Q4, rng.choice(4, n, p=P0), s, n, rng)
+    seen = midway[gillespie.simulate(Q4, midway, T - s, n, rng) == k]
     assert stats.chisquare(np.bincount(seen, minlength=4), len(seen) * film).pvalue > 1e-3
 
 
@@ -451,8 +452,8 @@ def test_a_film_that_must_end_in_k():
     off = ~np.eye(4, dtype=bool)
     assert far((chosen / h)[off], rates[off]) < 5e-3
     n, rng = 40_000, np.random.default_rng(4)
-    middle = jumps.simulate(Q4, 1, 0.4, n, rng)  # s to s + 0.4 from state 1
-    seen = middle[jumps.simulate(Q4, middle, T - s - 0.4, n, rng) == k]
+    middle = gillespie.simulate(Q4, 1, 0.4, n, rng)  # s to s + 0.4 from state 1
+    seen = middle[gillespie.simulate(Q4, middle, T - s - 0.4, n, rng) == k]
 
     def film(t: float) -> np.ndarray:
         u = expm(Q4 * (T - s - t))[:, k]
@@ -632,7 +633,7 @@ def test_moments_of_a_step_back_are_those_of_the_reverse_sde():
         drift.append((mean - 1) / h)
         variance.append(v / h)
         normal = stats.norm.pdf(y, mean, math.sqrt(v)) * (y[1] - y[0])
-        price.append(float(kolmogorov.relative_entropy(p, normal)) / h)
+        price.append(float(time_reversal.relative_entropy(p, normal)) / h)
     wanted = 1 + 1 - 3  # -mu + D' + D score at x = 1
     errors = np.abs(np.array(drift) - wanted)
     np.testing.assert_allclose(errors[1:] / errors[:-1], 0.5, atol=0.1)

@@ -12,13 +12,16 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from dpm_lib import bound, distributions, limits, recipes, schedules
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.kernels import Gaussian, GaussianKernel
-from dpm_lib.reverse import GaussianReverse, outputs
+from dpm_lib.diffusion import best_bound, bound, schedules
+from dpm_lib.diffusion.forward_kernels import GaussianKernel
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.reverse_kernels import GaussianReverse, outputs
+from dpm_lib.probability import mixtures, swiss_roll
+from dpm_lib.probability.distributions import Gaussian
+from dpm_lib.training import build, catalogue
 
 LN2 = math.log(2)
-CLUMPS = distributions.Mixture(torch.tensor([[-1.0], [1.0]]), torch.tensor([0.3, 0.7]), 0.05)
+CLUMPS = mixtures.Mixture(torch.tensor([[-1.0], [1.0]]), torch.tensor([0.3, 0.7]), 0.05)
 GRID = torch.linspace(-8, 8, 32_001, dtype=torch.float64).unsqueeze(1)
 STEP = float(GRID[1] - GRID[0])
 
@@ -64,7 +67,7 @@ def law_of_x(t: int, schedule: schedules.Schedule) -> torch.Tensor:
 @pytest.mark.equation("eq-roll-density")
 @pytest.mark.parametrize("noise", [0.1, 0.5])
 def test_roll_density_is_the_integral_along_the_curve(noise):
-    roll = distributions.SwissRoll(noise)
+    roll = swiss_roll.SwissRoll(noise)
     points = roll.sample(6, generator()).numpy() + 0.05  # given: off the curve
     for point in points:
 
@@ -81,11 +84,11 @@ def test_roll_density_is_the_integral_along_the_curve(noise):
 
 @pytest.mark.equation("eq-limit")
 def test_no_density_scores_above_minus_the_entropy():
-    roll = distributions.SwissRoll(0.25)
+    roll = swiss_roll.SwissRoll(0.25)
     x = roll.sample(20_000, generator(1))
     own = roll.log_prob(x)
     assert within(own + roll.entropy())
-    for other in (distributions.SwissRoll(0.3), distributions.Mixture(torch.zeros(1, 2), torch.ones(1), 1.0)):
+    for other in (swiss_roll.SwissRoll(0.3), mixtures.Mixture(torch.zeros(1, 2), torch.ones(1), 1.0)):
         divergence = own - other.log_prob(x)
         assert divergence.mean() > 4 * divergence.std() / math.sqrt(len(x))
 
@@ -300,7 +303,7 @@ def test_the_gap_is_the_divergence_of_the_two_chains():
     # data N(0, s^2): all laws are Gaussian, so every divergence on the right has a closed form
     s, T = 0.6, 5
     kernel = GaussianKernel(1, schedules.geometric(T, 1e-2, 0.5))
-    untrained = recipes.build(recipes.get("swiss-roll"), dim=1).reverse.network  # f = 0, L = I: wrong for s != 1
+    untrained = build.build(catalogue.get("swiss-roll"), dim=1).reverse.network  # f = 0, L = I: wrong for s != 1
     model = DiffusionModel(kernel, GaussianReverse(untrained, kernel, "full")).requires_grad_(False)
     variance = [float(s**2 * a + 1 - a) for a in kernel.schedule.alpha_bar]
     total = 0.5 * (variance[T] - 1 - math.log(variance[T]))  # KL(q(x_T) || pi)
@@ -322,11 +325,11 @@ def test_the_gap_is_the_divergence_of_the_two_chains():
 @pytest.mark.equation("eq-ceiling")
 @pytest.mark.parametrize("d", [1, 3])
 def test_k_stays_below_the_ceiling_and_reaches_it(d):
-    target = distributions.Mixture(torch.zeros(1, d), torch.ones(1), 1.7)  # Gaussian: its best chain is exact
+    target = mixtures.Mixture(torch.zeros(1, d), torch.ones(1), 1.7)  # Gaussian: its best chain is exact
     for beta_1 in (0.3, 0.01):
-        best = limits.BestReverse(target, beta_1 / (1 - beta_1), 1e6, levels=60, n=2)
+        best = best_bound.BestReverse(target, beta_1 / (1 - beta_1), 1e6, levels=60, n=2)
         K = best.bound(torch.arange(60), best.step_costs("full"))
-        ceiling = limits.ceiling(target, best.schedule(torch.arange(60)))
+        ceiling = best_bound.ceiling(target, best.schedule(torch.arange(60)))
         assert K <= ceiling + 1e-12
         assert K == pytest.approx(ceiling, abs=1e-5)
         entropy_1 = 0.5 * d * math.log(2 * math.pi * math.e * (1.7 * (1 - beta_1) + beta_1))
@@ -336,6 +339,6 @@ def test_k_stays_below_the_ceiling_and_reaches_it(d):
 @pytest.mark.equation("eq-beta1-cost")
 @pytest.mark.parametrize("beta_1", [1e-7, 1e-5, 1e-4])
 def test_price_of_the_first_step_on_a_thin_curve(beta_1):
-    roll = distributions.SwissRoll(0.02)
-    exact = -roll.entropy() - limits.ceiling(roll, schedules.geometric(2, beta_1))
+    roll = swiss_roll.SwissRoll(0.02)
+    exact = -roll.entropy() - best_bound.ceiling(roll, schedules.geometric(2, beta_1))
     assert exact == pytest.approx(0.5 * math.log1p(beta_1 / roll.variance), rel=0.02)

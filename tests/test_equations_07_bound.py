@@ -14,9 +14,11 @@ import torch
 from problems import AffineNetwork, close, close_mean, randn, rng
 from scipy.integrate import quad
 
-from dpm_lib import bound, distributions, entropy, enumeration, gaussian_schedule, kernels, ledger, schedules
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.reverse import BernoulliReverse, GaussianReverse
+from dpm_lib.diffusion import bound, forward_kernels, optimal_schedule, schedules
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.reverse_kernels import BernoulliReverse, GaussianReverse
+from dpm_lib.exact import bound_derivation, entropy_bounds, enumeration
+from dpm_lib.probability import mixtures
 
 COIN, BETA = 0.35, (0.2, 0.35, 0.5)
 
@@ -80,7 +82,7 @@ K = NAIVE.mean(lambda x: math.log(NAIVE.p[x] / NAIVE.ahead[x]))
 @cache
 def found(number):
     """The terms of a line, by the library."""
-    return ledger.lines(CHAINS)[number]
+    return bound_derivation.lines(CHAINS)[number]
 
 
 def value(number):
@@ -102,7 +104,7 @@ def test_kernels_are_reversible_in_pi(beta):
     by_bit = [[math.prod(one[a, b] for a, b in zip(u, v, strict=True)) for v in x] for u in x]
     np.testing.assert_allclose(step, by_bit, atol=1e-15)
     np.testing.assert_allclose(pi[:, None] * step, (pi[:, None] * step).T, atol=1e-15)
-    kernel = kernels.GaussianKernel(2, schedules.from_beta(torch.tensor([0.0, 0.4])))
+    kernel = forward_kernels.GaussianKernel(2, schedules.from_beta(torch.tensor([0.0, 0.4])))
     a, b = randn(5, 2), randn(5, 2, seed=1)
     there = kernel.prior.log_prob(a) + kernel.step(a, 1).log_prob(b)
     close(there, kernel.prior.log_prob(b) + kernel.step(b, 1).log_prob(a))
@@ -124,7 +126,7 @@ def test_line_3_and_its_slack():
     law = NAIVE.law(0, of=NAIVE.p)
     slack = NAIVE.mean(lambda x: math.log(NAIVE.ahead[x] / (NAIVE.p[x] / law[x[0],])))
     assert slack == pytest.approx(value(2) - value(3), abs=1e-12)
-    assert ledger.account(CHAINS)["jensen"] == pytest.approx(slack, abs=1e-12)
+    assert bound_derivation.account(CHAINS)["jensen"] == pytest.approx(slack, abs=1e-12)
 
 
 @pytest.mark.equation("eq-bound-line-4", "eq-bound-line-5")
@@ -153,8 +155,10 @@ def test_lines_6_and_7_from_the_law_of_whole_paths():
     check(6, six)
     check(7, seven)
     assert [value(6), value(7)] == pytest.approx([K, K], abs=1e-12)
-    for n, terms in ledger.path_lines(CHAINS).items():  # and for every single path
-        np.testing.assert_allclose(sum(terms.values()), ledger.path_lines(CHAINS)[3]["log w"], atol=1e-12, err_msg=n)
+    for n, terms in bound_derivation.path_lines(CHAINS).items():  # and for every single path
+        np.testing.assert_allclose(
+            sum(terms.values()), bound_derivation.path_lines(CHAINS)[3]["log w"], atol=1e-12, err_msg=n
+        )
 
 
 @pytest.mark.equation("eq-bound-line-8", "eq-bound-line-9")
@@ -170,7 +174,7 @@ def test_lines_8_and_9():
 @pytest.mark.parametrize("coin", [0.5, 0.35, 0.8])
 def test_line_10_and_what_it_is_off_by(coin):
     chains = crooked(coin)
-    value = {n: sum(terms.values()) for n, terms in ledger.lines(chains).items()}
+    value = {n: sum(terms.values()) for n, terms in bound_derivation.lines(chains).items()}
     naive = Naive(chains)
     excess = -naive.mean(lambda x: math.log(chains.prior[x[0]])) + chains.prior @ np.log(chains.prior)
     kept = math.prod(1 - b for b in BETA)
@@ -181,7 +185,7 @@ def test_line_10_and_what_it_is_off_by(coin):
     mixed = (1 - coin) * np.array([1.0, 0, 0, 0]) + coin * np.array([0, 0, 0, 1.0])  # E x_i = coin: passes
     for law, passes in ((mixed, True), (tilted, coin == 0.5), (data, coin == 0.5)):
         c = enumeration.FiniteChains(law, chains.prior, chains.forward, chains.reverse)
-        v = {n: sum(terms.values()) for n, terms in ledger.lines(c).items()}
+        v = {n: sum(terms.values()) for n, terms in bound_derivation.lines(c).items()}
         assert (abs(v[10] - v[9]) < 1e-12) == passes
 
 
@@ -193,7 +197,7 @@ def test_mean_log_prior_decays_with_alpha_bar():
     for t, b in enumerate(BETA, 1):
         kept *= 1 - b
         assert NAIVE.mean(lambda x, t=t: log_pi[x[t]]) + H == pytest.approx(kept * (start + H), abs=1e-12)
-    kernel = kernels.GaussianKernel(1, schedules.from_beta(torch.tensor([0.0, *BETA])))
+    kernel = forward_kernels.GaussianKernel(1, schedules.from_beta(torch.tensor([0.0, *BETA])))
     x0 = torch.tensor([1.7], dtype=torch.float64)
     pi = kernel.prior
     for t in (1, 3):  # one start is enough: the claim is linear in the law of x_0
@@ -215,7 +219,7 @@ def test_the_two_accounts():
     steps = [NAIVE.kl_step(t, start=False) for t in (1, 2, 3)]
     assert gap == pytest.approx(model + value(1) - value(3), abs=1e-12)
     assert gap == pytest.approx(prior + sum(steps), abs=1e-12)
-    parts = ledger.account(CHAINS)
+    parts = bound_derivation.account(CHAINS)
     wanted = {"limit": -NAIVE.H(0), "law": model, "prior": prior} | {f"step {t}": steps[t - 1] for t in (1, 2, 3)}
     for name, number in wanted.items():
         assert parts[name] == pytest.approx(number, abs=1e-12), name
@@ -223,7 +227,7 @@ def test_the_two_accounts():
 
 @pytest.mark.equation("eq-bound-kl-split", "eq-bound-information")
 def test_the_part_of_each_divergence_that_is_information():
-    parts, total = ledger.account(CHAINS), 0.0
+    parts, total = bound_derivation.account(CHAINS), 0.0
     for t in (2, 3):
         information = NAIVE.H(t - 1, given=(t,)) - NAIVE.H(t - 1, given=(t, 0))
         total += information
@@ -275,7 +279,7 @@ def test_the_closed_forms_of_all_lines_for_gaussians():
     beta, s2 = [0.1, 0.3, 0.5], 0.6
     m, v = [0, math.sqrt(0.9), 0.8, 0.5], [0, 0.1, 0.25, 0.7]
     chains, T = LinearChains(beta, s2, m, v), 3
-    found = ledger.gaussian(schedules.from_beta(torch.tensor([0.0, *beta], dtype=torch.float64)), s2, m, v)
+    found = bound_derivation.gaussian(schedules.from_beta(torch.tensor([0.0, *beta], dtype=torch.float64)), s2, m, v)
     q = lambda y, *given: chains.mean_log(y, list(given), chains.S)  # noqa: E731
     p = lambda y, *given: chains.mean_log(y, list(given), chains.P)  # noqa: E731
     pi = lambda t: -0.5 * (math.log(2 * math.pi) + chains.S[t, t])  # noqa: E731
@@ -341,12 +345,12 @@ def test_the_gap_closes_like_half_the_variance_over_n():
 
 # Entropies
 
-STEPS = kernels.GaussianKernel(1, schedules.geometric(6, 0.01, 20.0))
+STEPS = forward_kernels.GaussianKernel(1, schedules.geometric(6, 0.01, 20.0))
 
 
 def clumps(variance):
     centers = torch.tensor([[-1.0], [1.0]], dtype=torch.float64) * math.sqrt(0.9 * variance)
-    return distributions.Mixture(centers, torch.tensor([0.3, 0.7]), 0.1 * variance)
+    return mixtures.Mixture(centers, torch.tensor([0.3, 0.7]), 0.1 * variance)
 
 
 def mean_square(target, t):
@@ -359,7 +363,7 @@ def test_entropy_of_a_step_back():
     for t in (1, 2, 3):
         exact = NAIVE.H(t - 1, given=(t,))
         assert exact == pytest.approx(NAIVE.H(t, given=(t - 1,)) + NAIVE.H(t - 1) - NAIVE.H(t), abs=1e-12)
-        assert entropy.enumerated(CHAINS)[0, t] == pytest.approx(exact, abs=1e-12)
+        assert entropy_bounds.enumerated(CHAINS)[0, t] == pytest.approx(exact, abs=1e-12)
     target, t = clumps(1.0), 4  # and a density: the law of the step back on a grid
     y = torch.linspace(-6, 6, 1201, dtype=torch.float64).unsqueeze(1)
     dy = float(y[1] - y[0])
@@ -368,7 +372,7 @@ def test_entropy_of_a_step_back():
     joint = before.unsqueeze(1) + STEPS.step(y.unsqueeze(1), t).log_prob(y.unsqueeze(0))
     log = joint - torch.logsumexp(joint, 0) - math.log(dy)
     exact = -float((joint.exp() * log).sum()) * dy * dy
-    assert float(entropy.reverse_entropies(target, STEPS)[t]) == pytest.approx(exact, abs=1e-4)
+    assert float(entropy_bounds.reverse_entropies(target, STEPS)[t]) == pytest.approx(exact, abs=1e-4)
 
 
 @pytest.mark.equation("eq-bound-entropy-upper")
@@ -377,7 +381,7 @@ def test_the_printed_upper_bound_holds_iff_entropy_does_not_fall():
     for coin, data in itertools.product((0.5, 0.2), (laws((4,), 1), np.array([0.25, 0.25, 0.25, 0.25]))):
         chains = crooked(coin)
         chains = enumeration.FiniteChains(data, chains.prior, chains.forward, chains.reverse)
-        naive, table = Naive(chains), entropy.enumerated(chains)
+        naive, table = Naive(chains), entropy_bounds.enumerated(chains)
         for t in (1, 2, 3):
             assert table[2, t] == pytest.approx(naive.H(t, given=(t - 1,)), abs=1e-12)
             holds, rises = table[0, t] <= table[2, t] + 1e-12, naive.H(t) >= naive.H(t - 1) - 1e-12
@@ -386,7 +390,10 @@ def test_the_printed_upper_bound_holds_iff_entropy_does_not_fall():
             assert holds or coin != 0.5
     assert seen == {True, False}
     for variance, holds in ((1.0, True), (4.0, False)):
-        exact, limits = entropy.reverse_entropies(clumps(variance), STEPS), entropy.step_bounds(STEPS, 0.0)
+        exact, limits = (
+            entropy_bounds.reverse_entropies(clumps(variance), STEPS),
+            entropy_bounds.step_bounds(STEPS, 0.0),
+        )
         assert bool((exact[2:] <= limits.printed[2:] + 1e-9).all()) == holds
 
 
@@ -395,7 +402,7 @@ def test_the_printed_upper_bound_holds_iff_entropy_does_not_fall():
 def test_the_repaired_upper_bound_is_a_cross_entropy(variance):
     target = clumps(variance)
     excess = 0.5 * (target.mean_square - 1)
-    limits, exact = entropy.step_bounds(STEPS, excess), entropy.reverse_entropies(target, STEPS)
+    limits, exact = entropy_bounds.step_bounds(STEPS, excess), entropy_bounds.reverse_entropies(target, STEPS)
     for t in range(1, 7):
         beta, now, before = float(STEPS.schedule.beta[t]), mean_square(target, t), mean_square(target, t - 1)
         both = math.sqrt(1 - beta) * before  # E x_{t-1} x_t
@@ -405,7 +412,7 @@ def test_the_repaired_upper_bound_is_a_cross_entropy(variance):
         assert float(exact[t]) <= cross + 1e-9
     for t in (1, 2, 3):
         cross = -NAIVE.mean(lambda x, t=t: math.log(CHAINS.forward[t][x[t], x[t - 1]]))
-        assert entropy.enumerated(CHAINS)[3, t] == pytest.approx(cross, abs=1e-12)
+        assert entropy_bounds.enumerated(CHAINS)[3, t] == pytest.approx(cross, abs=1e-12)
         assert NAIVE.H(t - 1, given=(t,)) <= cross
 
 
@@ -413,13 +420,13 @@ def test_the_repaired_upper_bound_is_a_cross_entropy(variance):
 def test_the_lower_bound_is_the_entropy_given_the_start():
     for t in (1, 2, 3):
         exact = NAIVE.H(t - 1, given=(t, 0))
-        assert entropy.enumerated(CHAINS)[1, t] == pytest.approx(exact, abs=1e-12)
+        assert entropy_bounds.enumerated(CHAINS)[1, t] == pytest.approx(exact, abs=1e-12)
         assert exact <= NAIVE.H(t - 1, given=(t,)) + 1e-12
-    fair = kernels.BinomialKernel(3, schedules.from_beta(torch.tensor([0.0, *BETA], dtype=torch.float64)))
+    fair = forward_kernels.BinomialKernel(3, schedules.from_beta(torch.tensor([0.0, *BETA], dtype=torch.float64)))
     chains = enumeration.coupled_bits(0.8, BETA)
-    limits = entropy.step_bounds(fair, 0.0)  # the kernels' closed forms against sums over states
-    np.testing.assert_allclose(limits.lower[1:], entropy.enumerated(chains)[1, 1:], atol=1e-12)
-    np.testing.assert_allclose(limits.upper[1:], entropy.enumerated(chains)[3, 1:], atol=1e-12)
+    limits = entropy_bounds.step_bounds(fair, 0.0)  # the kernels' closed forms against sums over states
+    np.testing.assert_allclose(limits.lower[1:], entropy_bounds.enumerated(chains)[1, 1:], atol=1e-12)
+    np.testing.assert_allclose(limits.upper[1:], entropy_bounds.enumerated(chains)[3, 1:], atol=1e-12)
 
 
 @pytest.mark.equation("eq-bound-entropy-sum", "eq-bound-entropy-rest")
@@ -433,7 +440,7 @@ def test_the_sums_telescope_and_the_data_drop_out():
     for coin, same in ((0.5, True), (COIN, False)):  # for fair coins the data drop out of both bounds
         c = crooked(coin)
         other = enumeration.FiniteChains(laws((4,), 77), c.prior, c.forward, c.reverse)
-        ours, theirs = (entropy.enumerated(chains)[:3, 2:] for chains in (c, other))
+        ours, theirs = (entropy_bounds.enumerated(chains)[:3, 2:] for chains in (c, other))
         assert np.allclose(ours[1:], theirs[1:], atol=1e-12) == same
         assert not np.allclose(ours[0], theirs[0], atol=0.01)
     kept, target = STEPS.schedule.alpha_bar, clumps(1.0)
@@ -443,8 +450,8 @@ def test_the_sums_telescope_and_the_data_drop_out():
 
 @pytest.mark.equation("eq-bound-two-variances")
 def test_the_two_fixed_variances_have_the_entropies_of_the_bounds():
-    kernel = kernels.GaussianKernel(3, schedules.geometric(5, 0.02, 8.0))
-    limits, x0, xt = entropy.step_bounds(kernel, 0.0), randn(3), randn(3, seed=1)
+    kernel = forward_kernels.GaussianKernel(3, schedules.geometric(5, 0.02, 8.0))
+    limits, x0, xt = entropy_bounds.step_bounds(kernel, 0.0), randn(3), randn(3, seed=1)
     for t in range(2, 6):
         close(limits.lower[t], kernel.posterior(x0, xt, t).entropy)
         close(limits.printed[t], 1.5 * torch.log(2 * math.pi * math.e * kernel.schedule.beta[t]))
@@ -486,7 +493,7 @@ def test_the_best_single_variance_lies_between_the_two(variance):
         assert v < best
         above.append(best > beta)
         assert mean_variance(target, tau) <= linear(target, t)
-        normal = distributions.Mixture(torch.zeros(1, 1), torch.ones(1), 1.0)  # for which no guess is better
+        normal = mixtures.Mixture(torch.zeros(1, 1), torch.ones(1), 1.0)  # for which no guess is better
         assert mean_variance(normal, tau) == pytest.approx(linear(normal, t), rel=1e-6)
         assert v + b**2 * (1 - float(STEPS.schedule.alpha_bar[t])) == pytest.approx(beta, rel=1e-12)
     assert any(above) == (variance > 1)
@@ -530,7 +537,7 @@ S2, RATES = 0.3, [0.05, 0.1, 0.3, 0.2]
 
 def sampled_bound(beta, n, seed):
     """K (n,) by the library, at frozen draws."""
-    kernel = kernels.GaussianKernel(1, schedules.from_beta(beta))
+    kernel = forward_kernels.GaussianKernel(1, schedules.from_beta(beta))
     model = DiffusionModel(kernel, GaussianReverse(RightMean(S2), kernel, "posterior"))
     x0 = math.sqrt(S2) * randn(n, 1, seed=seed)
     kl = [bound.step_kl(model, x0, t, randn(n, 1, seed=100 * seed + t)) for t in range(2, len(RATES) + 1)]
@@ -541,25 +548,25 @@ def sampled_bound(beta, n, seed):
 @pytest.mark.equation("eq-bound-beta-K")
 def test_closed_form_of_k():
     K = sampled_bound(torch.tensor([0.0, *RATES], dtype=torch.float64), 40_000, 1).detach()
-    close_mean(K, gaussian_schedule.bound(RATES, S2))
+    close_mean(K, optimal_schedule.bound(RATES, S2))
     chain = schedules.from_beta(torch.tensor([0.0, *RATES], dtype=torch.float64))
-    kernel = kernels.GaussianKernel(1, chain)
+    kernel = forward_kernels.GaussianKernel(1, chain)
     back = [GaussianReverse(RightMean(S2), kernel, "posterior")(torch.ones(1, 1), t, kernel) for t in range(2, 5)]
     slope, spread = [0, 0, *(float(b.mean.detach()) for b in back)], [0, 0, *(float(b.scale.square()) for b in back)]
-    line = ledger.gaussian(chain, S2, slope, spread)[9]
-    assert sum(line.values()) == pytest.approx(gaussian_schedule.bound(RATES, S2), abs=1e-6)
+    line = bound_derivation.gaussian(chain, S2, slope, spread)[9]
+    assert sum(line.values()) == pytest.approx(optimal_schedule.bound(RATES, S2), abs=1e-6)
 
 
 @pytest.mark.equation("eq-bound-beta-gradient")
 def test_gradient_of_k_by_finite_differences():
-    exact, h = gaussian_schedule.gradient(RATES, S2), 1e-6
+    exact, h = optimal_schedule.gradient(RATES, S2), 1e-6
     assert np.isnan(exact[:2]).all()
     for j in range(2, len(RATES) + 1):
         ends = []
         for side in (h, -h):
             moved = list(RATES)
             moved[j - 1] += side
-            ends.append(gaussian_schedule.bound(moved, S2))
+            ends.append(optimal_schedule.bound(moved, S2))
         assert exact[j] == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-6)
 
 
@@ -567,34 +574,34 @@ def test_gradient_of_k_by_finite_differences():
 def test_gradient_through_frozen_noise():
     beta = torch.tensor([0.0, *RATES], dtype=torch.float64, requires_grad=True)
     batches = torch.stack([torch.autograd.grad(sampled_bound(beta, 400, i).mean(), beta)[0] for i in range(2, 62)])
-    close_mean(batches[:, 2:], torch.from_numpy(gaussian_schedule.gradient(RATES, S2)[2:]))
+    close_mean(batches[:, 2:], torch.from_numpy(optimal_schedule.gradient(RATES, S2)[2:]))
 
 
 @pytest.mark.equation("eq-bound-beta-best")
 @pytest.mark.parametrize("T", [2, 3, 6])
 def test_the_best_schedule_charges_every_step_the_same(T):
-    top, beta = gaussian_schedule.best(0.05, T, S2)
-    u = gaussian_schedule.ratios(beta, S2)
+    top, beta = optimal_schedule.best(0.05, T, S2)
+    u = optimal_schedule.ratios(beta, S2)
     np.testing.assert_allclose(u[:-1] / u[1:], (u[0] / u[-1]) ** (1 / (T - 1)), rtol=1e-9)
-    assert gaussian_schedule.bound(beta, S2) == pytest.approx(top, abs=1e-12)
-    np.testing.assert_allclose(gaussian_schedule.gradient(beta, S2)[2:], 0, atol=2e-4)  # a stationary point
+    assert optimal_schedule.bound(beta, S2) == pytest.approx(top, abs=1e-12)
+    np.testing.assert_allclose(optimal_schedule.gradient(beta, S2)[2:], 0, atol=2e-4)  # a stationary point
     noise = np.random.default_rng(0)
     for _ in range(50):  # and no neighbour, near or far, is better
         other = 1 / (1 + np.exp(-np.log(beta / (1 - beta)) - noise.choice([0.1, 1.0]) * noise.normal(size=T)))
         other[0] = 0.05
-        assert gaussian_schedule.bound(other, S2) <= top + 1e-12
+        assert optimal_schedule.bound(other, S2) <= top + 1e-12
 
 
 def test_sampled_lines_are_unbiased_for_both_kernels():
     """Not a claim of the book by itself: the figures of its Gaussian table."""
     chains = enumeration.coupled_bits(0.8, BETA)
-    kernel = kernels.BinomialKernel(3, schedules.from_beta(torch.tensor([0.0, *BETA], dtype=torch.float64)))
+    kernel = forward_kernels.BinomialKernel(3, schedules.from_beta(torch.tensor([0.0, *BETA], dtype=torch.float64)))
 
     network = AffineNetwork(0.4 * randn(3, 3), 0.2 * randn(3, seed=1))
     model = DiffusionModel(kernel, BernoulliReverse(network, kernel))
-    exact = ledger.lines(enumeration.from_model(model, chains.data))
+    exact = bound_derivation.lines(enumeration.from_model(model, chains.data))
     picks = torch.multinomial(torch.from_numpy(chains.data), 20_000, replacement=True, generator=rng())
-    drawn = ledger.sampled(model, torch.from_numpy(enumeration.states(3))[picks], rng(1))
+    drawn = bound_derivation.sampled(model, torch.from_numpy(enumeration.states(3))[picks], rng(1))
     for number in range(3, 11):
         assert set(drawn[number]) == set(exact[number])
         for name, values in drawn[number].items():

@@ -11,13 +11,13 @@ import torch
 from problems import all_bits, bit_model, close, close_mean, randn, rng, short_schedule
 from scipy.special import rel_entr
 
-from dpm_lib import bound, schedules
-from dpm_lib.codebooks import Codebook
-from dpm_lib.data import heartbeat
-from dpm_lib.enumeration import FiniteChains, flip_kernel, product_of_bits, states
-from dpm_lib.kernels import BinomialKernel
-from dpm_lib.laws import Bernoulli
-from dpm_lib.schedules import from_beta
+from dpm_lib.diffusion import bound, schedules
+from dpm_lib.diffusion.best_bound_bits import BitBound
+from dpm_lib.diffusion.forward_kernels import BinomialKernel
+from dpm_lib.diffusion.schedules import from_beta
+from dpm_lib.exact.enumeration import FiniteChains, flip_kernel, product_of_bits, states
+from dpm_lib.probability.codebooks import Codebook, heartbeat
+from dpm_lib.probability.distributions import Bernoulli
 
 BETA = torch.tensor([0.0, 0.15, 0.4, 0.7], dtype=torch.float64)
 BOOK = Codebook(
@@ -172,7 +172,7 @@ def test_the_best_product_of_bits():
             a, b = on.numpy(), other.numpy()
             worse = float(chain.law[t].numpy() @ (rel_entr(a, b) + rel_entr(1 - a, 1 - b)).sum(-1))
             assert found == pytest.approx(least + worse, abs=1e-12) and worse > 1e-3
-    close(BOOK.classes.step_costs(from_beta(BETA))[2:], [chain.least_kl(2), chain.least_kl(3)])
+    close(BitBound(BOOK).step_costs(from_beta(BETA))[2:], [chain.least_kl(2), chain.least_kl(3)])
 
 
 @pytest.mark.equation("eq-bits-mixture")
@@ -208,7 +208,7 @@ def test_the_kinds_of_string_are_counted_right():
     assert naive == {ones: strings(ones) for ones in naive} and len(naive) == math.comb(3 + 4, 4)
     kinds = list(itertools.combinations_with_replacement(range(5), 5))
     assert len(kinds) == math.comb(9, 4) == 126 and sum(map(strings, kinds)) == 2**20
-    classes = heartbeat().classes
+    classes = BitBound(heartbeat())
     for ones, log_count in zip(classes.ones.int().tolist(), classes.log_count.tolist(), strict=True):
         assert math.exp(log_count) == pytest.approx(strings(tuple(ones)), rel=1e-12)
 
@@ -225,7 +225,7 @@ def test_the_information_that_a_step_erases():
 
 @pytest.mark.equation("eq-bits-released")
 def test_a_kl_is_information_and_a_loss():
-    chain, losses = Chain(), BOOK.classes.losses(from_beta(BETA))
+    chain, losses = Chain(), BitBound(BOOK).losses(from_beta(BETA))
     for t in (2, 3):
         erased = chain.information(t - 1) - chain.information(t)
         assert chain.least_kl(t) == pytest.approx(erased + chain.apart(t), abs=1e-12)
@@ -242,8 +242,8 @@ def test_the_three_losses():
     edge = entropy(chain.law[1]) - entropy(chain.start)
     end = 4 * math.log(2) - entropy(chain.law[3])
     assert K == pytest.approx(-entropy(chain.start) - edge - end - chain.apart(2) - chain.apart(3), abs=1e-12)
-    close(BOOK.classes.best_bound(from_beta(BETA)), K)
-    losses = BOOK.classes.losses(from_beta(BETA))
+    close(BitBound(BOOK).best_bound(from_beta(BETA)), K)
+    losses = BitBound(BOOK).losses(from_beta(BETA))
     close(losses["edge"], edge)
     close(losses["end"], end)
     assert min(edge, end) > 0.01
@@ -256,7 +256,7 @@ def test_the_edge_is_where_the_flips_were():
     flips = -4 * (p * math.log(p) + (1 - p) * math.log(1 - p))
     unknown = entropy(chain.start.unsqueeze(1) * chain.leap[1]) - entropy(chain.law[1])
     assert entropy(chain.law[1]) - entropy(chain.start) == pytest.approx(flips - unknown, abs=1e-12)
-    close(BOOK.classes.losses(from_beta(BETA))["edge"], flips - unknown)
+    close(BitBound(BOOK).losses(from_beta(BETA))["edge"], flips - unknown)
 
 
 @pytest.mark.equation("eq-bits-coin")
@@ -313,7 +313,7 @@ def test_a_small_step_loses_by_pairs(alpha_bar):
     errors = []
     for stride in (0.004, 0.002):
         schedule = from_beta(torch.tensor([0.0, 1 - alpha_bar, stride / alpha_bar], dtype=torch.float64))
-        errors.append(abs(float(BOOK.classes.losses(schedule)["steps"][2]) / stride**2 - f))
+        errors.append(abs(float(BitBound(BOOK).losses(schedule)["steps"][2]) / stride**2 - f))
     assert errors[1] < 0.03 * f
     assert errors[1] / errors[0] == pytest.approx(0.5, abs=0.1)
 
@@ -352,7 +352,7 @@ def test_equal_losses_are_least():
 @pytest.mark.equation("eq-bits-equal")
 def test_the_law_of_the_steps_holds_for_the_heartbeat():
     """What the steps lose at large T is the integral over T - 1, for even strides."""
-    classes, totals = heartbeat().classes, []
+    classes, totals = BitBound(heartbeat()), []
     for T in (200, 400):
         totals.append((T - 1) * float(classes.losses(schedules.even(T, 1e-6))["steps"].sum()))
     assert totals[0] == pytest.approx(totals[1], rel=5e-3)

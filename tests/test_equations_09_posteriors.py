@@ -7,13 +7,14 @@ import pytest
 import torch
 from problems import all_bits, bit_model, blobs, close, randn, rng, short_schedule
 
-from dpm_lib import posteriors
-from dpm_lib.distributions import Mixture
-from dpm_lib.kernels import LOG_2PI, GaussianKernel
-from dpm_lib.laws import Bernoulli, Gaussian
-from dpm_lib.schedules import from_beta
-from dpm_lib.tilts import Tilt, gaussian_tilt, times
-from dpm_lib.twisting import BlendReverse, Constant, ExactModel, Expected
+from dpm_lib.core.constants import LOG_2PI
+from dpm_lib.diffusion import conditioning
+from dpm_lib.diffusion.forward_kernels import GaussianKernel
+from dpm_lib.diffusion.schedules import from_beta
+from dpm_lib.diffusion.twists import BlendReverse, Constant, ExactModel, Expected
+from dpm_lib.probability.distributions import Bernoulli, Gaussian
+from dpm_lib.probability.mixtures import Mixture
+from dpm_lib.probability.products import Tilt, gaussian_tilt, times
 
 LINE = torch.linspace(-12, 12, 4801, dtype=torch.float64)
 H = 0.005
@@ -202,7 +203,7 @@ def test_a_gaussian_times_a_tangent():
     off = x - mean
     close(off.T @ (product.unsqueeze(1) * off) / total, cov, rtol=1e-6)
     full = Gaussian(mu.expand(1, 2), factor.expand(1, 2, 2), full=True)  # and so does the library, from psi alone
-    line = posteriors.first_order(Constant(lambda x: value + torch.sin((x - mu) @ slope)), full, mu.expand(1, 2), 1)
+    line = conditioning.first_order(Constant(lambda x: value + torch.sin((x - mu) @ slope)), full, mu.expand(1, 2), 1)
     made, ours = times(full, line)
     close(made.mean, mu + cov @ slope)
     close(made.factor @ made.factor.mT, cov)
@@ -273,14 +274,14 @@ def test_exact_twists(x):
 
 def test_constant_r_is_biased_as_recorded():
     """The numbers of the record of slips: N(0, 1), r = N(x; 1, 0.5), T = 20, 100, 500; T equal steps of 8/T."""
-    from dpm_lib.widgets.posteriors import even_model
+    from dpm_lib.figures.widgets.posteriors import even_model
 
     normal = Mixture(torch.zeros(1, 1), torch.ones(1), 1.0)
     x, r = torch.linspace(-5, 5, 201, dtype=torch.float64), gaussian_tilt(torch.ones(1), math.sqrt(0.5))
     exact = density(x, 2 / 3, 1 / 3)
     for T, recorded in ((20, 0.09), (100, 0.13), (500, 0.15)):
-        psi = posteriors.twist_of(even_model(normal, T), r, "constant")
-        p = posteriors.law_on_grid(even_model(normal, T), psi, x)
+        psi = conditioning.twist_of(even_model(normal, T), r, "constant")
+        p = conditioning.law_on_grid(even_model(normal, T), psi, x)
         assert 0.5 * float((p - exact).abs().sum()) * 0.05 == pytest.approx(recorded, abs=0.006)
     assert float(p @ x) * 0.05 == pytest.approx(0.7996, abs=4e-4)
 

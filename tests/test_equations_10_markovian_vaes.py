@@ -14,19 +14,21 @@ from problems import blobs, close, close_mean, exact_model, randn, random_schedu
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from dpm_lib import bound, energy_distance, ladders, markovian
-from dpm_lib.autoregressive import Autoregressive
-from dpm_lib.gaussian_vae import GaussianVAE
-from dpm_lib.laws import Gaussian
+from dpm_lib.diffusion import bound
+from dpm_lib.probability import energy_distance
+from dpm_lib.probability.distributions import Gaussian
+from dpm_lib.vae import hierarchical, markovian
+from dpm_lib.vae.autoregressive import Autoregressive
+from dpm_lib.vae.gaussian_vae import GaussianVAE
 
 SIZES = (4, 3, 5, 2)
 
 
-def crooked(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> ladders.FiniteLadder:
+def crooked(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> hierarchical.FiniteLadder:
     """Random laws on sets of different sizes."""
     draw = np.random.default_rng(seed).dirichlet
     pairs = list(itertools.pairwise(sizes))
-    return ladders.FiniteLadder(
+    return hierarchical.FiniteLadder(
         draw(np.ones(sizes[0])), draw(np.ones(sizes[-1])),
         [draw(np.ones(b), a) for a, b in pairs], [draw(np.ones(a), b) for a, b in pairs],
     )  # fmt: skip
@@ -104,7 +106,7 @@ def test_a_deterministic_encoder_may_miss_paths_and_then_the_mean_is_too_low():
     """By the probability of the paths that it misses; of the one path that it takes, the log is the ELBO."""
     narrow = crooked((4, 3))
     sure = np.eye(3)[[0, 1, 2, 2]]
-    ladder = ladders.FiniteLadder(narrow.data, narrow.prior, [sure], narrow.generator)
+    ladder = hierarchical.FiniteLadder(narrow.data, narrow.prior, [sure], narrow.generator)
     log_enc, log_gen = ladder.paths
     seen = np.where(log_enc > -np.inf, np.exp(log_gen), 0).sum(1)
     missed = np.where(log_enc > -np.inf, 0, np.exp(log_gen)).sum(1)

@@ -11,9 +11,10 @@ import torch
 from problems import blobs, close, randn, random_schedule
 from scipy.integrate import solve_ivp
 
-from dpm_lib import euler, exploding, flow, schedules, sde
-from dpm_lib.distributions import Mixture, finite_set
-from dpm_lib.exploding import brownian, falling_times
+from dpm_lib.diffusion import probability_flow, schedules, tweedie, variance_exploding
+from dpm_lib.diffusion.variance_exploding import brownian, falling_times
+from dpm_lib.probability.mixtures import Mixture, finite_set
+from dpm_lib.sde import chain_law, processes, sde
 
 CENTERS, WEIGHTS, V = (-1.5, 0.3, 1.2), (0.3, 0.5, 0.2), 0.04
 LINE = Mixture(torch.tensor(CENTERS, dtype=torch.float64).unsqueeze(1), torch.tensor(WEIGHTS, dtype=torch.float64), V)
@@ -86,7 +87,7 @@ def test_gradient_of_the_density(t):
 def test_tweedie_on_the_line(t):
     _, mean, variance = table(Z, t)
     log_p = [np.log(table(Z + k * H, t)[0]) for k in (-1, 0, 1)]
-    score, hessian = exploding.tweedie(LINE, column(Z), t)
+    score, hessian = tweedie.tweedie(LINE, column(Z), t)
     np.testing.assert_allclose(score[:, 0], (log_p[2] - log_p[0]) / (2 * H), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(hessian[:, 0, 0], (log_p[2] - 2 * log_p[1] + log_p[0]) / H**2, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(score[:, 0], (mean - Z) / t, atol=1e-9)
@@ -97,7 +98,7 @@ def test_tweedie_on_the_line(t):
 @pytest.mark.equation("eq-tw-first", "eq-tw-second", "eq-tw-jacobian", "eq-tw-trace")
 def test_tweedie_for_discrete_data_in_the_plane():
     z, t = randn(5, 2), 0.6
-    score, hessian = exploding.tweedie(SET, z, t)
+    score, hessian = tweedie.tweedie(SET, z, t)
     for k in range(5):
         row = z[k].clone().requires_grad_()
 
@@ -113,7 +114,7 @@ def test_tweedie_for_discrete_data_in_the_plane():
         close(second.trace(), (covariance.trace() / t - 2) / t)
         guess = lambda p: p + t * torch.func.grad(log_p)(p)  # noqa: E731
         close(torch.func.jacrev(guess)(row), covariance / t)
-    close(flow.tweedie_divergence(SET)(z, t), hessian.diagonal(dim1=-2, dim2=-1).sum(-1))
+    close(probability_flow.tweedie_divergence(SET)(z, t), hessian.diagonal(dim1=-2, dim2=-1).sum(-1))
 
 
 # The two pictures
@@ -195,7 +196,7 @@ def test_the_step_back(share):
     joint = table(grid, t - dt)[0] * np.exp(-0.5 * (z[:, None] - grid) ** 2 / dt)
     joint /= joint.sum(1, keepdims=True)
     mean = joint @ grid
-    got, covariance = exploding.step_back(LINE, column(z), t, dt)
+    got, covariance = variance_exploding.step_back(LINE, column(z), t, dt)
     np.testing.assert_allclose(got[:, 0], mean, atol=1e-8)
     np.testing.assert_allclose(got[:, 0], z + dt * LINE.score(column(z), t)[:, 0].numpy(), atol=1e-12)
     np.testing.assert_allclose(covariance[:, 0, 0], joint @ grid**2 - mean**2, atol=1e-8)
@@ -209,7 +210,7 @@ def test_the_step_back_in_the_plane(share):
     dt = share * t
     grid, _ = square(5.5, 221)
     law = torch.softmax(ASKEW.log_prob(grid, t - dt) - torch.cdist(z, grid).square() / (2 * dt), 1)
-    mean, covariance = exploding.step_back(ASKEW, z, t, dt)
+    mean, covariance = variance_exploding.step_back(ASKEW, z, t, dt)
     close(law @ grid, mean, atol=1e-8)
     close(z + dt * ASKEW.score(z, t), mean)
     off = grid - mean.unsqueeze(1)
@@ -246,17 +247,17 @@ def test_one_equation_for_all_noises(noise):
 def test_every_way_back_arrives(noise):
     """The exact law of Euler's chain: its distance to the truth falls like 1/steps. With the printed drift it stays."""
     back = brownian().reverse(LINE.score, noise=noise)
-    gaps = [euler.chain_law(back, LINE, falling_times(4.0, 0.05, n)).wasserstein(LINE, 0.05) for n in (24, 48)]
+    gaps = [chain_law.chain_law(back, LINE, falling_times(4.0, 0.05, n)).wasserstein(LINE, 0.05) for n in (24, 48)]
     assert gaps[1] < 0.016 and 1.8 < gaps[0] / gaps[1] < 2.3
     if noise in (0.5, 2.0):
         printed = sde.SDE(lambda z, t: -0.5 * (1 + noise) * LINE.score(z, t), lambda z, t: noise, backward=True)
-        assert euler.chain_law(printed, LINE, falling_times(4.0, 0.05, 48)).wasserstein(LINE, 0.05) > 0.05
+        assert chain_law.chain_law(printed, LINE, falling_times(4.0, 0.05, 48)).wasserstein(LINE, 0.05) > 0.05
 
 
 @pytest.mark.equation("eq-tw-flow")
 def test_the_flow_carries_quantiles():
     z = torch.linspace(-5, 5, 21, dtype=torch.float64).unsqueeze(1)
-    end, _ = flow.transport(LINE.score, z, falling_times(4.0, 0.02, 250), lambda z, t: torch.zeros(len(z)))
+    end, _ = probability_flow.transport(LINE.score, z, falling_times(4.0, 0.02, 250), lambda z, t: torch.zeros(len(z)))
     close(LINE.cdf(end, 0.02), LINE.cdf(z, 4.0), atol=3e-4)
 
 
@@ -264,7 +265,7 @@ def test_the_flow_carries_quantiles():
 @pytest.mark.parametrize("noise", [0.5, 2.0])
 def test_a_way_back_is_the_flow_and_langevin(noise):
     t, h, z = 0.3, 1e-3, column(Z)
-    shake = sde.langevin(lambda x: LINE.score(x, t), step=noise**2 / 2, noise=noise)
+    shake = processes.langevin(lambda x: LINE.score(x, t), step=noise**2 / 2, noise=noise)
     whole, carried = (brownian().reverse(LINE.score, noise=lam).mu(z, t) for lam in (noise, 0.0))
     close(-whole, -carried + shake.mu(z, t))
 
@@ -300,7 +301,7 @@ def test_where_euler_settles_for_one_point(lam, a):
     point = finite_set(torch.zeros(1, 1))
     for steps in (1, 2, 24):
         times = (1 - a) ** torch.arange(steps + 1, dtype=torch.float64)
-        law = euler.chain_law(brownian().reverse(point.score, noise=lam), point, times)
+        law = chain_law.chain_law(brownian().reverse(point.score, noise=lam), point, times)
         found = float(torch.trapezoid(law.z**2, law.cdf) / times[-1])
         r = 1.0
         for _ in range(steps):
@@ -326,7 +327,7 @@ def test_over_a_finite_range_the_flow_errs_less_than_it_would_at_rest():
 def test_the_exact_variance_keeps_one_point_right(r):
     t, a = 0.7, 0.3
     point = finite_set(torch.zeros(1, 1))
-    mean, covariance = exploding.step_back(point, torch.ones(1, 1, dtype=torch.float64), t, a * t)
+    mean, covariance = variance_exploding.step_back(point, torch.ones(1, 1, dtype=torch.float64), t, a * t)
     variance = float(mean) ** 2 * r * t + float(covariance)  # the mean is linear in z
     assert variance / ((1 - a) * t) == pytest.approx((1 - a) * r + a)
 
@@ -337,7 +338,9 @@ def test_the_exact_variance_keeps_one_point_right(r):
 @pytest.mark.equation("eq-tw-instantaneous")
 def test_the_log_density_along_a_path():
     t, z, h = 0.5, randn(6, 2, seed=4), 1e-3
-    ahead, behind = (flow.transport(SET.score, z, torch.linspace(t, t + s, 9, dtype=torch.float64))[0] for s in (h, -h))
+    ahead, behind = (
+        probability_flow.transport(SET.score, z, torch.linspace(t, t + s, 9, dtype=torch.float64))[0] for s in (h, -h)
+    )
     change = (SET.log_prob(ahead, t + h) - SET.log_prob(behind, t - h)) / (2 * h)
     laplacian = torch.stack([torch.func.hessian(lambda p: _log_p(p, t))(row).trace() for row in z])
     close(change, 0.5 * laplacian, atol=1e-4)
@@ -354,7 +357,7 @@ def test_likelihood_by_the_flow():
     z = torch.from_numpy(start).unsqueeze(0)
 
     def motion(t, state):
-        score, hessian = exploding.tweedie(SET, torch.from_numpy(state[:2]).unsqueeze(0), t)
+        score, hessian = tweedie.tweedie(SET, torch.from_numpy(state[:2]).unsqueeze(0), t)
         return np.append(-0.5 * score[0].numpy(), -0.5 * float(hessian[0].trace()))
 
     run = solve_ivp(motion, (t0, T), np.append(start, 0.0), method="DOP853", rtol=1e-10, atol=1e-12)
@@ -362,6 +365,6 @@ def test_likelihood_by_the_flow():
     exact = float(SET.log_prob(z, t0))
     assert float(SET.log_prob(end, T)) + run.y[2, -1] == pytest.approx(exact, abs=1e-7)
     times = falling_times(T, t0, 200).flip(0)
-    assert float(flow.log_likelihood(SET.score, z, times, lambda x: SET.log_prob(x, T))) == pytest.approx(
+    assert float(probability_flow.log_likelihood(SET.score, z, times, lambda x: SET.log_prob(x, T))) == pytest.approx(
         exact, abs=1e-3
     )

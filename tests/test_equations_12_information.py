@@ -13,9 +13,9 @@ from problems import blobs, close, close_mean, exact_model, random_schedule, rng
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from dpm_lib import information
-from dpm_lib.distributions import Mixture, finite_set
-from dpm_lib.information import blurred_entropy, mmse
+from dpm_lib.information import i_mmse, mmse
+from dpm_lib.information.mmse import blurred_entropy
+from dpm_lib.probability.mixtures import Mixture, finite_set
 
 Z = np.linspace(-30, 30, 30_001)
 DZ = Z[1] - Z[0]
@@ -161,7 +161,7 @@ def test_information_in_the_plane():
                 total += share * float(np.exp(log_given) @ (log_given - log_p)) * area
     close(total, ASKEW.information(t), atol=1e-6)
     close(total, blurred_entropy(ASKEW.mixture, t) - math.log(2 * math.pi * math.e * t), atol=1e-6)
-    close(information.mutual_information(ASKEW.mixture, t, 16), ASKEW.information(t), atol=1e-7)
+    close(i_mmse.mutual_information(ASKEW.mixture, t, 16), ASKEW.information(t), atol=1e-7)
 
 
 @pytest.mark.equation("eq-info-excess")
@@ -171,7 +171,7 @@ def test_every_other_guess_is_worse_by_its_distance():
     for c, w in zip(COIN.c, COIN.w, strict=True):
         total += w * float((norm.pdf(Z, c, math.sqrt(t)) * (c - g) ** 2).sum() * DZ)
     apart = float((COIN.p(t) * (COIN.guess(t) - g) ** 2).sum() * DZ)
-    close(total, mmse(COIN.mixture, t) + apart, atol=1e-9)
+    close(total, mmse.mmse(COIN.mixture, t) + apart, atol=1e-9)
 
 
 @pytest.mark.equation("eq-info-excess")
@@ -184,7 +184,7 @@ def test_every_other_guess_in_the_plane():
         total += float((parts[:, k] * ((c - g) ** 2).sum(1)).sum() * area)
     mass, guess, _ = TRIANGLE.moments(t)
     apart = float(mass @ ((guess - g) ** 2).sum(1))
-    close(total, mmse(TRIANGLE.mixture, t) + apart, atol=1e-9)
+    close(total, mmse.mmse(TRIANGLE.mixture, t) + apart, atol=1e-9)
 
 
 @pytest.mark.equation("eq-info-heat")
@@ -206,8 +206,8 @@ def test_entropy_fisher_information_and_error(law, t):
     score = np.gradient(np.log(np.maximum(p, 1e-300)), DZ)
     J = float((p * score**2).sum() * DZ)
     close(slope(law.entropy, t), 0.5 * J, rtol=1e-5)
-    close(t, t**2 * J + mmse(law.mixture, t), rtol=1e-5)
-    close(slope(law.information, t), -mmse(law.mixture, t) / (2 * t**2), rtol=1e-6)
+    close(t, t**2 * J + mmse.mmse(law.mixture, t), rtol=1e-5)
+    close(slope(law.information, t), -mmse.mmse(law.mixture, t) / (2 * t**2), rtol=1e-6)
     by_gamma = slope(lambda g: law.information(1 / g), 1 / t)
     close(by_gamma, 0.5 * law.error(t), rtol=1e-6)
 
@@ -218,8 +218,8 @@ def test_entropy_fisher_information_and_error(law, t):
 def test_entropy_fisher_information_and_error_in_the_plane(law, t):
     J = law.fisher(t)
     close(slope(law.entropy, t), 0.5 * J, rtol=1e-7)
-    close(2 * t, t**2 * J + mmse(law.mixture, t), rtol=1e-7)
-    close(slope(law.information, t), -mmse(law.mixture, t) / (2 * t**2), rtol=1e-6)
+    close(2 * t, t**2 * J + mmse.mmse(law.mixture, t), rtol=1e-7)
+    close(slope(law.information, t), -mmse.mmse(law.mixture, t) / (2 * t**2), rtol=1e-6)
     close(slope(lambda g: law.information(1 / g), 1 / t), 0.5 * law.error(t), rtol=1e-6)
 
 
@@ -230,16 +230,16 @@ def test_information_is_the_integral_of_the_error(law, t0):
     """An adaptive rule over gamma with the grid's error, and the library, against entropies."""
     close(quad(lambda g: 0.5 * law.error(1 / g), 1 / 10, 1 / t0, epsrel=1e-7)[0],
           law.information(t0) - law.information(10), atol=1e-6)  # fmt: skip
-    close(information.mutual_information(law.mixture, t0), law.information(t0), atol=1e-9)
+    close(i_mmse.mutual_information(law.mixture, t0), law.information(t0), atol=1e-9)
 
 
 @pytest.mark.equation("eq-info-linear")
 def test_gaussians_are_told_most_about():
-    cov = information.covariance(blobs())
+    cov = mmse.covariance(blobs())
     for t in (0.3, 3.0):
-        assert 0 < information.mutual_information(blobs(), t) < information.tail(cov, t)
+        assert 0 < i_mmse.mutual_information(blobs(), t) < i_mmse.tail(cov, t)
     normal = Mixture(torch.zeros(1, 1), torch.ones(1), 0.7)
-    close(information.tail(information.covariance(normal), 0.3), 0.5 * math.log(1 + 0.7 / 0.3))
+    close(i_mmse.tail(mmse.covariance(normal), 0.3), 0.5 * math.log(1 + 0.7 / 0.3))
     close(blurred_entropy(normal, 0.3) - 0.5 * math.log(2 * math.pi * math.e * 0.3), 0.5 * math.log(1 + 0.7 / 0.3))
 
 
@@ -249,11 +249,11 @@ def test_the_linear_error_adds_up_to_a_determinant():
     S, T = ASKEW.cov, 0.7
     assert abs(S[0, 1]) > 0.05
     found = quad(lambda g: 0.5 * np.trace(S @ np.linalg.inv(np.eye(2) + g * S)), 0, 1 / T, epsabs=1e-12)[0]
-    close(information.tail(torch.as_tensor(S), T), found, rtol=1e-10)
+    close(i_mmse.tail(torch.as_tensor(S), T), found, rtol=1e-10)
     matrix = S @ np.linalg.inv(S + T * np.eye(2))  # E|y - matrix z|^2, for data of mean 0
     error = np.trace(S - 2 * matrix @ S + matrix @ (S + T * np.eye(2)) @ matrix.T)
     close(error, np.trace(S @ np.linalg.inv(np.eye(2) + S / T)), rtol=1e-12)
-    assert mmse(ASKEW.mixture, T) < error
+    assert mmse.mmse(ASKEW.mixture, T) < error
     assert ASKEW.information(T) < found < ASKEW.information(T) + 0.05
 
 
@@ -263,7 +263,7 @@ def test_the_tail_in_the_plane():
     centred = ASKEW.c - ASKEW.w @ ASKEW.c
     third = np.einsum("k,ki,kj,kl->ijl", ASKEW.w, centred, centred, centred)  # the clumps' own Gaussians add nothing
     for T in (40.0, 80.0):
-        missed = information.tail(torch.as_tensor(ASKEW.cov), T) - ASKEW.information(T)
+        missed = i_mmse.tail(torch.as_tensor(ASKEW.cov), T) - ASKEW.information(T)
         assert missed * T**3 == pytest.approx((third**2).sum() / 12, rel=6 / T)
 
 
@@ -271,12 +271,12 @@ def test_the_tail_in_the_plane():
 def test_what_the_tail_misses_falls_like_the_third_power():
     """For a skew law it is kappa_3^2 / (12 T^3); for a symmetric one it is of higher order."""
     third = 0.9 * (-0.1) ** 3 + 0.1 * 0.9**3
-    cov, times = information.covariance(COIN.mixture), (5.0, 10.0)
-    early, late = (T**3 * (information.tail(cov, T) - COIN.information(T)) for T in times)
+    cov, times = mmse.covariance(COIN.mixture), (5.0, 10.0)
+    early, late = (T**3 * (i_mmse.tail(cov, T) - COIN.information(T)) for T in times)
     assert 2 * late - early == pytest.approx(third**2 / 12, rel=2e-3)  # what is of order 1/T drops out
     two = two_points()
-    cov = information.covariance(two)
-    misses = [information.tail(cov, T) - information.mutual_information(two, T) for T in (100.0, 200.0)]
+    cov = mmse.covariance(two)
+    misses = [i_mmse.tail(cov, T) - i_mmse.mutual_information(two, T) for T in (100.0, 200.0)]
     assert misses[0] / misses[1] == pytest.approx(16, rel=0.05)
 
 
@@ -333,7 +333,7 @@ def test_fano_where_all_is_nearly_lost():
 def test_the_whole_integral_does_not_ask_where_the_points_are(shift):
     target = finite_set(torch.tensor([[-1.0], [0.2], [shift]]), torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64))
     exact = -sum(w * math.log(w) for w in (0.5, 0.2, 0.3))
-    close(information.mutual_information(target, nodes=96), exact, atol=1e-10)
+    close(i_mmse.mutual_information(target, nodes=96), exact, atol=1e-10)
 
 
 @pytest.mark.equation("eq-info-race")
@@ -342,7 +342,7 @@ def test_the_race_against_draws_in_five_dimensions():
         s = 2 / math.sqrt(t)
         g = torch.randn(200_000, 5, generator=rng(1), dtype=torch.float64)
         guess = torch.softmax(s * g + s**2 * torch.eye(5, dtype=torch.float64)[0], 1)
-        points = information.Equidistant(5, math.sqrt(8))
+        points = mmse.Equidistant(5, math.sqrt(8))
         close_mean(4 * (1 - guess[:, 0]), points.mmse(t))
         close_mean(math.log(5) + torch.xlogy(guess, guess).sum(1), points.information(t))
 
@@ -384,10 +384,10 @@ def test_what_is_left_of_a_density_in_the_plane():
 def test_entropy_of_a_density_in_the_plane():
     """The library's v is the trace of the covariance over d; any other v, with its own Gaussian, gives the same."""
     exact = ASKEW.entropy(0)
-    close(information.entropy(ASKEW.mixture, 32), exact, atol=5e-5)
+    close(i_mmse.entropy(ASKEW.mixture, 32), exact, atol=5e-5)
     low, high = 1e-4, 1e4
     v = 2.0
-    area = information.integral(lambda t: 2 * v * t / (v + t) - ASKEW.error(t), low, high, 40)
+    area = i_mmse.integral(lambda t: 2 * v * t / (v + t) - ASKEW.error(t), low, high, 40)
     area += 0.5 * low * (ASKEW.fisher(0) - 2 / v)  # below, the bracket is t^2 times this difference
     area += 0.5 * (2 * v - np.trace(ASKEW.cov)) / high  # above, the difference of the variances
     close(math.log(2 * math.pi * math.e * v) - area, exact, atol=2e-6)
@@ -398,11 +398,11 @@ def test_entropy_is_the_gaussian_less_the_area_between():
     """For any v, not only the variance of the data."""
     for v in (0.5, 2.0):
         area = quad(
-            lambda u, v=v: (v / (1 + v * math.exp(u)) - mmse(CLUMPS.mixture, math.exp(-u))) * math.exp(u) / 2,
+            lambda u, v=v: (v / (1 + v * math.exp(u)) - mmse.mmse(CLUMPS.mixture, math.exp(-u))) * math.exp(u) / 2,
             -12, 12, epsabs=1e-6, limit=200,
         )[0]  # u = -log t  # fmt: skip
         close(0.5 * math.log(2 * math.pi * math.e * v) - area, CLUMPS.entropy(0), atol=2e-3)
-    close(information.entropy(CLUMPS.mixture), CLUMPS.entropy(0), atol=1e-8)
+    close(i_mmse.entropy(CLUMPS.mixture), CLUMPS.entropy(0), atol=1e-8)
 
 
 @pytest.mark.equation("eq-info-levels")
@@ -412,7 +412,7 @@ def test_layers_are_slopes_of_the_information_on_a_choice():
     pair = Line([-0.5, 0.5], [0.5] * 2, 0.0)
     for t in (0.3, 2.0):
         about_c = -t * slope(lambda s: whole.entropy(s) - pair.entropy(s), t)
-        close(about_c, (mmse(whole.mixture, t) - mmse(pair.mixture, t)) / (2 * t), rtol=1e-5, atol=1e-9)
+        close(about_c, (mmse.mmse(whole.mixture, t) - mmse.mmse(pair.mixture, t)) / (2 * t), rtol=1e-5, atol=1e-9)
         assert about_c >= 0
 
 
@@ -439,7 +439,7 @@ def test_information_of_a_step_lies_between():
         second = (parts * (means**2 + 0.04 * t / (0.04 + t))).sum(1) / np.maximum(parts.sum(1), 1e-300)
         C = np.maximum(second - CLUMPS.guess(t) ** 2, 0)
         logdet = float((CLUMPS.p(t) * 0.5 * np.log1p(gamma * C)).sum() * DZ)
-        assert 0.5 * gamma * mmse(CLUMPS.mixture, s) < gain < logdet < 0.5 * gamma * mmse(CLUMPS.mixture, t)
+        assert 0.5 * gamma * mmse.mmse(CLUMPS.mixture, s) < gain < logdet < 0.5 * gamma * mmse.mmse(CLUMPS.mixture, t)
     v, s, t = 0.7, 0.2, 0.9  # Gaussian data: the logarithm is exact
     exact = 0.5 * math.log((1 + v / s) / (1 + v / t))
     close(exact, 0.5 * math.log1p((1 / s - 1 / t) * v * t / (v + t)))
@@ -452,20 +452,20 @@ def test_information_of_a_step_in_the_plane():
         gain, gamma = ASKEW.information(s) - ASKEW.information(t), 1 / s - 1 / t
         mass, _, C = ASKEW.moments(t)
         logdet = 0.5 * float(mass @ np.linalg.slogdet(np.eye(2) + gamma * C)[1])
-        low, high = (0.5 * gamma * mmse(ASKEW.mixture, u) for u in (s, t))
+        low, high = (0.5 * gamma * mmse.mmse(ASKEW.mixture, u) for u in (s, t))
         assert low < gain < logdet < high
     gain, gamma = ASKEW.information(0.05) - ASKEW.information(0.0501), 1 / 0.05 - 1 / 0.0501
     mass, _, C = ASKEW.moments(0.0501)
     for factor, fits in ((0.99, False), (1.0, True), (1.01, False)):
         logdet = 0.5 * float(mass @ np.linalg.slogdet(np.eye(2) + factor * gamma * C)[1])
-        assert (gain < logdet < 0.5 * gamma * mmse(ASKEW.mixture, 0.0501)) == fits
+        assert (gain < logdet < 0.5 * gamma * mmse.mmse(ASKEW.mixture, 0.0501)) == fits
 
 
 @pytest.mark.equation("eq-info-logdet")
 def test_gaussian_data_that_lie_askew_make_it_an_equality():
     S, s, t = np.array([[2.0, 0.9], [0.9, 1.0]]), 0.2, 0.9
     C = S - S @ np.linalg.inv(S + t * np.eye(2)) @ S
-    gain = information.tail(torch.as_tensor(S), s) - information.tail(torch.as_tensor(S), t)
+    gain = i_mmse.tail(torch.as_tensor(S), s) - i_mmse.tail(torch.as_tensor(S), t)
     close(gain, 0.5 * np.linalg.slogdet(np.eye(2) + (1 / s - 1 / t) * C)[1])
 
 
@@ -496,8 +496,8 @@ def test_a_spoilt_denoiser_bounds_the_entropy_by_so_much():
         return law.error(t) + float((law.p(t) * (guess(t) - law.guess(t)) ** 2).sum() * DZ)
 
     head = 0.5 * math.log(2 * math.pi * math.e * (square + t0))
-    found = head + information.integral(lambda t: mse(t) - square * t / (square + t), t0, t1, 32)
-    excess = information.integral(lambda t: mse(t) - law.error(t), t0, t1, 32)
+    found = head + i_mmse.integral(lambda t: mse(t) - square * t / (square + t), t0, t1, 32)
+    excess = i_mmse.integral(lambda t: mse(t) - law.error(t), t0, t1, 32)
     end = 0.5 * math.log1p(square / t1) - law.information(t1)
     blur = law.entropy(t0) - law.entropy(0)
     assert min(excess, end, blur) > 0 and found > law.entropy(0)
@@ -507,10 +507,10 @@ def test_a_spoilt_denoiser_bounds_the_entropy_by_so_much():
         return 0.9 * law.mixture.posterior_mean(z, t) + 0.1
 
     y = law.mixture.sample(20_000, rng(3))
-    values = information.entropy_bound(denoiser, y, t0, t1, rng(4), square).values
+    values = i_mmse.entropy_bound(denoiser, y, t0, t1, rng(4), square).values
     close_mean(values, found)
     close(values.mean(), found, atol=0.05)  # a wild guess has a wild error, which would allow it
-    linear = information.entropy_bound(lambda z, t: square * z / (square + t), y, t0, t1, rng(4), square)
+    linear = i_mmse.entropy_bound(lambda z, t: square * z / (square + t), y, t0, t1, rng(4), square)
     close(linear.values, head)  # nothing is left of the integral
 
 
@@ -528,19 +528,19 @@ def test_a_spoilt_denoiser_in_the_plane():
         return law.error(t) + excess(t)
 
     head = math.log(2 * math.pi * math.e * (v + t0))
-    found = head + information.integral(lambda t: mse(t) - 2 * v * t / (v + t), t0, t1, 16)
-    parts = information.integral(excess, t0, t1, 16), math.log1p(v / t1) - law.information(t1)
+    found = head + i_mmse.integral(lambda t: mse(t) - 2 * v * t / (v + t), t0, t1, 16)
+    parts = i_mmse.integral(excess, t0, t1, 16), math.log1p(v / t1) - law.information(t1)
     blur = law.entropy(t0) - law.entropy(0)
     assert min(*parts, blur) > 1e-4
     close(found - law.entropy(0), sum(parts) + blur, atol=1e-6)
 
     y = law.mixture.sample(2000, rng(3))
-    given = information.entropy_bound(
+    given = i_mmse.entropy_bound(
         lambda z, t: 0.9 * law.mixture.posterior_mean(z, t) + 0.1, y, t0, t1, rng(4), law.square, nodes=16
     )
     close_mean(given.values, found)
     close(given.values.mean(), found, atol=0.2)
-    linear = information.entropy_bound(lambda z, t: v * z / (v + t), y, t0, t1, rng(4), law.square, nodes=4)
+    linear = i_mmse.entropy_bound(lambda z, t: v * z / (v + t), y, t0, t1, rng(4), law.square, nodes=4)
     close(linear.values, head)  # nothing is left of the integral
 
 
@@ -558,7 +558,7 @@ def test_the_first_term_is_the_information_at_the_end():
     close(total, exact, atol=1e-5)
     for t, dropped in ((1, 0.347), (10, 0.048), (100, 0.005)):
         normal = Mixture(torch.zeros(1, 1), torch.ones(1), 1.0)
-        assert information.mutual_information(normal, t) == pytest.approx(dropped, abs=5e-4)
+        assert i_mmse.mutual_information(normal, t) == pytest.approx(dropped, abs=5e-4)
 
 
 def conditional(law: Line, s: float, t: float) -> float:
@@ -588,4 +588,4 @@ def test_given_a_point_the_integral_is_its_surprise():
             return float(weight @ (c - COIN.guess(t, z)) ** 2)
 
         beyond = error(high) / (2 * high)
-        close(information.integral(error, low, high, 96) + beyond, -math.log(w), atol=1e-6)
+        close(i_mmse.integral(error, low, high, 96) + beyond, -math.log(w), atol=1e-6)

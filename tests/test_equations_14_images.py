@@ -9,16 +9,16 @@ from problems import close, close_mean, randn, rng
 from scipy import integrate, stats
 from torch import nn
 
-from dpm_lib import bound, image_baselines, textures
-from dpm_lib.data import load
-from dpm_lib.diffusion import DiffusionModel
-from dpm_lib.images import Images
-from dpm_lib.kernels import GaussianKernel
-from dpm_lib.laws import Gaussian
-from dpm_lib.levels import LevelReverse, truncated
-from dpm_lib.paper_images import PaperReverse
-from dpm_lib.reverse import GaussianReverse
-from dpm_lib.schedules import Schedule, from_tau
+from dpm_lib.data import image_baselines, textures
+from dpm_lib.data.images import Images
+from dpm_lib.data.registry import load
+from dpm_lib.diffusion import bound
+from dpm_lib.diffusion.dequantised_kernel import LevelReverse, truncated
+from dpm_lib.diffusion.forward_kernels import GaussianKernel
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.reverse_kernels import GaussianReverse, PaperReverse
+from dpm_lib.diffusion.schedules import Schedule, from_tau
+from dpm_lib.probability.distributions import Gaussian
 
 LN2 = math.log(2)
 

@@ -18,11 +18,12 @@ from problems import (
     short_schedule,
 )
 
-from dpm_lib import bound
-from dpm_lib.codebooks import Codebook
-from dpm_lib.data import Data
-from dpm_lib.evaluation import evaluate, stderr
-from dpm_lib.schedules import even, geometric
+from dpm_lib.data.dataset import Data
+from dpm_lib.diffusion import bound
+from dpm_lib.diffusion.best_bound_bits import BitBound
+from dpm_lib.diffusion.schedules import even, geometric
+from dpm_lib.probability.codebooks import Codebook
+from dpm_lib.training.evaluation import evaluate, stderr
 
 LN2 = math.log(2)
 
@@ -104,7 +105,7 @@ def test_every_number_of_bits():
     book = Codebook(torch.eye(4, dtype=torch.float64))
     metrics = evaluate(model, Data("one of four", book), n=20_000)
     assert metrics["entropy_limit_bits"] == pytest.approx(-2)
-    limit = float(book.classes.best_bound(model.schedule)) / LN2
+    limit = float(BitBound(book).best_bound(model.schedule)) / LN2
     assert metrics["exact_limit_bits"] == pytest.approx(limit)
     assert metrics["bound_bits_paired"] < limit < metrics["ceiling_bits"] < -2
     error = math.hypot(metrics["bound_bits_stderr"], metrics["gap_bits_stderr"])

@@ -14,13 +14,15 @@ from problems import blob_data, rng, tiny_recipe
 from runs import interrupt_at, same_runs, train
 from safetensors.torch import save_file
 
-from dpm_lib import checkpoints, devices, training
-from dpm_lib.checkpoints import BrokenFile, load_tensors
 from dpm_lib.cli import main
-from dpm_lib.images import Images
-from dpm_lib.recipes import Recipe, build
-from dpm_lib.run import Run
-from dpm_lib.training import fit
+from dpm_lib.core import files
+from dpm_lib.core.files import BrokenFile, load_tensors
+from dpm_lib.data.images import Images
+from dpm_lib.training import checkpoints, devices, loop, run
+from dpm_lib.training.build import build
+from dpm_lib.training.loop import fit
+from dpm_lib.training.recipe import Recipe
+from dpm_lib.training.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["checkpoint.safetensors", "config.json", "metrics.jsonl"]
@@ -63,7 +65,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_the_run_goes_on_later(tmp_pat
         return FullDisk(file) if "checkpoint" in str(path) and len(saves) == 2 else file
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "open", limited, raising=False)
+        patch.setattr(files, "open", limited, raising=False)
         message = r"checkpoint\.safetensors: cannot be written: No space left on device; what was there before is kept"
         with pytest.raises(OSError, match=message):
             train(folder, checkpoint_every=20)
@@ -78,7 +80,7 @@ def test_a_full_disk_while_interrupted_is_what_is_reported(tmp_path, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     interrupt_at(monkeypatch, 5)
-    monkeypatch.setattr(checkpoints.os, "fsync", lambda _: full() if (tmp_path / "metrics.jsonl").exists() else None)
+    monkeypatch.setattr(files.os, "fsync", lambda _: full() if (tmp_path / "metrics.jsonl").exists() else None)
     with pytest.raises(OSError, match=r"checkpoint\.safetensors: cannot be written: No space left on device$"):
         train(tmp_path)
 
@@ -93,8 +95,8 @@ def test_no_process_waits_for_one_that_could_not_save(monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from dpm_lib import checkpoints
-from dpm_lib.training import fit
+from dpm_lib.core import files
+from dpm_lib.training.loop import fit
 from problems import blob_data, tiny_recipe
 saves, replace = [], os.replace
 def fsync(descriptor):
@@ -102,7 +104,7 @@ def fsync(descriptor):
     if sum("checkpoint" in name for name in saves) == 2:
         os.truncate(descriptor, os.fstat(descriptor).st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
-checkpoints.os.fsync = fsync
+files.os.fsync = fsync
 fit(tiny_recipe(checkpoint_every=20), 0, sys.argv[1], "cpu", progress=False, data=blob_data())
 """
 
@@ -244,17 +246,17 @@ def test_without_a_compiler_a_run_goes_on_and_says_so(monkeypatch):
 
 def test_a_run_in_a_folder_keeps_others_out(tmp_path):
     """A second one, to resume or anew, is refused while the first is at work, and the folder is free after it."""
-    with checkpoints.claimed(tmp_path), pytest.raises(BlockingIOError, match="another process is at work"):
+    with files.claimed(tmp_path), pytest.raises(BlockingIOError, match="another process is at work"):
         train(tmp_path, steps=5)
     train(tmp_path, steps=5)
-    with checkpoints.claimed(tmp_path), pytest.raises(BlockingIOError, match="another process is at work"):
+    with files.claimed(tmp_path), pytest.raises(BlockingIOError, match="another process is at work"):
         train(tmp_path, resume=True, steps=5)
     train(tmp_path, resume=True, steps=5)
 
 
 def test_of_two_runs_that_start_together_one_is_refused(tmp_path, monkeypatch):
     """The second trains from start to end while the first still loads its data: all files are the second's."""
-    first, before = [], training.Run
+    first, before = [], run.Run
 
     def slow(*given):
         if not first:
@@ -262,11 +264,11 @@ def test_of_two_runs_that_start_together_one_is_refused(tmp_path, monkeypatch):
             train(tmp_path, steps=5, seed=99)
         return before(*given)
 
-    monkeypatch.setattr(training, "Run", slow)
+    monkeypatch.setattr(loop, "Run", slow)
     with pytest.raises(ValueError, match="holds a run already"):
         train(tmp_path, steps=5, seed=1)
     seeds = [load_tensors(tmp_path / f"{name}.safetensors")[1]["seed"] for name in ("model", "checkpoint")]
-    assert seeds == [99, 99] and checkpoints.load_json(tmp_path / "config.json")["seed"] == 99
+    assert seeds == [99, 99] and files.load_json(tmp_path / "config.json")["seed"] == 99
 
 
 # Damage
@@ -275,7 +277,7 @@ def test_of_two_runs_that_start_together_one_is_refused(tmp_path, monkeypatch):
 def test_every_flipped_bit_of_a_header_is_noticed_or_harmless(tmp_path):
     """All of the safetensors header: the file is refused, or says the same."""
     path = tmp_path / "x.safetensors"
-    checkpoints.save_tensors(path, {"a": torch.arange(6.0).reshape(2, 3)}, {"step": 40, "seed": 3, "lr": 1e-7})
+    files.save_tensors(path, {"a": torch.arange(6.0).reshape(2, 3)}, {"step": 40, "seed": 3, "lr": 1e-7})
     content = path.read_bytes()
     good, length = load_tensors(path), 8 + int.from_bytes(content[:8], "little")
     for place in range(8, length):
@@ -310,12 +312,12 @@ def test_sizes_that_no_tensor_has_are_refused_before_memory_is_taken(tmp_path, s
     model, path = build(recipe), tmp_path / "model.safetensors"
     dim = sizes.pop("dim", 2)
     record = {"recipe": recipe.to_dict() | sizes, "dim": dim}
-    checkpoints.save_tensors(path, model.state_dict(), record)
+    files.save_tensors(path, model.state_dict(), record)
     with pytest.raises(BrokenFile, match=r"model\.safetensors: .* fits none of its tensors"):
         checkpoints.load_model(path)
     if dim == 2:
         record |= {"seed": 0, "data_set": {"name": "swiss-roll"}}
-        checkpoints.save_tensors(tmp_path / "checkpoint.safetensors", model.state_dict(), record)
+        files.save_tensors(tmp_path / "checkpoint.safetensors", model.state_dict(), record)
         with pytest.raises(BrokenFile, match=r"checkpoint\.safetensors: .* fits none of its tensors"):
             Run(Recipe.from_dict(record["recipe"]), 0, "cpu", tmp_path, resume=True)
 

@@ -12,13 +12,12 @@ from scipy.linalg import expm
 from scipy.sparse.linalg import expm_multiply
 from scipy.stats import kstest, norm
 
-from dpm_lib import fokker_planck as fp
-from dpm_lib import sde
-from dpm_lib.sde import SDE
-from dpm_lib.steppers import STEPPERS, tr_bdf2, uniformisation
+from dpm_lib.markov.matrix_exponential import STEPPERS, tr_bdf2, uniformisation
+from dpm_lib.sde import fokker_planck, grids, processes
+from dpm_lib.sde.sde import SDE
 
-OU = sde.ornstein_uhlenbeck()
-WELLS = sde.langevin(lambda x: 4 * x - 4 * x**3)
+OU = processes.ornstein_uhlenbeck()
+WELLS = processes.langevin(lambda x: 4 * x - 4 * x**3)
 CURVED = SDE(lambda x, t: torch.sin(x) - 0.5 * x, lambda x, t: 1 + 0.3 * torch.cos(x), autonomous=True)
 FAT = SDE(lambda x, t: -x, lambda x, t: (1 + x**2 / 2).sqrt(), autonomous=True)
 WHIRL = SDE(lambda x, t: torch.stack([-x[:, 0] + 2 * x[:, 1], -x[:, 1] - 2 * x[:, 0]], -1), lambda x, t: math.sqrt(2))
@@ -33,7 +32,7 @@ def bump(x, y=None):
 
 def normalised(log_p, grid):
     p = np.exp(log_p - log_p.max())
-    return p / (p.sum() * fp.cell_volume(grid))
+    return p / (p.sum() * grids.cell_volume(grid))
 
 
 # --- The rate matrix ---
@@ -41,9 +40,9 @@ def normalised(log_p, grid):
 
 @pytest.mark.parametrize(("process", "grid"), [(OU, X), (WELLS, X), (FAT, X), (WHIRL, PLANE), (WELLS, PLANE)])
 def test_the_matrix_is_a_generator(process, grid):
-    Q = fp.generator(process, grid)
+    Q = fokker_planck.generator(process, grid)
     off = Q - sparse.diags_array(Q.diagonal())
-    assert Q.shape[0] == len(fp.points(grid)) and off.min() >= 0
+    assert Q.shape[0] == len(grids.points(grid)) and off.min() >= 0
     assert np.abs(Q.sum(1)).max() <= 1e-14 * np.abs(Q.diagonal()).max()
 
 
@@ -64,28 +63,28 @@ def test_the_matrix_against_a_naive_twin(process):
         Q[i, i + 1] = D(x[i])[0] / (2 * h**2) * -rise / math.expm1(-rise)
         Q[i + 1, i] = D(x[i + 1])[0] / (2 * h**2) * rise / math.expm1(rise)
     Q -= np.diag(Q.sum(1))
-    np.testing.assert_allclose(fp.generator(process, x).toarray(), Q, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(fokker_planck.generator(process, x).toarray(), Q, rtol=1e-6, atol=1e-9)
 
 
 def test_bernoulli_function():
     z = np.array([-800.0, -3.0, -1e-9, 0.0, 1e-9, 3.0, 800.0])
-    close(fp.bernoulli(-z), fp.bernoulli(z) + z)
-    assert fp.bernoulli(0.0) == 1 and fp.bernoulli(800.0) == 0
+    close(fokker_planck.bernoulli(-z), fokker_planck.bernoulli(z) + z)
+    assert fokker_planck.bernoulli(0.0) == 1 and fokker_planck.bernoulli(800.0) == 0
 
 
 def test_states_are_numbered_row_by_row():
-    points = fp.points(PLANE)
+    points = grids.points(PLANE)
     assert points.shape == (31 * 41, 2)
     close(points[:41, 1], PLANE[1])
     close(points[::41, 0], PLANE[0])
-    Q = fp.generator(WHIRL, PLANE).tocoo()
+    Q = fokker_planck.generator(WHIRL, PLANE).tocoo()
     apart = np.abs(points[Q.row] - points[Q.col]).sum(1)
     assert set(np.round(apart, 9)) == {0.0, 0.2, 0.15}
 
 
 def test_strong_drift_only_flows_downhill():
     fall = SDE(lambda x, t: torch.full_like(x, 1e6), lambda x, t: 1.0)
-    Q = fp.generator(fall, np.linspace(0, 1, 11))
+    Q = fokker_planck.generator(fall, np.linspace(0, 1, 11))
     close(Q.diagonal(1), 1e6 / 0.1)
     assert not Q.diagonal(-1).any()
 
@@ -97,24 +96,26 @@ def test_strong_drift_only_flows_downhill():
 def test_equilibrium_is_exact_at_the_centres_on_any_grid(cells):
     x = np.linspace(-2, 2.5, cells)
     for process, log_p in ((WELLS, -((x**2 - 1) ** 2)), (OU, -(x**2) / 2), (FAT, -3 * np.log1p(x**2 / 2))):
-        np.testing.assert_allclose(fp.stationary(process, x), normalised(log_p, x), rtol=1e-12)
-        Q = fp.generator(process, x)
-        assert np.abs(fp.stationary(process, x) @ Q).max() <= 1e-14 * np.abs(Q.diagonal()).max()
+        np.testing.assert_allclose(fokker_planck.stationary(process, x), normalised(log_p, x), rtol=1e-12)
+        Q = fokker_planck.generator(process, x)
+        assert np.abs(fokker_planck.stationary(process, x) @ Q).max() <= 1e-14 * np.abs(Q.diagonal()).max()
 
 
 @pytest.mark.parametrize("std", [0.2, 0.1])
 def test_equilibrium_is_exact_where_the_drift_bends_within_a_cell(std):
     """Two clumps on nine cells of width 0.55: one rule of six points per cell is 12% off, or all wrong."""
     x = np.linspace(-2, 2.4, 9)
-    clumps = sde.langevin(lambda v: (torch.tanh(v / std**2) - v) / std**2)
+    clumps = processes.langevin(lambda v: (torch.tanh(v / std**2) - v) / std**2)
     log_p = np.logaddexp(-((x - 1) ** 2) / (2 * std**2), -((x + 1) ** 2) / (2 * std**2))
-    np.testing.assert_allclose(fp.stationary(clumps, x), normalised(log_p, x), rtol=1e-10)
+    np.testing.assert_allclose(fokker_planck.stationary(clumps, x), normalised(log_p, x), rtol=1e-10)
 
 
 @pytest.fixture
 def no_elimination(monkeypatch):
     """Where no current flows the neighbours' ratios say all, at once and to the last digits."""
-    monkeypatch.setattr(fp, "_null_vector", lambda *_: pytest.fail("eliminated, though every current vanishes"))
+    monkeypatch.setattr(
+        fokker_planck, "_null_vector", lambda *_: pytest.fail("eliminated, though every current vanishes")
+    )
 
 
 @pytest.mark.usefixtures("no_elimination")
@@ -125,20 +126,20 @@ def test_equilibrium_in_the_plane_is_exact_for_gradients():
         return torch.stack([-(v[:, 0] ** 3) + v[:, 1], v[:, 0] - v[:, 1]], -1)
 
     log_p = -(x**4 / 4 - x * y + y**2 / 2)
-    found = fp.stationary(sde.langevin(score), PLANE)
+    found = fokker_planck.stationary(processes.langevin(score), PLANE)
     np.testing.assert_allclose(found, normalised(log_p, PLANE), rtol=1e-12)
 
 
 @pytest.mark.usefixtures("no_elimination")
 def test_equilibrium_in_the_plane_of_two_that_do_not_meet():
     """Each with noise that depends on its own place: the densities multiply."""
-    across, up = fp.stationary(CURVED, PLANE[0]), fp.stationary(CURVED, 0.7 * PLANE[1])
+    across, up = fokker_planck.stationary(CURVED, PLANE[0]), fokker_planck.stationary(CURVED, 0.7 * PLANE[1])
 
     def both(f, v, t):
         return torch.cat([f(v[:, :1], t), f(0.7 * v[:, 1:], t) / 0.7], -1)
 
     process = SDE(lambda v, t: both(CURVED.mu, v, t), lambda v, t: both(CURVED.sigma, v, t))
-    found = fp.stationary(process, PLANE)
+    found = fokker_planck.stationary(process, PLANE)
     np.testing.assert_allclose(found, 0.7 * np.outer(across, up), rtol=1e-10)
 
 
@@ -153,7 +154,9 @@ def test_equilibrium_in_the_plane_with_noise_that_depends_on_the_place():
         return 0.5 * (-(g**2) * v + bend)
 
     process = SDE(drift, lambda v, t: (1 + 0.3 * torch.cos(v[:, :1])).expand(-1, 2))
-    np.testing.assert_allclose(fp.stationary(process, PLANE), normalised(-(x**2 + y**2) / 2, PLANE), rtol=1e-9)
+    np.testing.assert_allclose(
+        fokker_planck.stationary(process, PLANE), normalised(-(x**2 + y**2) / 2, PLANE), rtol=1e-9
+    )
 
 
 def test_equilibrium_with_a_current():
@@ -162,8 +165,8 @@ def test_equilibrium_with_a_current():
     for n in (31, 61):
         grid = (np.linspace(-4, 4, n),) * 2
         x, y = np.meshgrid(*grid, indexing="ij")
-        p = fp.stationary(WHIRL, grid)
-        assert p.min() >= 0 and np.abs(p.ravel() @ fp.generator(WHIRL, grid)).max() < 1e-11
+        p = fokker_planck.stationary(WHIRL, grid)
+        assert p.min() >= 0 and np.abs(p.ravel() @ fokker_planck.generator(WHIRL, grid)).max() < 1e-11
         errors.append(np.abs(p - normalised(-(x**2 + y**2) / 2, grid)).max())
     assert 3.5 < errors[0] / errors[1] < 4.6
 
@@ -184,9 +187,9 @@ def test_a_current_behind_a_barrier_is_seen(noise, left):
     """Balance along one column and all rows says 0.500; the current that breaks it flows where p is tiny."""
     grid = (np.linspace(-2.2, 2.2, 90), np.linspace(-2, 2, 60))
     process = SDE(bistable(0.3, 0.0), lambda x, t: noise)
-    p = fp.stationary(process, grid)
+    p = fokker_planck.stationary(process, grid)
     assert p[:45].sum() / p.sum() == pytest.approx(left, abs=1e-3)
-    assert np.abs(p.ravel() @ fp.generator(process, grid)).max() < 1e-10
+    assert np.abs(p.ravel() @ fokker_planck.generator(process, grid)).max() < 1e-10
 
 
 @pytest.mark.parametrize("noise", [0.25, 0.2])
@@ -194,28 +197,28 @@ def test_a_current_behind_a_barrier_is_seen(noise, left):
 def test_wells_that_hardly_exchange_share_equally(noise, cells):
     """By symmetry one half each, though the way between them is rarer than the last digit of the rates."""
     grid = (np.linspace(-2.2, 2.2, cells[0]), np.linspace(-2, 2, cells[1]))
-    p = fp.stationary(SDE(bistable(0.0, 0.5), lambda x, t: noise), grid)
+    p = fokker_planck.stationary(SDE(bistable(0.0, 0.5), lambda x, t: noise), grid)
     assert p.min() >= 0 and p[: cells[0] // 2].sum() / p.sum() == pytest.approx(0.5, abs=1e-9)
 
 
 def test_the_null_vector_against_dense_algebra():
     for grid in ((np.linspace(-2, 2, 9), np.linspace(-1, 2, 5)), (np.linspace(-1, 2, 2), np.linspace(-2, 2, 11))):
-        Q = fp.generator(WHIRL, grid).toarray()
+        Q = fokker_planck.generator(WHIRL, grid).toarray()
         n = len(Q)
         null = np.linalg.solve(np.vstack([Q.T[:-1], np.ones(n)]), np.r_[np.zeros(n - 1), 1.0])
-        close(fp.stationary(WHIRL, grid).ravel() * fp.cell_volume(grid), null, rtol=1e-9)
+        close(fokker_planck.stationary(WHIRL, grid).ravel() * grids.cell_volume(grid), null, rtol=1e-9)
 
 
 def test_rates_that_underflow_are_named():
     fall = SDE(lambda x, t: 1e6 * torch.stack([1 + 0 * x[:, 0], x[:, 0]], -1), lambda x, t: 1.0)
     with pytest.raises(ValueError, match="grid: a rate between neighbours underflows to 0"):
-        fp.stationary(fall, PLANE)
+        fokker_planck.stationary(fall, PLANE)
 
 
 def test_equilibrium_of_a_deep_well_does_not_overflow():
-    steep = sde.langevin(lambda x: -1000 * x)
-    p = fp.stationary(steep, X)
-    assert np.isfinite(p).all() and abs(p.sum() * fp.cell_volume(X) - 1) < 1e-12
+    steep = processes.langevin(lambda x: -1000 * x)
+    p = fokker_planck.stationary(steep, X)
+    assert np.isfinite(p).all() and abs(p.sum() * grids.cell_volume(X) - 1) < 1e-12
 
 
 # --- Time ---
@@ -225,12 +228,14 @@ def test_equilibrium_of_a_deep_well_does_not_overflow():
 @pytest.mark.parametrize(("process", "grid"), [(OU, X), (FAT, X), (WHIRL, PLANE)])
 def test_mass_is_conserved(method, process, grid):
     steps = 60 if isinstance(grid, tuple) else 300  # made anew for each step, since the whirl promises nothing
-    p = fp.solve(process, bump, grid, [0.0, 0.3, 1.0], method, steps)
-    shape = tuple(len(a) for a in fp.axes_of(grid))
+    p = fokker_planck.solve(process, bump, grid, [0.0, 0.3, 1.0], method, steps)
+    shape = tuple(len(a) for a in grids.axes_of(grid))
     assert p.shape == (3, *shape) and p.min() >= 0
-    close(p.reshape(3, -1).sum(1) * fp.cell_volume(grid), 1.0, rtol=0, atol=1e-12)
-    step = STEPPERS[method](fp.generator(process, grid), 0.01)  # the stepper alone, without the last digits put right
-    law = p[0].ravel() * fp.cell_volume(grid)
+    close(p.reshape(3, -1).sum(1) * grids.cell_volume(grid), 1.0, rtol=0, atol=1e-12)
+    step = STEPPERS[method](
+        fokker_planck.generator(process, grid), 0.01
+    )  # the stepper alone, without the last digits put right
+    law = p[0].ravel() * grids.cell_volume(grid)
     for _ in range(10):
         law, before = step(law), law.sum()
         assert abs(law.sum() - before) < 1e-14
@@ -243,27 +248,27 @@ def test_never_negative_for_any_step(method, dt):
         spike = np.zeros(61)
         spike[7] = 1.0
         x = np.linspace(-3, 3, 61)
-        p = STEPPERS[method](fp.generator(process, x), dt)(spike)
+        p = STEPPERS[method](fokker_planck.generator(process, x), dt)(spike)
         assert p.min() >= 0 and abs(p.sum() - 1) < 1e-11
 
 
 def test_the_second_order_step_keeps_its_condition():
-    spike, Q = np.zeros(61), fp.generator(OU, np.linspace(-3, 3, 61))
+    spike, Q = np.zeros(61), fokker_planck.generator(OU, np.linspace(-3, 3, 61))
     spike[30] = 1.0
     largest = np.abs(Q.diagonal()).max()
     here = (1 + math.sqrt(2)) / np.abs(Q.diagonal()[30])
     assert tr_bdf2(Q, (1 + math.sqrt(2)) / largest)(spike).min() >= 0
     assert tr_bdf2(Q, 6 * here)(spike).min() < -1e-3
     with pytest.raises(ValueError, match=r"tr-bdf2 gives a negative mass of .* It cannot for dt <= "):
-        fp.solve(OU, spike / 0.1, np.linspace(-3, 3, 61), [0, 1], "tr-bdf2", 10)
+        fokker_planck.solve(OU, spike / 0.1, np.linspace(-3, 3, 61), [0, 1], "tr-bdf2", 10)
 
 
 @pytest.mark.parametrize("method", list(STEPPERS))
 def test_orders_in_time_against_the_matrix_exponential(method):
     x = np.linspace(-3, 3, 41)
     p0 = normalised(-((x - 0.5) ** 2), x)
-    exact = p0 @ expm(fp.generator(OU, x).toarray())
-    errors = [np.abs(fp.solve(OU, p0, x, [0, 1], method, n)[-1] - exact).max() for n in (40, 80)]
+    exact = p0 @ expm(fokker_planck.generator(OU, x).toarray())
+    errors = [np.abs(fokker_planck.solve(OU, p0, x, [0, 1], method, n)[-1] - exact).max() for n in (40, 80)]
     if method == "uniformisation":
         assert max(errors) < 1e-13
     else:
@@ -276,41 +281,41 @@ def test_rates_that_change_with_time(method, order):
     """dX = cos(t) dt + dW, a bump that swings: N(m + sin t, v + t). The order in time, on one and the same grid."""
     swing = SDE(lambda x, t: torch.cos(t).expand_as(x), lambda x, t: 1.0)
     x = np.linspace(-6, 7, 131)
-    fine = fp.solve(swing, bump, x, [0, 2], "uniformisation", 640)[-1]
+    fine = fokker_planck.solve(swing, bump, x, [0, 2], "uniformisation", 640)[-1]
     assert np.abs(fine - norm.pdf(x, 0.5 + math.sin(2), math.sqrt(0.25**2 + 2))).max() < 1e-3
-    errors = [np.abs(fp.solve(swing, bump, x, [0, 2], method, n)[-1] - fine).max() for n in (40, 80)]
+    errors = [np.abs(fokker_planck.solve(swing, bump, x, [0, 2], method, n)[-1] - fine).max() for n in (40, 80)]
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.1)
 
 
 def test_short_steps_of_different_length_are_told_apart():
     """One step of 1e-7 and one of 3e-7, of which the second is not the first again."""
     sharp = np.where(np.arange(len(X)) == 9, 1.0, 0.0) / (X[1] - X[0])
-    together = fp.solve(WELLS, sharp, X, [0, 1e-7, 4e-7])
-    np.testing.assert_allclose(together[-1], fp.solve(WELLS, sharp, X, [0, 4e-7])[-1], rtol=1e-9, atol=1e-15)
+    together = fokker_planck.solve(WELLS, sharp, X, [0, 1e-7, 4e-7])
+    np.testing.assert_allclose(together[-1], fokker_planck.solve(WELLS, sharp, X, [0, 4e-7])[-1], rtol=1e-9, atol=1e-15)
 
 
 def test_the_clock_of_the_coefficients_goes_on():
     """The later of two intervals has the drift of its own times: as solved in one go."""
     swing = SDE(lambda x, t: torch.cos(t).expand_as(x), lambda x, t: 1.0)
     x = np.linspace(-6, 7, 66)
-    whole = fp.solve(swing, bump, x, [0, 2], steps=80)[-1]
-    np.testing.assert_allclose(fp.solve(swing, bump, x, [0, 1, 2], steps=40)[-1], whole, atol=1e-12)
+    whole = fokker_planck.solve(swing, bump, x, [0, 2], steps=80)[-1]
+    np.testing.assert_allclose(fokker_planck.solve(swing, bump, x, [0, 1, 2], steps=40)[-1], whole, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", list(STEPPERS))
 def test_two_cells_are_enough(method):
     """The routine for a line of cells wants three."""
     x, p = np.array([-1.0, 1.0]), np.array([0.2, 0.3])
-    exact = p @ expm(0.1 * fp.generator(OU, x).toarray())
-    np.testing.assert_allclose(fp.solve(OU, p, x, [0, 0.1], method, walls=True)[-1], exact, rtol=1e-3)
+    exact = p @ expm(0.1 * fokker_planck.generator(OU, x).toarray())
+    np.testing.assert_allclose(fokker_planck.solve(OU, p, x, [0, 0.1], method, walls=True)[-1], exact, rtol=1e-3)
 
 
 def test_forward_and_backward_agree_by_duality():
     """sum p_t f = sum p_0 f_t, with f_t = exp(Q t) f: the same matrix, applied on its other side."""
     for process, grid in ((FAT, X), (WHIRL, PLANE)):
-        p = fp.solve(SDE(process.drift, process.diffusion, True), bump, grid, [0, 0.7]).reshape(2, -1)
-        f = np.sin(fp.points(grid).sum(1))
-        f_t = expm_multiply(0.7 * fp.generator(process, grid), f)
+        p = fokker_planck.solve(SDE(process.drift, process.diffusion, True), bump, grid, [0, 0.7]).reshape(2, -1)
+        f = np.sin(grids.points(grid).sum(1))
+        f_t = expm_multiply(0.7 * fokker_planck.generator(process, grid), f)
         assert p[1] @ f == pytest.approx(p[0] @ f_t, rel=1e-10)
 
 
@@ -319,7 +324,7 @@ def test_particles_follow_the_density(process):
     start = 0.5 + 0.25 * torch.randn(4000, 1, generator=rng(1), dtype=torch.float64)
     end = process.simulate(start, torch.tensor([0.0, 0.5], dtype=torch.float64), rng(2), substeps=500)[-1, :, 0]
     x = np.linspace(-9, 9, 1801)
-    p = fp.solve(process, bump, x, [0, 0.5], "tr-bdf2", 200)[-1]
+    p = fokker_planck.solve(process, bump, x, [0, 0.5], "tr-bdf2", 200)[-1]
     walls = np.append(x - 0.005, x[-1] + 0.005)
     cdf = np.append(0, np.cumsum(p) * 0.01)
     assert kstest(end.numpy(), lambda v: np.interp(v, walls, cdf)).pvalue > 0.01
@@ -327,24 +332,24 @@ def test_particles_follow_the_density(process):
 
 def test_a_hundred_thousand_states():
     x = np.linspace(-3, 3, 100_000)
-    p = fp.solve(WELLS, lambda x: norm.pdf(x, 0.5, 0.1), x, [0, 1], "backward-euler", 5)[-1]
-    assert abs(p.sum() * fp.cell_volume(x) - 1) < 1e-12 and p.min() >= 0
-    np.testing.assert_allclose(fp.stationary(WELLS, x), normalised(-((x**2 - 1) ** 2), x), rtol=1e-9)
+    p = fokker_planck.solve(WELLS, lambda x: norm.pdf(x, 0.5, 0.1), x, [0, 1], "backward-euler", 5)[-1]
+    assert abs(p.sum() * grids.cell_volume(x) - 1) < 1e-12 and p.min() >= 0
+    np.testing.assert_allclose(fokker_planck.stationary(WELLS, x), normalised(-((x**2 - 1) ** 2), x), rtol=1e-9)
     for method in ("backward-euler", "tr-bdf2"):  # what a step loses, before it is put right: rounding
-        step, law = STEPPERS[method](fp.generator(WELLS, x), 0.01), p * fp.cell_volume(x)
+        step, law = STEPPERS[method](fokker_planck.generator(WELLS, x), 0.01), p * grids.cell_volume(x)
         for _ in range(10):
             law, before = step(law), law.sum()
             assert abs(law.sum() - before) < 1e-11
 
 
 def test_a_grid_that_is_too_short_is_named():
-    far, x = sde.ornstein_uhlenbeck(mean=10.0), np.linspace(-3, 3, 61)
+    far, x = processes.ornstein_uhlenbeck(mean=10.0), np.linspace(-3, 3, 61)
     with pytest.warns(UserWarning, match=r"grid: too short\? At time 1 the density at a wall across axis 0 is 1 of"):
-        fp.solve(far, lambda x: norm.pdf(x, 0, 0.3), x, [0, 1, 2])
+        fokker_planck.solve(far, lambda x: norm.pdf(x, 0, 0.3), x, [0, 1, 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fp.solve(far, lambda x: norm.pdf(x, 0, 0.3), x, [0, 1, 2], walls=True)
-        fp.solve(OU, bump, x, [0, 5])
+        fokker_planck.solve(far, lambda x: norm.pdf(x, 0, 0.3), x, [0, 1, 2], walls=True)
+        fokker_planck.solve(OU, bump, x, [0, 5])
 
 
 # --- Errors ---
@@ -375,26 +380,29 @@ def test_a_grid_that_is_too_short_is_named():
 def test_bad_input_is_named(change, message):
     given = {"sde": OU, "p0": bump, "grid": X, "times": [0, 1]} | change
     with pytest.raises(ValueError, match=message):
-        fp.solve(**given)
+        fokker_planck.solve(**given)
 
 
 def test_a_reversed_sde_has_no_place_on_a_grid():
     with pytest.raises(ValueError, match="sde: it is a reversed one"):
-        fp.solve(OU.reverse(lambda x, t: -x), bump, X, [0, 1])
+        fokker_planck.solve(OU.reverse(lambda x, t: -x), bump, X, [0, 1])
 
 
 def test_noise_must_be_diagonal_on_a_grid():
     sigma = torch.tensor([[[1.0, 0.0], [0.5, 1.0]]], dtype=torch.float64)
     process = SDE(lambda x, t: -x, lambda x, t: sigma)
     with pytest.raises(ValueError, match="the noise must be independent on a grid"):
-        fp.generator(process, PLANE)
+        fokker_planck.generator(process, PLANE)
     diagonal = SDE(lambda x, t: -x, lambda x, t: torch.diag_embed(torch.ones_like(x)))
-    close(fp.generator(diagonal, PLANE).toarray(), fp.generator(SDE(diagonal.drift, lambda x, t: 1.0), PLANE).toarray())
+    close(
+        fokker_planck.generator(diagonal, PLANE).toarray(),
+        fokker_planck.generator(SDE(diagonal.drift, lambda x, t: 1.0), PLANE).toarray(),
+    )
 
 
 @pytest.mark.equation("eq-sde-uniformisation")
 def test_uniformisation_is_the_exponential():
-    Q = fp.generator(WHIRL, (np.linspace(-2, 2, 9),) * 2)
+    Q = fokker_planck.generator(WHIRL, (np.linspace(-2, 2, 9),) * 2)
     p = np.full(81, 1 / 81)
     for dt in (0.8, 5.0):
         close(uniformisation(Q, dt)(p), p @ expm(dt * Q.toarray()))

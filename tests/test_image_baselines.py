@@ -7,9 +7,9 @@ import torch
 from problems import close, rng
 from scipy.stats import multivariate_normal
 
-from dpm_lib import image_baselines
-from dpm_lib.data import load
-from dpm_lib.images import Images
+from dpm_lib.data import image_baselines
+from dpm_lib.data.images import Images
+from dpm_lib.data.registry import load
 
 
 def test_the_unit_is_bits_per_dimension_of_levels_with_uniform_noise():

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dpm_lib import image_folder, images
-from dpm_lib.data import load
+from dpm_lib.data import image_folder, images
+from dpm_lib.data.registry import load
 
 
 def fill(folder, n: int = 12, mode: str = "RGB", size: tuple[int, int] = (12, 8)) -> None:

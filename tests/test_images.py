@@ -10,9 +10,9 @@ import torch
 from problems import close, rng
 from sklearn.datasets import load_digits
 
-from dpm_lib import images
-from dpm_lib.data import load
-from dpm_lib.images import Images
+from dpm_lib.data import images
+from dpm_lib.data.images import Images
+from dpm_lib.data.registry import load
 
 
 def tiny(**changes) -> Images:

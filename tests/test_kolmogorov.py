@@ -7,7 +7,7 @@ from problems import random_generator
 from scipy import sparse, stats
 from scipy.linalg import expm
 
-from dpm_lib import jumps, kolmogorov
+from dpm_lib.markov import gillespie, kolmogorov, time_reversal
 
 Q3 = random_generator(3)
 P0 = np.array([0.5, 0.3, 0.2])
@@ -49,9 +49,9 @@ def test_other_bad_input_is_named():
     with pytest.raises(ValueError, match="times must be a list of finite times that never decrease"):
         kolmogorov.forward(P0, Q3, [1, 0])
     with pytest.raises(ValueError, match=r"p must be positive to run backwards, got p\[2\] = 0\.0"):
-        kolmogorov.reverse_generator(Q3, [0.5, 0.5, 0])
+        time_reversal.reverse_generator(Q3, [0.5, 0.5, 0])
     with pytest.raises(ValueError, match="state 1 has probability 0 after the step"):
-        kolmogorov.reverse_kernel(np.eye(2), [1, 0])
+        time_reversal.reverse_kernel(np.eye(2), [1, 0])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_other_bad_input_is_named():
 )
 def test_relative_entropy_is_of_laws(p, q, message):
     with pytest.raises(ValueError, match=message):
-        kolmogorov.relative_entropy(p, q)
+        time_reversal.relative_entropy(p, q)
 
 
 @pytest.mark.parametrize("solve", [kolmogorov.forward, kolmogorov.backward])
@@ -147,7 +147,7 @@ def test_changing_rates_give_laws_without_negative_entries():
     line -= np.diag(line.sum(1))
     law = kolmogorov.forward(np.eye(n)[0], lambda t: (1 + t) * line, [0, 0.01, 0.5])
     assert law.min() == 0 and np.abs(law.sum(1) - 1).max() < 1e-14
-    assert kolmogorov.relative_entropy(law[0], law[1]) == pytest.approx(0.01, rel=0.05)
+    assert time_reversal.relative_entropy(law[0], law[1]) == pytest.approx(0.01, rel=0.05)
     P = kolmogorov.transition_matrix(lambda t: (1 + t) * line, 0.01)
     assert P.min() == 0 and np.abs(P.sum(1) - 1).max() < 1e-14
     with pytest.raises(ValueError, match=r"at time 0\.5 a probability is -1e-05"):
@@ -171,7 +171,7 @@ def test_three_forms_of_a_generator_agree(Q):
 def test_a_chain_that_never_moves():
     for still in (np.zeros((3, 3)), sparse.csr_array((3, 3))):
         np.testing.assert_array_equal(kolmogorov.forward(P0, still, [0, 5])[-1], P0)
-        assert (jumps.simulate(still, 1, 5.0, 4, np.random.default_rng(0)) == 1).all()
+        assert (gillespie.simulate(still, 1, 5.0, 4, np.random.default_rng(0)) == 1).all()
 
 
 def test_a_hundred_thousand_states():
@@ -185,7 +185,7 @@ def test_a_hundred_thousand_states():
     np.testing.assert_allclose(law[n // 2 - 100 : n // 2 + 101], wanted, atol=1e-13)
     assert abs(law.sum() - 1) < 1e-12 and law.min() >= 0
     assert abs(kolmogorov.backward(f, Q, [0, t])[0] @ p0 - law @ f) < 1e-12
-    ends = jumps.simulate(Q, n // 2, t, 20_000, np.random.default_rng(0)) - n // 2
+    ends = gillespie.simulate(Q, n // 2, t, 20_000, np.random.default_rng(0)) - n // 2
     assert abs(ends.mean() - 0.3 * t) < 4 * np.sqrt(1.1 * t / 20_000)
 
 
@@ -195,10 +195,10 @@ def test_a_hundred_thousand_states():
 def test_sparse_and_full_reversals_agree():
     Q = random_generator(6, 3, zeros=0.3)
     p = np.random.default_rng(0).dirichlet(np.ones(6))
-    full = kolmogorov.reverse_generator(Q, p)
+    full = time_reversal.reverse_generator(Q, p)
     kolmogorov.checked_generator(full)
-    np.testing.assert_allclose(kolmogorov.reverse_generator(sparse.csr_array(Q), p).toarray(), full, atol=1e-14)
-    np.testing.assert_allclose(kolmogorov.reverse_generator(full, p), Q, atol=1e-13)  # the same law: only at once
+    np.testing.assert_allclose(time_reversal.reverse_generator(sparse.csr_array(Q), p).toarray(), full, atol=1e-14)
+    np.testing.assert_allclose(time_reversal.reverse_generator(full, p), Q, atol=1e-13)  # the same law: only at once
 
 
 def test_reversal_of_changing_rates_brings_the_law_back():
@@ -207,6 +207,6 @@ def test_reversal_of_changing_rates_brings_the_law_back():
     def law(t):
         return kolmogorov.forward(P0, changing, [0, t])[-1]
 
-    R = kolmogorov.reverse_generator(changing, law)
+    R = time_reversal.reverse_generator(changing, law)
     path = kolmogorov.forward(law(T), lambda s: R(T - s), [0, 0.5, T])
     np.testing.assert_allclose(path, [law(T), law(T - 0.5), P0], atol=1e-8)

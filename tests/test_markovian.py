@@ -10,9 +10,12 @@ import pytest
 import torch
 from problems import all_bits, bit_model, blobs, close, close_mean, exact_model, random_schedule, rng, short_schedule
 
-from dpm_lib import bound, energy_distance, enumeration, gan, ladder_examples, ladders, ledger, markovian
-from dpm_lib.autoregressive import Autoregressive, Symbols
-from dpm_lib.gaussian_vae import GaussianVAE
+from dpm_lib.diffusion import bound
+from dpm_lib.exact import bound_derivation, enumeration
+from dpm_lib.probability import energy_distance
+from dpm_lib.vae import examples, gan, hierarchical, markovian
+from dpm_lib.vae.autoregressive import Autoregressive, Symbols
+from dpm_lib.vae.gaussian_vae import GaussianVAE
 
 
 def model(length: int = 3, kinds: int = 3, seed: int = 0) -> Autoregressive:
@@ -86,9 +89,9 @@ def test_symbols_kl_and_points():
         (lambda: model().log_prob(torch.tensor([0, 1, 3])), r"y: 3 at index \(2,\) is no symbol of 0..2"),
         (lambda: model().log_prob(torch.zeros(3)), "need integers"),
         (lambda: markovian.trajectory_weights(model(), strings(), 0, rng()), "n: 0: need at least 1"),
-        (lambda: ladders.from_vae(model(), prefixes(model())[:3], np.ones(27) / 27), "3 sets for 3 rungs"),
-        (lambda: ladder_examples.four_bits("gan", 2), "'gan', 2, 0.0"),
-        (lambda: ladder_examples.four_bits("vae", 5), "'vae', 5, 0.0"),
+        (lambda: hierarchical.from_vae(model(), prefixes(model())[:3], np.ones(27) / 27), "3 sets for 3 rungs"),
+        (lambda: examples.four_bits("gan", 2), "'gan', 2, 0.0"),
+        (lambda: examples.four_bits("vae", 5), "'vae', 5, 0.0"),
         (lambda: GaussianVAE(2, 2, 0, 8, 1, rng()), "rungs: 0"),
         (lambda: energy_distance.estimate(torch.zeros(5, 2), torch.zeros(6, 2)), "need the same shape"),
         (lambda: energy_distance.estimate(torch.zeros(5, 2), torch.zeros(5, 2)), "blocks: 10 for 5 rows"),
@@ -106,7 +109,7 @@ def test_lists_and_single_precision_will_do():
     close(auto.log_prob([1, 0]), math.log(0.5 * 0.3), rtol=1e-6)
     close(Autoregressive(tables).log_prob([[0, 1], [1, 1]]).exp(), [0.45, 0.35])
     close(Autoregressive.fit([[0, 1], [1, 1]], 2, 0, 1e-9).log_prob([0, 1]).exp(), 0.5, rtol=1e-6)
-    ladder = ladders.FiniteLadder([0.5, 0.5], [0.5, 0.5], [[[0.9, 0.1], [0.1, 0.9]]], [[[0.9, 0.1], [0.1, 0.9]]])
+    ladder = hierarchical.FiniteLadder([0.5, 0.5], [0.5, 0.5], [[[0.9, 0.1], [0.1, 0.9]]], [[[0.9, 0.1], [0.1, 0.9]]])
     assert ladder.elbo == pytest.approx(-math.log(2))
     x = blobs().sample(40, rng(0))
     assert energy_distance.estimate(x.tolist(), x.numpy() + 1) == energy_distance.estimate(x, x + 1)
@@ -116,20 +119,20 @@ def test_lists_and_single_precision_will_do():
 
 
 def test_a_ladder_names_a_bad_table():
-    good = ladder_examples.four_bits("vae", 2)
+    good = examples.four_bits("vae", 2)
     with pytest.raises(ValueError, match=r"generator\[1\] must sum to 1, got a sum of 2 at index 0"):
-        ladders.FiniteLadder(good.data, good.prior, good.encoder, [good.generator[0], 2 * good.generator[1]])
+        hierarchical.FiniteLadder(good.data, good.prior, good.encoder, [good.generator[0], 2 * good.generator[1]])
     with pytest.raises(ValueError, match=r"encoder\[1\]: shape \(4, 4\), and \(16, 4\)"):
-        ladders.FiniteLadder(good.data, good.prior, [np.eye(16), good.encoder[1]], [np.eye(16), good.generator[1]])
+        hierarchical.FiniteLadder(good.data, good.prior, [np.eye(16), good.encoder[1]], [np.eye(16), good.generator[1]])
     with pytest.raises(ValueError, match="more than 1048576 paths"):
         table = np.eye(16)
-        ladders.FiniteLadder(good.data, good.data, 5 * [table], 5 * [table])
+        hierarchical.FiniteLadder(good.data, good.data, 5 * [table], 5 * [table])
 
 
 def test_chains_of_the_bound_chapter_are_ladders():
     chains = enumeration.coupled_bits(0.8, [0.1, 0.4, 0.7], 0.2)
-    ladder = ladders.from_chains(chains)
-    lines = ledger.lines(chains)
+    ladder = hierarchical.from_chains(chains)
+    lines = bound_derivation.lines(chains)
     assert ladder.elbo == pytest.approx(sum(lines[3].values()), abs=1e-12)
     assert ladder.log_likelihood == pytest.approx(lines[1]["log p"], abs=1e-12)
     assert ladder.terms()["KL 2"] == pytest.approx(lines[9]["KL 2"], abs=1e-12)
@@ -141,7 +144,7 @@ def test_autoregressive_model_by_enumeration():
     data[0] = 0
     data[2] = 0  # the model gives these no probability
     data /= data.sum()
-    ladder = ladders.from_vae(auto, prefixes(auto), data)
+    ladder = hierarchical.from_vae(auto, prefixes(auto), data)
     exact = float((torch.from_numpy(data) * auto.log_prob(strings()).clamp(min=-1e9)).sum())
     assert ladder.elbo == pytest.approx(exact, abs=1e-12)
     assert ladder.log_likelihood == pytest.approx(exact, abs=1e-12)
@@ -150,16 +153,16 @@ def test_autoregressive_model_by_enumeration():
 def test_diffusion_of_bits_by_enumeration():
     diffusion = bit_model(short_schedule())
     data = np.array([0.4, 0.1, 0.2, 0.3])
-    ladder = ladders.from_vae(markovian.Diffusion(diffusion), 5 * [all_bits(2)], data)
+    ladder = hierarchical.from_vae(markovian.Diffusion(diffusion), 5 * [all_bits(2)], data)
     y = all_bits(2)[torch.multinomial(torch.from_numpy(data), 4000, replacement=True, generator=rng(2))]
     close_mean(bound.terms(diffusion, y, rng(3)).K, ladder.elbo)
     close_mean(markovian.trajectory_weights(markovian.Diffusion(diffusion), y, 1, rng(4)).elbo, ladder.elbo)
 
 
-@pytest.mark.parametrize("kind", ladder_examples.KINDS)
+@pytest.mark.parametrize("kind", examples.KINDS)
 @pytest.mark.parametrize("rungs", [1, 2, 4])
 def test_every_ladder_is_a_bound_with_the_same_limit(kind, rungs):
-    ladder = ladder_examples.four_bits(kind, rungs, 0.3)
+    ladder = examples.four_bits(kind, rungs, 0.3)
     assert ladder.N == rungs
     assert ladder.elbo <= ladder.log_likelihood + 1e-12 < -ladder.entropy
     best = ladder.reversed()
@@ -169,9 +172,9 @@ def test_every_ladder_is_a_bound_with_the_same_limit(kind, rungs):
 
 
 def test_one_rung_makes_all_models_write_the_whole_string_at_once():
-    one, other = ladder_examples.four_bits("autoregressive", 1, 0.2), ladder_examples.four_bits("diffusion", 1, 0.2)
+    one, other = examples.four_bits("autoregressive", 1, 0.2), examples.four_bits("diffusion", 1, 0.2)
     assert one.elbo == pytest.approx(other.elbo, abs=1e-12)
-    assert ladder_examples.four_bits("autoregressive", 4).elbo == pytest.approx(-one.entropy, abs=1e-12)
+    assert examples.four_bits("autoregressive", 4).elbo == pytest.approx(-one.entropy, abs=1e-12)
 
 
 # The VAE, the judge and the energy distance

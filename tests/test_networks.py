@@ -6,7 +6,8 @@ import pytest
 import torch
 from problems import randn, rng
 
-from dpm_lib.networks import MLP, RBF
+from dpm_lib.networks.mlp import MLP
+from dpm_lib.networks.rbf import RBF
 
 
 def inputs(n: int = 7) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -4,19 +4,26 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import runs
 import torch
+from PIL import Image
 from problems import blobs, close, rng, tiny_recipe
 
-from dpm_lib import bound, checkpoints, data, images, plots, recipes, training
 from dpm_lib.cli import main
-from dpm_lib.codebooks import Codebook
-from dpm_lib.data import Points, as_data, original
-from dpm_lib.evaluation import evaluate, stderr
-from dpm_lib.run import Run
+from dpm_lib.data import dataset, pictures, registry
+from dpm_lib.data.dataset import Points, original
+from dpm_lib.data.registry import as_data
+from dpm_lib.diffusion import bound
+from dpm_lib.diffusion.best_bound_bits import BitBound
+from dpm_lib.figures import plots
+from dpm_lib.probability.codebooks import Codebook
+from dpm_lib.training import catalogue, checkpoints, loop
+from dpm_lib.training.evaluation import evaluate, stderr
+from dpm_lib.training.run import Run
 
 LN2 = math.log(2)
 SMALL = {"T": 4, "width": 4, "depth": 1, "steps": 3, "batch": 8}
@@ -34,8 +41,8 @@ def points(n: int = 60) -> torch.Tensor:
 
 
 def fit(x, recipe=None, folder=None, **settings):
-    recipe = recipe or recipes.get("swiss-roll").override(**SMALL | {"frequencies": 2} | settings)
-    return training.fit(recipe, 0, folder, "cpu", progress=False, data=x)
+    recipe = recipe or catalogue.get("swiss-roll").override(**SMALL | {"frequencies": 2} | settings)
+    return loop.fit(recipe, 0, folder, "cpu", progress=False, data=x)
 
 
 # In a notebook
@@ -44,13 +51,17 @@ def fit(x, recipe=None, folder=None, **settings):
 def test_the_lines_of_the_readme(capsys, monkeypatch):
     """As printed, but smaller: points, then pictures. K comes with its error, and a figure is shown."""
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    points, pictures = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    first, points, pictures = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(first.replace('recipe("swiss-roll")', 'recipe("swiss-roll").override(steps=3, T=4, width=8, batch=32)'), names)
+    assert names["x"].shape == (1000, 2) and len(first.strip().splitlines()) == 6  # one of them empty
+    assert names["scores"]["bound_bits"] < names["scores"]["entropy_limit_bits"]
     shown: list[str] = []
     monkeypatch.setattr(plots, "display", lambda page: shown.append(page.data))
     _, first, *rest = points.partition("x = ")[2].splitlines(keepends=True)
     assert first.startswith("recipe = ") and len(rest) == 4  # five lines to a figure, and the draws
     for lines in (points, points.partition("x = ")[0] + pictures + "".join(rest)):
-        names: dict = {}
+        names = {}
         exec(re.sub(r"steps=\d+", "steps=3, T=4, width=8, batch=32", lines), names)
         scores, x, draws = names["scores"], names["x"], names["draws"]
         kind = "bits_per_dimension" if x.dtype == torch.uint8 else "bound_bits"
@@ -130,7 +141,7 @@ def test_an_array_in_a_file_is_data(tmp_path, capsys):
     assert (tmp_path / "run" / "summary.png").exists()
     (tmp_path / "x.npy").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"x\.npy"):
-        data.load(str(tmp_path / "x.npy"))
+        registry.load(str(tmp_path / "x.npy"))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +159,7 @@ def test_an_array_in_a_file_is_data(tmp_path, capsys):
     ids=lambda value: None if isinstance(value, str) else "x",
 )
 def test_what_cannot_be_trained_on_is_named(x, message):
-    recipe = recipes.get("digits") if isinstance(x, torch.Tensor) and x.dtype == torch.uint8 else tiny_recipe()
+    recipe = catalogue.get("digits") if isinstance(x, torch.Tensor) and x.dtype == torch.uint8 else tiny_recipe()
     with pytest.raises(ValueError, match=message):
         Run(recipe, 0, "cpu", data=as_data(x))
 
@@ -171,7 +182,7 @@ def test_rows_on_both_sides_of_the_split_are_told():
 def test_strings_of_bits(tmp_path):
     """Zeros and ones take the binomial kernel; of a law that is not known K has no limit beside it."""
     x = torch.randint(2, (50, 4), generator=rng()).double()
-    recipe = recipes.get("heartbeat").override(T=4, width=4, depth=1, steps=3, batch=8, knots=0)
+    recipe = catalogue.get("heartbeat").override(T=4, width=4, depth=1, steps=3, batch=8, knots=0)
     with pytest.warns(UserWarning, match="among those to train on"):  # there are only 16 strings
         model, metrics = fit(x, recipe)
         assert set(model.sample(9, rng()).unique().tolist()) <= {0, 1}
@@ -181,30 +192,30 @@ def test_strings_of_bits(tmp_path):
     with pytest.raises(ValueError, match=r"kernel: 'binomial' does not fit .* which are no bits: 'gaussian'"):
         fit(points(), recipe)
     with pytest.raises(ValueError, match="side: 'digits' is for pictures, and 'own' are points"):
-        fit(points(), recipes.get("digits"))
+        fit(points(), catalogue.get("digits"))
 
 
 def test_a_finite_set_and_a_mixture():
     book = Codebook(torch.eye(3, dtype=torch.float64))
-    recipe = recipes.get("heartbeat").override(T=4, width=4, depth=1, steps=3, batch=8, knots=0)
+    recipe = catalogue.get("heartbeat").override(T=4, width=4, depth=1, steps=3, batch=8, knots=0)
     _, metrics = fit(book, recipe)
     close(metrics["entropy_limit_bits"], -math.log2(3))
     assert metrics["bound_bits_paired"] <= metrics["exact_limit_bits"] < metrics["ceiling_bits"]
     model, metrics = fit(blobs())
     assert metrics["gap_bits"] > 0
     with pytest.raises(ValueError, match="data: the model was trained on others: data law_sha256"):
-        evaluate(model, data.Data("own", Codebook(torch.eye(2, dtype=torch.float64))))
+        evaluate(model, dataset.Data("own", Codebook(torch.eye(2, dtype=torch.float64))))
 
 
 def test_a_book_of_too_many_kinds_has_a_gap_alone():
     """Exact limits would take a sum over 3^12 kinds of string."""
     rows = torch.cat([torch.eye(12), 1 - torch.eye(12), torch.randint(2, (9, 12), generator=rng()).float()])
     book = Codebook(torch.unique(torch.cat([rows, rows.roll(1, 0)], 1), dim=0))
-    if book.has_classes:
+    if BitBound.countable(book):
         rows = torch.randint(2, (40, 24), generator=rng())
         book = Codebook(torch.unique(rows, dim=0))
-    assert not book.has_classes
-    recipe = recipes.get("heartbeat").override(T=4, width=4, depth=1, steps=3, batch=8, knots=0)
+    assert not BitBound.countable(book)
+    recipe = catalogue.get("heartbeat").override(T=4, width=4, depth=1, steps=3, batch=8, knots=0)
     _, metrics = fit(book, recipe)
     close(metrics["gap_bits"], metrics["entropy_limit_bits"] - metrics["bound_bits"], atol=1e-9)
     assert not {"ceiling_bits", "exact_limit_bits"} & set(metrics)
@@ -216,7 +227,7 @@ def test_a_book_of_too_many_kinds_has_a_gap_alone():
 def test_pictures_of_another_size_than_the_recipes_own(tmp_path, capsys):
     """The recipe takes their side and planes; levels and units are theirs; the file needs no pictures."""
     values = torch.randint(256, (40, 3, 4, 4), generator=rng(), dtype=torch.uint8)
-    recipe = recipes.get("digits").override(**SMALL | {"sample_every": 2})
+    recipe = catalogue.get("digits").override(**SMALL | {"sample_every": 2})
     model, metrics = fit(values.numpy(), recipe, tmp_path / "run")
     made = as_data(values)
     config = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
@@ -226,7 +237,7 @@ def test_pictures_of_another_size_than_the_recipes_own(tmp_path, capsys):
     assert (tmp_path / "run" / "samples" / "step-0000002.png").read_bytes().startswith(b"\x89PNG")
     run, out = str(tmp_path / "run"), tmp_path / "x.png"
     assert main(["sample", run, "--n", "5", "--out", str(out), "--device", "cpu"]) == 0
-    sheet = np.asarray(images.Image.open(out))
+    sheet = np.asarray(Image.open(out))
     drawn = made.pixels(model.sample(5, rng())).floor().clamp(0, 255)
     assert sheet.shape == (4, 24, 3)
     close(sheet[:, :4], drawn[0].permute(1, 2, 0))
@@ -241,7 +252,7 @@ def test_any_number_of_pictures_makes_a_sheet():
     """Of 1 to 20: each is where it should be, and the places that are left over are white."""
     for n in range(1, 21):
         values = torch.rand(n, 1, 2, 3, generator=rng(n)) * 0.9
-        sheet = images.sheet(values, 8)
+        sheet = pictures.sheet(values, 8)
         columns = min(n, 8)
         assert sheet.shape == (-(-n // 8) * 3 - 1, columns * 4 - 1, 1)
         for i in range(n):
@@ -265,18 +276,17 @@ def test_any_number_of_pictures_makes_a_sheet():
 )
 def test_what_fit_cannot_take_is_named(given, message):
     with pytest.raises(ValueError, match=message):
-        training.fit(**{"recipe": tiny_recipe(), "device": "cpu", "progress": False} | given)
+        loop.fit(**{"recipe": tiny_recipe(), "device": "cpu", "progress": False} | given)
 
 
 def test_a_seed_may_be_numpys():
     found = [
-        training.fit(tiny_recipe(steps=2), seed, None, "cpu", progress=False, data=points())[1]
-        for seed in (3, np.int64(3))
+        loop.fit(tiny_recipe(steps=2), seed, None, "cpu", progress=False, data=points())[1] for seed in (3, np.int64(3))
     ]
     assert found[0]["bound_bits"] == found[1]["bound_bits"]
 
 
 def test_a_negative_number_of_held_out_rows_is_refused():
-    for made in (as_data(points()), data.load("digits"), data.Data("blobs", blobs())):
+    for made in (as_data(points()), registry.load("digits"), dataset.Data("blobs", blobs())):
         with pytest.raises(ValueError, match="n: -5 is less than 0"):
             made.held_out(-5)

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from dpm_lib.extras import NotInstalled, extra
+from dpm_lib.core.extras import NotInstalled, extra
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -108,12 +108,13 @@ sys.modules |= dict.fromkeys(HIDDEN)  # None: an import fails, as if they were n
 import dpm_lib
 from dpm_lib.cli import main
 
-for module in pkgutil.iter_modules(dpm_lib.__path__):
-    if module.name not in ("plots", "widgets", "__main__"):
-        importlib.import_module(f"dpm_lib.{module.name}")
+for module in pkgutil.walk_packages(dpm_lib.__path__, "dpm_lib.", onerror=lambda name: None):
+    name = module.name
+    if not name.startswith(("dpm_lib.figures.plots", "dpm_lib.figures.widgets", "dpm_lib.__main__")):
+        importlib.import_module(name)
 for name in ("plots", "widgets"):
     try:
-        importlib.import_module(f"dpm_lib.{name}")
+        importlib.import_module(f"dpm_lib.figures.{name}")
     except ModuleNotFoundError as error:
         print(name, error)
 

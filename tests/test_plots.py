@@ -8,8 +8,9 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from problems import affine_model, blob_data, randn, rng, short_schedule
 
-from dpm_lib import bound, plots
-from dpm_lib.bound import LN2
+from dpm_lib.core.constants import LN2
+from dpm_lib.diffusion import bound
+from dpm_lib.figures import palette, plots
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_scatter_shows_every_point_in_its_colour(ax):
     plots.scatter(ax, x, "drift", "title", reach=5.0)
     (dots,) = ax.collections
     np.testing.assert_allclose(dots.get_offsets(), x)
-    assert to_hex(dots.get_facecolor()[0]) == plots.PALETTE["drift"]
+    assert to_hex(dots.get_facecolor()[0]) == palette.PALETTE["drift"]
     assert ax.get_xlim() == ax.get_ylim() == (-5, 5) and ax.get_title() == "title" and not len(ax.get_xticks())
 
 

@@ -14,10 +14,10 @@ from problems import tiny_recipe
 from runs import lines
 from test_image_recipes import little, some_images
 
-from dpm_lib.checkpoints import load_tensors
-from dpm_lib.recipes import get
-from dpm_lib.run import Run
-from dpm_lib.training import fit
+from dpm_lib.core.files import load_tensors
+from dpm_lib.training.catalogue import get
+from dpm_lib.training.loop import fit
+from dpm_lib.training.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 # `accelerate launch` starts several processes on GPUs; on the CPU it starts one, whatever --num_processes says.
@@ -68,7 +68,7 @@ SETTINGS = {"plain": {}, "clipped": {"clip": 0.5, "ema": 0.9, "lr": 0.03}}
 SCRIPT = f"""
 import sys, torch
 from accelerate import PartialState
-from dpm_lib.checkpoints import save_tensors
+from dpm_lib.core.files import save_tensors
 from pathlib import Path
 from test_processes import course, images_course
 torch.set_num_threads(1)

@@ -15,15 +15,19 @@ from runs import interrupt_at, same_runs
 from test_image_recipes import some_images
 from torch._dynamo.utils import counters
 
-from dpm_lib import bound, cli, devices, image_bounds, image_models, posteriors
-from dpm_lib import run as run_module
-from dpm_lib.checkpoints import load_model
-from dpm_lib.data import Data, load
-from dpm_lib.evaluation import evaluate
-from dpm_lib.images import Images
-from dpm_lib.recipes import Recipe, get
-from dpm_lib.run import Run
-from dpm_lib.training import fit
+from dpm_lib import cli
+from dpm_lib.data.dataset import Data
+from dpm_lib.data.images import Images
+from dpm_lib.data.registry import load
+from dpm_lib.diffusion import bound, conditioning, inpainting
+from dpm_lib.training import build, devices, image_evaluation
+from dpm_lib.training import run as run_module
+from dpm_lib.training.catalogue import get
+from dpm_lib.training.checkpoints import load_model
+from dpm_lib.training.evaluation import evaluate
+from dpm_lib.training.loop import fit
+from dpm_lib.training.recipe import Recipe
+from dpm_lib.training.run import Run
 
 FAMILIES = ("swiss-roll", "heartbeat", "digits", "mnist-5k", "dead-leaves", "dead-leaves-paper", "cifar10")
 TINY = {"T": 4, "width": 4, "depth": 1, "steps": 3, "batch": 8, "clip": 1}
@@ -49,7 +53,7 @@ def _quick(monkeypatch):
 def gpu(monkeypatch):
     monkeypatch.setattr(run_module, "accelerator_for", lambda device: PretendAccelerator())
     monkeypatch.setattr(cli, "accelerator_for", lambda device: PretendAccelerator())
-    monkeypatch.setattr(image_models.images, "load", lambda name, *_: some_images(tiny("mnist-5k")))
+    monkeypatch.setattr(build.image_sets, "load", lambda name, *_: some_images(tiny("mnist-5k")))
     with PretendGPU() as pretended:
         yield pretended
 
@@ -128,7 +132,7 @@ def test_sampling_and_the_bound_wait_at_their_ends_only(name, gpu):
     assert sum(gpu.waits.values()) <= 1  # are the data finite, or bits?
 
 
-@pytest.mark.parametrize("method", posteriors.METHODS)
+@pytest.mark.parametrize("method", conditioning.METHODS)
 @pytest.mark.parametrize("name", ["dead-leaves", "heartbeat", "swiss-roll"])
 def test_inpainting_on_a_gpu(name, method, gpu):
     """What is known, and the mask, come from the CPU."""
@@ -137,9 +141,9 @@ def test_inpainting_on_a_gpu(name, method, gpu):
     model = Run(recipe, 0, "cuda", data=data).averaged_model()
     x0, mask = data.held_out(2)[0], torch.arange(data.dim) % 2 == 0
     generator = torch.Generator("cuda").manual_seed(0)
-    samples = posteriors.inpaint(model, x0, mask, method, n=4, generator=generator)
+    samples = inpainting.inpaint(model, x0, mask, method, n=4, generator=generator)
     assert samples.x.device == samples.log_weights.device == GPU
-    assert posteriors.clamp(model, x0, mask, 4, generator).log_weights.device == GPU
+    assert inpainting.clamp(model, x0, mask, 4, generator).log_weights.device == GPU
 
 
 # What it finds
@@ -178,8 +182,8 @@ def test_bf16_on_an_old_gpu_is_warned_of(gpu, monkeypatch):
 
 
 def test_a_gpu_evaluates_on_more_images(gpu, monkeypatch):
-    asked, measure = [], image_bounds.image_bounds
-    monkeypatch.setattr(image_bounds, "image_bounds", lambda *given: asked.append(given[2]) or measure(*given))
+    asked, measure = [], image_evaluation.image_bounds
+    monkeypatch.setattr(image_evaluation, "image_bounds", lambda *given: asked.append(given[2]) or measure(*given))
     run = Run(tiny("digits"), 0, "cuda", data=some_images(tiny("digits")))
     for model in (run.averaged_model(), run.averaged_model().to("cpu")):
         assert evaluate(model, run.data)["held_out"] == len(run.data.test)
@@ -210,7 +214,7 @@ def test_one_process_may_change_its_device(monkeypatch):
 @pytest.mark.parametrize("name", ["mnist-5k", "dead-leaves-paper"])
 def test_the_step_is_one_graph_and_is_traced_once(name, monkeypatch):
     recipe = tiny(name)
-    monkeypatch.setattr(image_models.images, "load", lambda *_: some_images(recipe))
+    monkeypatch.setattr(build.image_sets, "load", lambda *_: some_images(recipe))
     run = Run(recipe, 0, "cpu", data=some_images(recipe))
     torch._dynamo.reset()
     counters.clear()

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 
-from dpm_lib import results
+from dpm_lib.core import results
 
 
 @pytest.fixture

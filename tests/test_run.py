@@ -10,15 +10,16 @@ from problems import blob_data, close, rng, tiny_recipe
 from runs import interrupt_at, lines, same_runs, train
 from test_image_recipes import some_images
 
-from dpm_lib import images
-from dpm_lib import run as run_module
-from dpm_lib.checkpoints import load_model, load_tensors
-from dpm_lib.devices import accelerator_for
-from dpm_lib.images import Images
-from dpm_lib.objective import draw_batch
-from dpm_lib.recipes import get
-from dpm_lib.run import Run
-from dpm_lib.training import fit
+from dpm_lib.core.files import load_tensors
+from dpm_lib.data import images
+from dpm_lib.data.images import Images
+from dpm_lib.training import run as run_module
+from dpm_lib.training.catalogue import get
+from dpm_lib.training.checkpoints import load_model
+from dpm_lib.training.devices import accelerator_for
+from dpm_lib.training.loop import fit
+from dpm_lib.training.objective import draw_batch
+from dpm_lib.training.run import Run
 
 
 @pytest.fixture(autouse=True)

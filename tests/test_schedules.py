@@ -7,8 +7,8 @@ import pytest
 import torch
 from problems import close, randn, random_schedule, short_schedule
 
-from dpm_lib import schedules
-from dpm_lib.schedules import LearnedSchedule, Schedule, from_beta, from_tau
+from dpm_lib.diffusion import schedules
+from dpm_lib.diffusion.schedules import LearnedSchedule, Schedule, from_beta, from_tau
 
 BETAS = {
     "large": [0.0, 0.1, 0.5, 0.9],

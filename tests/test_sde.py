@@ -8,8 +8,8 @@ import torch
 from problems import close, close_covariance, close_mean, randn, rng
 from scipy.stats import t as student
 
-from dpm_lib import sde
-from dpm_lib.sde import SDE
+from dpm_lib.sde import brownian_motion, processes, sde
+from dpm_lib.sde.sde import SDE
 
 
 def ones(n: int, d: int = 1) -> torch.Tensor:
@@ -43,23 +43,23 @@ def test_all_shapes_of_the_diffusion_mean_the_same(diffusion):
     times, x0 = torch.tensor([0.0, 0.1, 0.3]), randn(3, 2)
     found = SDE(lambda x, t: -x, diffusion).simulate(x0, times, rng(1))
     assert found.shape == (3, 3, 2) and found.dtype == torch.float64
-    close(found, sde.ornstein_uhlenbeck(1.0, 0.7).simulate(x0, times, rng(1)), rtol=1e-6)
+    close(found, processes.ornstein_uhlenbeck(1.0, 0.7).simulate(x0, times, rng(1)), rtol=1e-6)
 
 
 def test_given_increments_are_the_noise():
     times = torch.linspace(0, 1, 9)
-    dw = sde.wiener_increments(times, 5, 2, rng())
+    dw = brownian_motion.wiener_increments(times, 5, 2, rng())
     assert dw.shape == (8, 5, 2)
     path = SDE(still, lambda x, t: 1.0).simulate(randn(5, 2), times, increments=dw)
     close(path.diff(dim=0), dw)
 
 
 def test_substeps_are_steps_of_which_nobody_hears():
-    x0, process = randn(4, 1), sde.ornstein_uhlenbeck()
+    x0, process = randn(4, 1), processes.ornstein_uhlenbeck()
     fine = process.simulate(x0, torch.linspace(0, 1, 7, dtype=torch.float64), rng(2))
     coarse = process.simulate(x0, torch.tensor([0.0, 0.5, 1.0]), rng(2), substeps=3)
     close(fine[::3], coarse)
-    dw = sde.wiener_increments(torch.linspace(0, 1, 7, dtype=torch.float64), 4, 1, rng(2))
+    dw = brownian_motion.wiener_increments(torch.linspace(0, 1, 7, dtype=torch.float64), 4, 1, rng(2))
     fine = process.simulate(x0, torch.linspace(0, 1, 7, dtype=torch.float64), increments=dw)
     close(fine[::3], process.simulate(x0, torch.tensor([0.0, 0.5, 1.0]), increments=dw, substeps=3))
 
@@ -80,7 +80,7 @@ def test_time_dependence_is_seen_at_the_start_of_each_step():
 
 @pytest.mark.equation("eq-sde-ou")
 def test_ornstein_uhlenbeck_is_its_transition():
-    process, start = sde.ornstein_uhlenbeck(1.5, 0.8, -0.3), torch.full((40_000, 1), 2.0, dtype=torch.float64)
+    process, start = processes.ornstein_uhlenbeck(1.5, 0.8, -0.3), torch.full((40_000, 1), 2.0, dtype=torch.float64)
     law = process.transition(start[:1], 0.4)
     close(law.mean, -0.3 + 2.3 * math.exp(-0.6))
     close(law.scale, 0.8 * math.sqrt((1 - math.exp(-1.2)) / 3))
@@ -93,7 +93,7 @@ def test_ornstein_uhlenbeck_is_its_transition():
 
 def test_the_law_of_rest_knows_its_dimension():
     """In one dimension by default: points of three were given the density of one, -0.919 in place of -2.757."""
-    process = sde.ornstein_uhlenbeck()
+    process = processes.ornstein_uhlenbeck()
     close(process.stationary(3).log_prob(torch.zeros(5, 3, dtype=torch.float64)), -1.5 * math.log(2 * math.pi))
     with pytest.raises(ValueError, match=r"x: need shape \(\.\.\., 1\)"):
         process.stationary().log_prob(torch.zeros(5, 3, dtype=torch.float64))
@@ -101,7 +101,7 @@ def test_the_law_of_rest_knows_its_dimension():
 
 @pytest.mark.equation("eq-sde-ou")
 def test_transitions_over_a_time_of_each_row():
-    process, x, t = sde.ornstein_uhlenbeck(1.5, 0.8, -0.3), randn(3, 2), torch.tensor([0.1, 0.5, 2.0])
+    process, x, t = processes.ornstein_uhlenbeck(1.5, 0.8, -0.3), randn(3, 2), torch.tensor([0.1, 0.5, 2.0])
     law = process.transition(x, t)
     alone = [process.transition(x[k : k + 1], float(t[k])) for k in range(3)]
     close(law.mean, torch.cat([one.mean for one in alone]), rtol=1e-6)
@@ -111,19 +111,19 @@ def test_transitions_over_a_time_of_each_row():
 
 
 def test_random_walks_take_unit_steps():
-    path = sde.random_walk(500, 100, rng(5))
+    path = brownian_motion.random_walk(500, 100, rng(5))
     assert path.shape == (101, 500) and not path[0].any()
     assert (path.diff(dim=0).abs() == 1).all()
-    close(sde.quadratic_variation(path)[-1], 100.0)
+    close(brownian_motion.quadratic_variation(path)[-1], 100.0)
     close_mean(path[-1], 0.0)
 
 
 def test_coarse_increments_are_those_of_the_same_path():
     dw = randn(12, 3, 2)
-    coarse = sde.coarsen(dw, 4)
+    coarse = brownian_motion.coarsen(dw, 4)
     close(coarse.cumsum(0), dw.cumsum(0)[3::4])
     with pytest.raises(ValueError, match="factor: 5: must divide the number of steps, 12"):
-        sde.coarsen(dw, 5)
+        brownian_motion.coarsen(dw, 5)
 
 
 # --- Reversal ---
@@ -197,7 +197,7 @@ def test_reversed_noise_that_depends_on_the_place_keeps_the_density(noise):
 
 
 def test_the_flow_without_noise_needs_no_generator():
-    process = sde.ornstein_uhlenbeck()
+    process = processes.ornstein_uhlenbeck()
     flow = process.reverse(lambda x, t: -x, 0.0)  # already at rest
     x0 = randn(5, 1)
     close(flow.simulate(x0, torch.tensor([1.0, 0.5, 0.0]))[-1], x0)
@@ -214,7 +214,7 @@ def test_noise_that_starts_later_is_not_dropped(drift, diffusion):
 
 
 def test_a_reversed_sde_knows_its_direction():
-    process, score = sde.ornstein_uhlenbeck(), lambda x, t: -x
+    process, score = processes.ornstein_uhlenbeck(), lambda x, t: -x
     back, flow = process.reverse(score), process.reverse(score, 0.0)
     assert back.backward and not flow.backward
     with pytest.raises(ValueError, match="times: rise from 0 to 1, but a reversed SDE runs backward"):
@@ -230,7 +230,7 @@ def test_a_forward_sde_knows_its_direction():
     with pytest.raises(
         ValueError, match=r"times: fall at 1, but this SDE has noise and runs forward; reverse\(score\)"
     ):
-        sde.ornstein_uhlenbeck().simulate(ones(2), falling, rng())
+        processes.ornstein_uhlenbeck().simulate(ones(2), falling, rng())
     late = SDE(still, lambda x, t: torch.where(t < 0.75, 1.0, 0.0))
     for noise in ({"generator": rng()}, {"increments": torch.zeros(2, 2, 1)}):
         with pytest.raises(ValueError, match=r"times: fall at 0\.5, but this SDE has noise"):
@@ -256,7 +256,7 @@ def test_milstein_in_several_dimensions_is_that_of_each():
     x, dw = randn(4, 3), randn(4, 3, seed=1)
     alone = [process.milstein(x[:, k : k + 1], 0.0, 0.5, dw[:, k : k + 1]) for k in range(3)]
     close(process.milstein(x, 0.0, 0.5, dw), torch.cat(alone, 1))
-    plain = sde.ornstein_uhlenbeck()
+    plain = processes.ornstein_uhlenbeck()
     close(plain.milstein(x, 0.0, 0.5, dw), plain.step(x, 0.0, 0.5, dw))
 
 
@@ -298,7 +298,7 @@ def test_milstein_refuses_what_it_cannot_do(diffusion, message):
 def test_bad_input_is_named(change, message):
     given = {"x0": torch.zeros(2, 1), "times": torch.tensor([0.0, 1.0]), "generator": rng()} | change
     with pytest.raises(ValueError, match=message):
-        sde.ornstein_uhlenbeck().simulate(**given)
+        processes.ornstein_uhlenbeck().simulate(**given)
 
 
 @pytest.mark.parametrize(
@@ -343,19 +343,22 @@ def test_a_path_that_runs_away_is_caught():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: sde.ornstein_uhlenbeck(rate=-1), "rate, noise: -1"),
-        (lambda: sde.langevin(lambda x: -x, noise=0), "step, noise: 1.0, 0"),
-        (lambda: sde.ornstein_uhlenbeck().reverse(lambda x, t: -x, -1.0), "noise: -1.0: must be finite and not"),
-        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), -1.0), "t: -1.0: must be positive"),
-        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), math.nan), "t: nan: must be positive"),
-        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), 0.0), "t: 0.0: must be positive"),
-        (lambda: sde.ornstein_uhlenbeck().transition(ones(2), torch.ones(3)), r"t: shape \(3,\): .* each of 2 rows"),
+        (lambda: processes.ornstein_uhlenbeck(rate=-1), "rate, noise: -1"),
+        (lambda: processes.langevin(lambda x: -x, noise=0), "step, noise: 1.0, 0"),
+        (lambda: processes.ornstein_uhlenbeck().reverse(lambda x, t: -x, -1.0), "noise: -1.0: must be finite and not"),
+        (lambda: processes.ornstein_uhlenbeck().transition(ones(2), -1.0), "t: -1.0: must be positive"),
+        (lambda: processes.ornstein_uhlenbeck().transition(ones(2), math.nan), "t: nan: must be positive"),
+        (lambda: processes.ornstein_uhlenbeck().transition(ones(2), 0.0), "t: 0.0: must be positive"),
         (
-            lambda: sde.ornstein_uhlenbeck().simulate(ones(2), torch.tensor([0.0, 1.0]), rng(), method="heun"),
+            lambda: processes.ornstein_uhlenbeck().transition(ones(2), torch.ones(3)),
+            r"t: shape \(3,\): .* each of 2 rows",
+        ),
+        (
+            lambda: processes.ornstein_uhlenbeck().simulate(ones(2), torch.tensor([0.0, 1.0]), rng(), method="heun"),
             "method: 'heun': choose from euler-maruyama, milstein",
         ),
-        (lambda: sde.random_walk(0, 5, rng()), "walkers: 0: need at least 1"),
-        (lambda: sde.ornstein_uhlenbeck().reverse(lambda x, t: x / 0).mu(0 * ones(1), 0), r"score: nan at index"),
+        (lambda: brownian_motion.random_walk(0, 5, rng()), "walkers: 0: need at least 1"),
+        (lambda: processes.ornstein_uhlenbeck().reverse(lambda x, t: x / 0).mu(0 * ones(1), 0), r"score: nan at index"),
     ],
 )
 def test_bad_settings_are_named(make, message):

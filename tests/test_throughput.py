@@ -13,9 +13,10 @@ from test_image_recipes import little, some_images
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import throughput
 
-from dpm_lib import image_models, recipes, results
-from dpm_lib import run as run_module
-from dpm_lib.run import Run
+from dpm_lib.core import results
+from dpm_lib.training import build, catalogue
+from dpm_lib.training import run as run_module
+from dpm_lib.training.run import Run
 
 
 def test_traffic_of_a_product_and_a_sum():
@@ -66,8 +67,8 @@ def test_the_record_of_a_gpu(tmp_path, monkeypatch, capsys):
     card |= {f"{kind}_flops_per_second": 1e12 for kind in ("fp32", "fp32_without_tf32", "bf16")}
     monkeypatch.setattr(run_module, "accelerator_for", lambda device: PretendAccelerator())
     for module, name, ours in (
-        (run_module, "load_data", some_images), (recipes, "load_data", some_images),
-        (recipes, "RECIPES", {**recipes.RECIPES, recipe.name: recipe}), (image_models.images, "load", None),
+        (run_module, "load_data", some_images), (build, "load_data", some_images),
+        (catalogue, "RECIPES", {**catalogue.RECIPES, recipe.name: recipe}), (build.image_sets, "load", None),
         (torch, "compile", lambda function: function),
         (throughput, "wait", lambda device: None), (throughput, "ceilings", lambda device: card),
         (throughput, "SECONDS", 0.01), (throughput, "ROUNDS", 1), (results, "folder", lambda: tmp_path),

@@ -9,10 +9,11 @@ import torch
 from problems import blob_data, close, rng, tiny_recipe
 from runs import interrupt_at, lines, same_runs, train
 
-from dpm_lib import bound
-from dpm_lib.checkpoints import BrokenFile, load_lines, load_model, load_tensors
-from dpm_lib.objective import draw_batch, learning_rate
-from dpm_lib.run import Run
+from dpm_lib.core.files import BrokenFile, load_lines, load_tensors
+from dpm_lib.diffusion import bound
+from dpm_lib.training.checkpoints import load_model
+from dpm_lib.training.objective import draw_batch, learning_rate
+from dpm_lib.training.run import Run
 
 
 @pytest.fixture(autouse=True)

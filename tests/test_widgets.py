@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dpm_lib.widgets import LiveSampler, ScheduleBars, TrajectoryPlayer
-from dpm_lib.widgets.base import PALETTE, SCRIPTS, STYLE, Figure, bundle, fixed_point, fixed_point_scale
+from dpm_lib.figures.palette import PALETTE
+from dpm_lib.figures.widgets import LiveSampler, ScheduleBars, TrajectoryPlayer
+from dpm_lib.figures.widgets.base import SCRIPTS, STYLE, Figure, bundle, fixed_point, fixed_point_scale
 
 T, N, G = 6, 30, 9
 
@@ -210,7 +211,7 @@ def test_poster_is_small_and_escaped(make):
 @pytest.mark.parametrize("make", FIGURES)
 def test_display_shows_poster_then_figure(make, monkeypatch):
     shown = []
-    monkeypatch.setattr("dpm_lib.widgets.base.display", lambda *data, **_: shown.extend(data))
+    monkeypatch.setattr("dpm_lib.figures.widgets.base.display", lambda *data, **_: shown.extend(data))
     figure = make()
     figure._ipython_display_()
     assert shown[0] == {"text/html": figure.poster_html(), "text/plain": repr(figure)}
@@ -229,5 +230,5 @@ def test_palette_is_that_of_the_stylesheet():
 
 
 def test_no_pyplot_window_is_opened():
-    code = "import dpm_lib.widgets, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import dpm_lib.figures.widgets, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

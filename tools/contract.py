@@ -4,6 +4,7 @@ Each rule takes a notebook (as `nbformat` reads it) and yields one message per f
 them on every chapter, and on small bad notebooks that each must be caught.
 """
 
+import ast
 import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -75,8 +76,25 @@ def unused_checks(labels: Iterable[str | None], checked: Iterable[str]) -> Itera
 def long_cells(notebook: NotebookNode) -> Iterator[str]:
     for number, cell in enumerate(notebook.cells):
         lines = len(cell.source.strip().splitlines())
-        if cell.cell_type == "code" and lines > MOST_LINES and not tags(cell) & HIDDEN:
+        if cell.cell_type != "code" or lines <= MOST_LINES or tags(cell) & HIDDEN:
+            continue
+        if not all(map(_is_import, ast.parse(cell.source).body)):
             yield f"cell {number} shows {lines} lines of code; at most {MOST_LINES}"
+
+
+def imports_apart(notebook: NotebookNode) -> Iterator[str]:
+    """A chapter whose code does not open with a visible cell of imports, or that imports elsewhere, too."""
+    code = [(number, cell) for number, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    for k, (number, cell) in enumerate(code):
+        found = [_is_import(statement) for statement in ast.parse(cell.source).body]
+        if k == 0 and (not all(found) or tags(cell) & HIDDEN):
+            yield f"cell {number}, the first of code, is not a visible cell of imports"
+        if k and any(found):
+            yield f"cell {number} imports: the first cell of code does"
+
+
+def _is_import(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Import | ast.ImportFrom)
 
 
 def few_checked_cells(notebook: NotebookNode) -> Iterator[str]:
@@ -169,5 +187,13 @@ def _fences(markdown: str) -> Iterator[Token]:
             yield from _fences(token.content)
 
 
-CHAPTER_RULES = (long_cells, few_checked_cells, unexplained_outputs, exercise_faults, closed_fences, html_in_titles)
+CHAPTER_RULES = (
+    long_cells,
+    imports_apart,
+    few_checked_cells,
+    unexplained_outputs,
+    exercise_faults,
+    closed_fences,
+    html_in_titles,
+)
 NOTEBOOK_RULES = (long_cells, unexplained_outputs, closed_fences, html_in_titles)

@@ -70,9 +70,8 @@ def subjects(root: Path) -> list[Subject]:
             for path, function in library.called(tree, name) | labelled:
                 subject = found.setdefault((path, function), Subject(path, function, False))
                 subject.tests.add(test)
-                own = f"tests/test_{Path(path).stem}.py"
-                if (path, function) not in library.named and (root / own).exists():
-                    subject.tests.add(own)
+                if (path, function) not in library.named:
+                    subject.tests |= library.tested[path]
     return [found[key] for key in sorted(found)]
 
 
@@ -91,7 +90,7 @@ class Library:
         for file in sorted((root / "dpm_lib").rglob("*.py")):
             path = file.relative_to(root).as_posix()
             module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-            if module.startswith("dpm_lib.widgets") or "plots" in module:
+            if module.startswith("dpm_lib.figures.widgets") or "plots" in module:
                 continue
             functions = mutations.functions(_parsed(file))
             self.modules[module] = (path, set(functions))
@@ -100,8 +99,22 @@ class Library:
                     self.labelled[label].add((path, name))
                 if "." in name:
                     methods[name.rsplit(".", 1)[-1]].add((path, name))
+        self.tested = self._tested(root)
         self.named = {place for places in self.labelled.values() for place in places}
         self.methods = {name: next(iter(places)) for name, places in methods.items() if len(places) == 1}
+
+    def _tested(self, root: Path) -> dict[str, set[str]]:
+        """By module's path, the files of tests that import it or from it, those of equations apart."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for file in sorted((root / "tests").glob("test_*.py")):
+            if file.name.startswith("test_equations_"):
+                continue
+            for node in ast.walk(_parsed(file)):
+                if isinstance(node, ast.ImportFrom) and node.module:
+                    for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                        if name in self.modules:
+                            found[self.modules[name][0]].add(f"tests/{file.name}")
+        return found
 
     def called(self, tree: ast.Module, test: str) -> set[tuple[str, str]]:
         """The functions that the test names: `module.function`, `function`, and methods of a name that is unique."""

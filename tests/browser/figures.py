@@ -7,9 +7,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from dpm_lib import recipes, schedules
-from dpm_lib.distributions import Mixture
-from dpm_lib.widgets import (
+from dpm_lib.diffusion import schedules
+from dpm_lib.figures.widgets import (
     Contest,
     DigitStrip,
     EntropyBand,
@@ -24,10 +23,12 @@ from dpm_lib.widgets import (
     TrajectoryPlayer,
     TwoPictures,
 )
-from dpm_lib.widgets.bound import entropy_table
-from dpm_lib.widgets.kolmogorov import RATES
-from dpm_lib.widgets.montecarlo import CostTable, ImportanceWeights
-from dpm_lib.widgets.tweedie import three_clumps
+from dpm_lib.figures.widgets.bound import entropy_table
+from dpm_lib.figures.widgets.kolmogorov import RATES
+from dpm_lib.figures.widgets.montecarlo import CostTable, ImportanceWeights
+from dpm_lib.figures.widgets.tweedie import three_clumps
+from dpm_lib.probability.mixtures import Mixture
+from dpm_lib.training import build, catalogue
 
 T = 20
 
@@ -115,7 +116,7 @@ def band(**options):
 
 def untrained():
     """A small network with weights of every size."""
-    model = recipes.build(recipes.get("heartbeat").override(T=12, knots=3, width=9), dim=20)
+    model = build.build(catalogue.get("heartbeat").override(T=12, knots=3, width=9), dim=20)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.reverse.network.parameters():

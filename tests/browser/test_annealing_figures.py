@@ -7,12 +7,13 @@ import pytest
 import torch
 from opening import data, open_figures, settle
 
-from dpm_lib import annealing
-from dpm_lib.targets import TwoClumps
-from dpm_lib.widgets import AnnealedParticles, WorkHistograms
+from dpm_lib.figures.widgets import AnnealedParticles, WorkHistograms
+from dpm_lib.montecarlo import ais, annealing_path
+from dpm_lib.probability import densities, weighted_samples
+from dpm_lib.probability.densities import TwoClumps
 
 SETTING = {"distance": 6.0, "std": 0.7, "share": 0.8, "spread": 2.0, "step": 1.0}
-TARGET, PROPOSAL = TwoClumps(1, share=0.8), annealing.Normal(1, 2.0)
+TARGET, PROPOSAL = TwoClumps(1, share=0.8), densities.Normal(1, 2.0)
 
 
 def test_step_is_that_of_the_library(js):
@@ -23,7 +24,7 @@ def test_step_is_that_of_the_library(js):
     args = {"x": x, "w": log_w, "noise": noise, "u": uniform, "s": SETTING}
     code = "(m, a) => { m.annealStep(a.x, a.w, 0.3, 0.45, a.s.step, a.noise, a.u, a.s); return [a.x, a.w]; }"
     moved, weights = np.array(js("annealing.js", code, args))
-    path = annealing.Path(TARGET.log_prob, PROPOSAL)
+    path = annealing_path.Path(TARGET.log_prob, PROPOSAL)
     ends, ends_y = (path.ends(torch.from_numpy(v)[:, None]) for v in (x, x + noise))
     np.testing.assert_allclose(weights, log_w + 0.15 * path.gain(ends).numpy(), atol=1e-10)
     rise = (path.log_prob(ends_y, 0.45) - path.log_prob(ends, 0.45)).numpy()
@@ -37,17 +38,18 @@ def test_summary_and_resampling(js):
     found, index = js("annealing.js", code, log_w)
     w = np.exp(log_w + 700)
     assert found["logZ"] == pytest.approx(math.log(w.mean()) - 700)
-    assert found["ess"] == pytest.approx(annealing.effective_size(torch.from_numpy(log_w)))
+    assert found["ess"] == pytest.approx(weighted_samples.effective_size(torch.from_numpy(log_w)))
     twin = np.searchsorted(np.cumsum(w / w.sum()), (np.arange(50) + 0.3) / 50)
     np.testing.assert_array_equal(index, twin)
 
 
 def test_exact_log_z_along_the_path(js):
     x = np.linspace(-30, 30, 60_001)
-    ends = annealing.Path(TARGET.log_prob, PROPOSAL).ends(torch.from_numpy(x)[:, None])
+    ends = annealing_path.Path(TARGET.log_prob, PROPOSAL).ends(torch.from_numpy(x)[:, None])
     code = "(m, s) => [0, 0.25, 0.7, 1].map((b) => m.exactLogZ(b, s))"
     wanted = [
-        math.log(float(annealing.Path.log_prob(ends, b).exp().sum()) * (x[1] - x[0])) for b in (0.0, 0.25, 0.7, 1.0)
+        math.log(float(annealing_path.Path.log_prob(ends, b).exp().sum()) * (x[1] - x[0]))
+        for b in (0.0, 0.25, 0.7, 1.0)
     ]
     np.testing.assert_allclose(js("annealing.js", code, SETTING), wanted, atol=1e-6)
 
@@ -71,18 +73,18 @@ def test_works_are_those_of_the_library(js, K, rho, back):
         x = 2 * b + rho * (x - 2 * b) + math.sqrt(1 - rho**2) * next(column)
         return x, path.ends(x)
 
-    class Start(annealing.Normal):
+    class Start(densities.Normal):
         def sample(self, n, generator):
             return next(column)
 
-    log_target = lambda x: annealing.Normal(1).log_prob(x - 2.0) + 0.7  # noqa: E731
+    log_target = lambda x: densities.Normal(1).log_prob(x - 2.0) + 0.7  # noqa: E731
     b, unused = torch.linspace(0, 1, K + 1, dtype=torch.float64), torch.Generator()
     if back:
         draws = 2 + next(column)
-        run = annealing.reverse_annealed_importance_sampling(log_target, Start(1), b, draws, unused, move)
+        run = ais.reverse_annealed_importance_sampling(log_target, Start(1), b, draws, unused, move)
         wanted = run.log_weights
     else:
-        wanted = -annealing.annealed_importance_sampling(log_target, Start(1), b, 40, unused, move).log_weights
+        wanted = -ais.annealed_importance_sampling(log_target, Start(1), b, 40, unused, move).log_weights
     np.testing.assert_allclose(found, wanted.numpy(), atol=1e-10)
 
 

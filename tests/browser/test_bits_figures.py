@@ -6,13 +6,14 @@ import torch
 from figures import course, strings, untrained
 from opening import data, open_figures, settle
 
-from dpm_lib import schedules
-from dpm_lib.bound import LN2
-from dpm_lib.checkpoints import load_model
-from dpm_lib.data import heartbeat
-from dpm_lib.results import path
-from dpm_lib.widgets import HeartbeatPlayer, LearningCourse, OwnBits
-from dpm_lib.widgets.bits import PRESETS
+from dpm_lib.core.constants import LN2
+from dpm_lib.core.results import path
+from dpm_lib.diffusion import schedules
+from dpm_lib.diffusion.best_bound_bits import BitBound
+from dpm_lib.figures.widgets import HeartbeatPlayer, LearningCourse, OwnBits
+from dpm_lib.figures.widgets.bits import PRESETS
+from dpm_lib.probability.codebooks import heartbeat
+from dpm_lib.training.checkpoints import load_model
 
 
 def network_of(figure: HeartbeatPlayer) -> dict:
@@ -75,7 +76,7 @@ def test_the_trained_network_draws_heartbeats_in_the_page(js):
 
 def test_kinds_are_those_of_the_library(js):
     found = js("bits.js", "(m) => m.heartbeatKinds(5, 4)")
-    classes = heartbeat().classes
+    classes = BitBound(heartbeat())
     ours = {tuple(k["ones"]): k["count"] for k in found}
     twin = {
         tuple(map(int, ones)): count
@@ -96,7 +97,7 @@ def test_the_exact_bound_is_that_of_the_library(js, name):
     schedule = schedules.Schedule(-torch.log1p(levels))
     u = np.interp(np.linspace(0, 1, preset["T"]), np.linspace(0, 1, 7), preset["knots"])
     np.testing.assert_allclose(schedule.alpha_bar[1:].numpy(), (1 - 10 ** preset["log10_beta_1"]) * u, atol=1e-12)
-    classes = heartbeat().classes
+    classes = BitBound(heartbeat())
     losses = classes.losses(schedule)
     assert found["K"] == pytest.approx(float(classes.best_bound(schedule)), abs=1e-9)
     for key, value in (("edge", losses["edge"]), ("end", losses["end"]), ("apart", losses["steps"].sum())):
@@ -150,7 +151,7 @@ def test_course_answers_its_controls(page, write_page):
 
 def test_own_schedule_answers_its_controls(page, write_page):
     open_figures(page, write_page, OwnBits())
-    classes = heartbeat().classes
+    classes = BitBound(heartbeat())
     assert float(data(page, "k")) == pytest.approx(float(classes.best_bound(schedules.even(100))) / LN2, abs=1e-9)
     page.get_by_role("combobox", name="Schedule").select_option("even after a tiny step")
     settle(page)

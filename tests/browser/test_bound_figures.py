@@ -8,9 +8,10 @@ import torch
 from figures import band, clumps
 from opening import data, open_figures, settle
 
-from dpm_lib import entropy, enumeration, kernels, ledger, schedules
-from dpm_lib.widgets import ClosingGap, EntropyBand, Ledger
-from dpm_lib.widgets.bound import entropy_rows, entropy_table
+from dpm_lib.diffusion import forward_kernels, schedules
+from dpm_lib.exact import bound_derivation, entropy_bounds, enumeration
+from dpm_lib.figures.widgets import ClosingGap, EntropyBand, Ledger
+from dpm_lib.figures.widgets.bound import entropy_rows, entropy_table
 
 SETTINGS = [
     {"coupling": 0.8, "field": 0.3, "coin": 0.5, "beta": [0.04, 0.4, 0.7], "error": 0.1, "joint": False},
@@ -27,14 +28,14 @@ SETTINGS = [
 def test_every_line_and_account_is_that_of_the_library(js, settings):
     found = js("tiny.js", "(m, s) => m.account(m.coupledBits(s))", settings)
     chains = enumeration.coupled_bits(**settings)
-    for number, terms in ledger.lines(chains).items():
+    for number, terms in bound_derivation.lines(chains).items():
         line = found["lines"][number - 1]
         assert [name for name, _ in line["terms"]] == sorted(terms, key=[name for name, _ in line["terms"]].index)
         for name, value in line["terms"]:
             assert value == pytest.approx(terms[name], abs=1e-10), (number, name)
         assert line["value"] == pytest.approx(sum(terms.values()), abs=1e-10)
         assert line["spread"] < 1e-12
-    exact = ledger.account(chains)
+    exact = bound_derivation.account(chains)
     assert set(found["parts"]) == set(exact)
     for name, value in exact.items():
         assert found["parts"][name] == pytest.approx(value, abs=1e-10), name
@@ -82,9 +83,11 @@ def test_entropies_are_those_of_the_library(js, name, T, variance):
     code = "(m, a) => { const b = m.schedule(a.name, a.T); return { b, rows: m.entropyRows(b, a.table, a.v) }; }"
     found = js("entropy.js", code, args)
     twin = entropy_rows(found["b"], table, variance)
-    kernel = kernels.GaussianKernel(1, schedules.from_beta(torch.tensor([0.0, *found["b"]], dtype=torch.float64)))
-    limits = entropy.step_bounds(kernel, 0.5 * (variance - 1))
-    exact = entropy.reverse_entropies(clumps(variance), kernel)
+    kernel = forward_kernels.GaussianKernel(
+        1, schedules.from_beta(torch.tensor([0.0, *found["b"]], dtype=torch.float64))
+    )
+    limits = entropy_bounds.step_bounds(kernel, 0.5 * (variance - 1))
+    exact = entropy_bounds.reverse_entropies(clumps(variance), kernel)
     for t, (row, other) in enumerate(zip(found["rows"], twin, strict=True), 1):
         for key in ("step", "printed", "upper", "exact"):
             assert row[key] == pytest.approx(other[key], abs=1e-10), (t, key)
@@ -109,7 +112,7 @@ def test_ledger_lines_open_by_click_and_by_key(page, write_page):
     assert data(page, "line") == "9"
     assert lines.nth(8).get_attribute("aria-expanded") == "true"
     shown = page.locator(".dpm-chosen-line .dpm-term-value").all_text_contents()
-    terms = ledger.lines(Ledger().chains())[9]
+    terms = bound_derivation.lines(Ledger().chains())[9]
     kl = -(terms["KL 2"] + terms["KL 3"])
     wanted = [terms["prior"], terms["edge"], kl, terms["entropy T"], -terms["entropy 1"]]
     assert [float(v.replace("−", "-")) for v in shown] == pytest.approx([v / math.log(2) for v in wanted], abs=6e-4)
@@ -129,7 +132,7 @@ def test_ledger_sliders_recompute_every_line(page, write_page):
     page.get_by_role("combobox", name="Reverse step").select_option("joint")
     settle(page)
     chains = enumeration.coupled_bits(0.8, [0.04, 0.2, 0.7], 0.5, field=0.3, coin=0.3, joint=True)
-    value = {n: sum(terms.values()) / math.log(2) for n, terms in ledger.lines(chains).items()}
+    value = {n: sum(terms.values()) / math.log(2) for n, terms in bound_derivation.lines(chains).items()}
     found = [float(data(page, name)) for name in ("likelihood", "k", "printed")]
     assert found == pytest.approx([value[1], value[9], value[10]], abs=1e-10)
     worth = [float(v.replace("−", "-")) for v in page.locator(".dpm-worth").all_text_contents()]

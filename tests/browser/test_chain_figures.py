@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from opening import data, open_figures, settle
 
-from dpm_lib import markov
-from dpm_lib.widgets import ChainEditor, DoubleWellWalk
-from dpm_lib.widgets.chains import PRESETS
+from dpm_lib.figures.widgets import ChainEditor, DoubleWellWalk
+from dpm_lib.figures.widgets.chains import PRESETS
+from dpm_lib.markov import markov_chains
 
 
 def random_chain(n: int, seed: int, zeros: float = 0.0) -> np.ndarray:
@@ -30,11 +30,11 @@ def test_classes_periods_and_stationary_laws_are_those_of_the_library(js):
       return { classes, periods: classes.map((c) => m.period(P, c)), pi: m.stationary(P, classes[0]) };
     })"""
     for P, found in zip(chains(), js("chain.js", code, [P.tolist() for P in chains()]), strict=True):
-        classes = markov.recurrent_classes(P)
+        classes = markov_chains.recurrent_classes(P)
         assert found["classes"] == [states.tolist() for states in classes]
         if len(classes) == 1:
-            assert found["periods"] == [markov.period(P)]
-            np.testing.assert_allclose(found["pi"], markov.stationary_distribution(P), atol=1e-13)
+            assert found["periods"] == [markov_chains.period(P)]
+            np.testing.assert_allclose(found["pi"], markov_chains.stationary_distribution(P), atol=1e-13)
 
 
 def test_eigenvalues_are_those_of_numpy(js):
@@ -55,15 +55,15 @@ def test_eigenvalues_are_those_of_numpy(js):
 def test_words_say_what_the_library_says(js):
     found = js("chain.js", "(m, Ps) => Ps.map(m.describeChain)", [P.tolist() for P in chains()])
     for P, about in zip(chains(), found, strict=True):
-        assert about["ergodic"] == markov.is_ergodic(P)
-        assert 1 - about["second"] == pytest.approx(markov.spectral_gap(P), abs=3e-3)
-        assert (about["pi"] is None) == (len(markov.recurrent_classes(P)) > 1)
+        assert about["ergodic"] == markov_chains.is_ergodic(P)
+        assert 1 - about["second"] == pytest.approx(markov_chains.spectral_gap(P), abs=3e-3)
+        assert (about["pi"] is None) == (len(markov_chains.recurrent_classes(P)) > 1)
 
 
 def test_laws_over_time(js):
     P = random_chain(4, 0)
     found = js("chain.js", "(m, a) => m.lawsOverTime(a.P, a.p0, 9)", {"P": P.tolist(), "p0": [0, 1, 0, 0]})
-    np.testing.assert_allclose(found, markov.evolve(P, [0, 1, 0, 0], 9), atol=1e-14)
+    np.testing.assert_allclose(found, markov_chains.evolve(P, [0, 1, 0, 0], 9), atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_double_well_is_that_of_the_library(js, barrier):
       return { P, pi, gap: m.tridiagonalGap(P, a.n) };
     }"""
     found = js("wells.js", code, {"n": n, "barrier": barrier})
-    P = markov.double_well(n, barrier)
+    P = markov_chains.double_well(n, barrier)
     np.testing.assert_allclose(np.reshape(found["P"], (n, n)), P, atol=1e-15)
-    np.testing.assert_allclose(found["pi"], markov.stationary_distribution(P), rtol=1e-11)
-    assert found["gap"] == pytest.approx(markov.spectral_gap(P), abs=2e-14, rel=1e-6)
+    np.testing.assert_allclose(found["pi"], markov_chains.stationary_distribution(P), rtol=1e-11)
+    assert found["gap"] == pytest.approx(markov_chains.spectral_gap(P), abs=2e-14, rel=1e-6)
 
 
 @pytest.mark.parametrize("starts", [[2], [5, 6]])
@@ -104,15 +104,15 @@ def test_histories_are_the_laws_at_the_clock_times(js, starts):
       return { times, ...m.histories(P, a.n, pi, a.starts, times, a.walkers, 1) };
     }"""
     found = js("wells.js", code, {"n": n, "octaves": 12, "starts": starts, "walkers": walkers})
-    P = markov.double_well(n, 3)
-    pi = markov.stationary_distribution(P)
+    P = markov_chains.double_well(n, 3)
+    pi = markov_chains.stationary_distribution(P)
     times = found["times"]
     assert times[:12] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14] and times[-1] == 2**12
     laws, counts = np.reshape(found["laws"], (-1, n)), np.reshape(found["counts"], (-1, n))
     for t, law, count, distance in zip(times, laws, counts, found["distance"], strict=True):
         exact = np.linalg.matrix_power(P, t)[starts].mean(0)
         np.testing.assert_allclose(law, exact, atol=1e-12)
-        assert distance == pytest.approx(float(markov.total_variation(exact, pi)), abs=1e-12)
+        assert distance == pytest.approx(float(markov_chains.total_variation(exact, pi)), abs=1e-12)
         assert count.sum() == walkers
         error = np.sqrt(exact * (1 - exact) / walkers)
         assert (np.abs(count / walkers - exact) <= 4.5 * error + 1e-9).all()  # 12 places x 45 times
@@ -164,7 +164,7 @@ def test_presets_show_what_they_are_called_for(page, write_page, name):
     page.locator("select").first.select_option(name)
     settle(page)
     assert page.locator(".dpm-box").count() == len(PRESETS[name]) ** 2
-    assert data(page, "ergodic") == str(markov.is_ergodic(PRESETS[name])).lower()
+    assert data(page, "ergodic") == str(markov_chains.is_ergodic(PRESETS[name])).lower()
     assert page.locator(".dpm-eigenvalue").count() == len(PRESETS[name]) - 1
 
 
@@ -185,7 +185,7 @@ def test_a_higher_barrier_has_a_smaller_gap(page, write_page):
     page.locator("input[type=range]").first.press("End")
     settle(page)
     high = float(data(page, "gap"))
-    assert high == pytest.approx(markov.spectral_gap(markov.double_well(30, 12.0)), rel=1e-5)
+    assert high == pytest.approx(markov_chains.spectral_gap(markov_chains.double_well(30, 12.0)), rel=1e-5)
     assert high < low / 1000
     page.locator("select").select_option("top")
     page.locator(".dpm-time input").press("End")

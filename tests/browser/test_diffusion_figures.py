@@ -8,10 +8,10 @@ import torch
 from opening import data, open_figures, settle
 from scipy.stats import binom, norm
 
-from dpm_lib import fokker_planck, sde
-from dpm_lib.steppers import backward_euler
-from dpm_lib.widgets import BentPotential, StepsOfOneNoise, WalkLimit
-from dpm_lib.widgets.diffusion import TWO_WELLS, bent_langevin, potential
+from dpm_lib.figures.widgets import BentPotential, StepsOfOneNoise, WalkLimit
+from dpm_lib.figures.widgets.diffusion import TWO_WELLS, bent_langevin, potential
+from dpm_lib.markov.matrix_exponential import backward_euler
+from dpm_lib.sde import brownian_motion, fokker_planck, grids, sde
 
 REACH, CELLS = 3.0, 121
 X = np.linspace(-REACH, REACH, CELLS)
@@ -43,7 +43,7 @@ def test_rates_rest_and_steps_are_those_of_the_library(js, heights, temperature)
       const flow = m.rates(U, a.h, a.temperature);
       return { ...flow, rest: m.restingLaw(U, a.temperature), next: m.implicitStep(a.p, flow, a.dt) };
     }"""
-    h = fokker_planck.cell_volume(X)
+    h = grids.cell_volume(X)
     p = norm.pdf(X, -1, 0.4)
     p /= p.sum()
     given = {"x": X.tolist(), "heights": list(heights), "h": h, "temperature": temperature, "p": p, "dt": 0.05}
@@ -159,7 +159,7 @@ def test_errors_of_the_page_are_those_of_the_library(js, kind):
 
     def end(steps):
         times = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-        return process.simulate(x0, times, increments=sde.coarsen(increments, 64 // steps))[-1]
+        return process.simulate(x0, times, increments=brownian_motion.coarsen(increments, 64 // steps))[-1]
 
     exact = torch.sinh(math.asinh(0.5) + increments.sum(0)) if kind == "multiplicative" else end(64)
     wanted = [float((end(2**k) - exact).square().mean().sqrt()) for k in range(5)]

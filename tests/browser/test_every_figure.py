@@ -4,8 +4,8 @@ import figures
 import pytest
 from opening import data, open_figures, settle
 
-from dpm_lib import widgets
-from dpm_lib.widgets import montecarlo
+from dpm_lib.figures import widgets
+from dpm_lib.figures.widgets import montecarlo
 
 NEED_NO_DATA = [
     widgets.AnnealedParticles,

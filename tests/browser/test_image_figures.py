@@ -5,11 +5,11 @@ import pytest
 import torch
 from opening import data, open_figures, settle
 
-from dpm_lib.costs import Cost
-from dpm_lib.levels import truncated
-from dpm_lib.recipes import get
-from dpm_lib.widgets import ImagePlayer, LevelPosterior, TrainingCost
-from dpm_lib.widgets.images import sheet
+from dpm_lib.diffusion.dequantised_kernel import truncated
+from dpm_lib.figures.widgets import ImagePlayer, LevelPosterior, TrainingCost
+from dpm_lib.figures.widgets.images import sheet
+from dpm_lib.training.catalogue import get
+from dpm_lib.training.costs import Cost
 
 EDGES = np.arange(18.0)
 
@@ -178,12 +178,12 @@ def test_bad_data_is_named():
 
 def test_recorded_chains_are_those_of_the_model():
     """The first frame is noise at T, the last the sample itself, and what is expected there is what is held."""
-    from dpm_lib import recipes
-    from dpm_lib.data import load
-    from dpm_lib.widgets.images import record
+    from dpm_lib.data.registry import load
+    from dpm_lib.figures.widgets.images import record
+    from dpm_lib.training import build, catalogue
 
-    recipe = recipes.get("digits").override(T=12, width=4)
-    model, data = recipes.build(recipe, dim=64).requires_grad_(False), load("digits")
+    recipe = catalogue.get("digits").override(T=12, width=4)
+    model, data = build.build(recipe, dim=64).requires_grad_(False), load("digits")
     made = record(model, data, n=4, frames=6)
     assert made["times"][0] == 12 and made["times"][-1] == 0 and made["times"] == sorted(made["times"])[::-1]
     drawn = data.pixels(model.sample(4, torch.Generator().manual_seed(0)))[:, 0] / 17

@@ -7,10 +7,10 @@ import pytest
 import torch
 from opening import data, open_figures, settle
 
-from dpm_lib import estimation, information
-from dpm_lib.distributions import Mixture
-from dpm_lib.widgets import InformationArea, InformationScales
-from dpm_lib.widgets.information import nested
+from dpm_lib.figures.widgets import InformationArea, InformationScales
+from dpm_lib.figures.widgets.information import nested
+from dpm_lib.information import i_mmse, mmse
+from dpm_lib.probability.mixtures import Mixture
 
 MIXTURES = [
     {"centers": [-1.0, 1.0], "weights": [0.5, 0.5], "variance": 0.0},
@@ -30,12 +30,12 @@ def test_estimates_are_those_of_the_library(js, mixture):
     levels = [0.02, 0.3, 5.0, 2000.0]
     code = "(m, a) => a.levels.map((t) => m.estimate(a.mixture, t, m.lineRule(0.1)))"
     for t, found in zip(levels, js("immse.js", code, {"mixture": mixture, "levels": levels}), strict=True):
-        assert found["mmse"] == pytest.approx(estimation.mmse(twin(mixture), t), abs=1e-9)
-        assert found["entropy"] == pytest.approx(estimation.blurred_entropy(twin(mixture), t), abs=1e-9)
+        assert found["mmse"] == pytest.approx(mmse.mmse(twin(mixture), t), abs=1e-9)
+        assert found["entropy"] == pytest.approx(mmse.blurred_entropy(twin(mixture), t), abs=1e-9)
 
 
 def test_equidistant_points_are_those_of_the_library(js):
-    exact = estimation.Equidistant(5, math.sqrt(8))
+    exact = mmse.Equidistant(5, math.sqrt(8))
     code = "(m, t) => m.estimateEquidistant(5, Math.sqrt(8), t)"
     for t in (0.1, 1.0, 30.0):
         found = js("immse.js", code, t)
@@ -53,12 +53,12 @@ def test_area_and_rest_add_up_at_every_noise(js, mixture):
         assert found["entropy"] == pytest.approx(math.log(5))
         return
     place = 60  # t = 1
-    assert area[place] == pytest.approx(information.mutual_information(twin(mixture), 1.0), abs=2e-6)
+    assert area[place] == pytest.approx(i_mmse.mutual_information(twin(mixture), 1.0), abs=2e-6)
     if mixture["variance"] == 0:
         weights = np.array(mixture["weights"])
         assert found["entropy"] == pytest.approx(-weights @ np.log(weights), abs=1e-12)
     else:
-        assert found["entropy"] == pytest.approx(information.entropy(twin(mixture)), abs=1e-8)
+        assert found["entropy"] == pytest.approx(i_mmse.entropy(twin(mixture)), abs=1e-8)
 
 
 def test_equal_places_count_once(js):
@@ -71,7 +71,7 @@ def test_levels_are_differences_of_nested_mmse(js):
     code = "(m, a) => a.levels.map((t) => m.levelDensities(a.spacings, 10 ** -2.5, t, m.lineRule(0.1)))"
     levels = [0.01, 1.0, 60.0]
     for t, found in zip(levels, js("immse.js", code, {"spacings": spacings, "levels": levels}), strict=True):
-        errors = [estimation.mmse(nested(spacings[k:]), t) for k in range(4)] + [0.0]
+        errors = [mmse.mmse(nested(spacings[k:]), t) for k in range(4)] + [0.0]
         np.testing.assert_allclose(found, -np.diff(errors) / (2 * t), atol=1e-8)
 
 

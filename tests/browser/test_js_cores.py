@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_lib import limits
-from dpm_lib.distributions import SwissRoll
-from dpm_lib.widgets import ScheduleBars
-from dpm_lib.widgets.schedule import kl_bits
+from dpm_lib.diffusion import best_bound
+from dpm_lib.figures.widgets import ScheduleBars
+from dpm_lib.figures.widgets.schedule import kl_bits
+from dpm_lib.probability.swiss_roll import SwissRoll
 
 T, D = 12, 2
 
@@ -100,8 +100,8 @@ def test_schedule_bars(js, form, beta):
 
 @pytest.mark.parametrize("form", ["full", "diagonal", "constant"])
 def test_schedule_bars_are_those_of_the_library(js, form):
-    """The page's K is that of ``limits.BestReverse`` for a schedule that visits the table's own levels."""
-    best = limits.BestReverse(SwissRoll(0.5), 1e-3, 30.0, levels=20, n=64)
+    """The page's K is that of ``best_bound.BestReverse`` for a schedule that visits the table's own levels."""
+    best = best_bound.BestReverse(SwissRoll(0.5), 1e-3, 30.0, levels=20, n=64)
     path = torch.tensor([0, 2, 5, 6, 9, 13, 16, 19])
     cost = best.step_costs(form)
     figure = ScheduleBars.from_best(best, {"visited": best.schedule(path)})
@@ -217,12 +217,12 @@ def test_weights_of_a_wrong_length_are_refused(js):
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])
 def test_reverse_step_of_a_figure_is_that_of_its_model(js, covariance):
     torch = pytest.importorskip("torch")
-    from dpm_lib import schedules
-    from dpm_lib.diffusion import DiffusionModel
-    from dpm_lib.kernels import GaussianKernel
-    from dpm_lib.networks import MLP
-    from dpm_lib.reverse import GaussianReverse, outputs
-    from dpm_lib.widgets import LiveSampler
+    from dpm_lib.diffusion import schedules
+    from dpm_lib.diffusion.forward_kernels import GaussianKernel
+    from dpm_lib.diffusion.model import DiffusionModel
+    from dpm_lib.diffusion.reverse_kernels import GaussianReverse, outputs
+    from dpm_lib.figures.widgets import LiveSampler
+    from dpm_lib.networks.mlp import MLP
 
     generator = torch.Generator().manual_seed(0)
     kernel = GaussianKernel(D, schedules.geometric(T))

@@ -7,10 +7,10 @@ from opening import data, open_figures, settle
 from scipy import stats
 from scipy.linalg import expm
 
-from dpm_lib import kolmogorov
-from dpm_lib.reversal import step_back, two_clumps
-from dpm_lib.widgets import RatePlayground, StepBack
-from dpm_lib.widgets.kolmogorov import RATES
+from dpm_lib.exact.reverse_step import step_back, two_clumps
+from dpm_lib.figures.widgets import RatePlayground, StepBack
+from dpm_lib.figures.widgets.kolmogorov import RATES
+from dpm_lib.markov import kolmogorov, time_reversal
 
 RING = RATES["one way round"]
 
@@ -54,9 +54,9 @@ def test_laws_functions_and_reversals_are_those_of_the_library(js):
         np.testing.assert_allclose(found["laws"], p, atol=1e-12)
         np.testing.assert_allclose(found["functions"], u, atol=1e-12)
         for k in (0, 13, 39):
-            B = kolmogorov.reverse_kernel(expm(Q * (2 - times[k])), p[k])
+            B = time_reversal.reverse_kernel(expm(Q * (2 - times[k])), p[k])
             np.testing.assert_allclose(found["back"][k], B[-1], atol=1e-11)
-        np.testing.assert_allclose(found["R"], kolmogorov.reverse_generator(Q, p[7]), rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(found["R"], time_reversal.reverse_generator(Q, p[7]), rtol=1e-9, atol=1e-10)
 
 
 def test_an_end_that_cannot_be_has_no_reversal(js):
@@ -162,7 +162,7 @@ def test_presets_and_reversal(page, write_page, name):
     p0 = 3.0 ** -np.arange(n)
     Q = np.array(RATES[name])
     law = kolmogorov.forward(p0 / p0.sum(), Q, [0, 0.75])[-1]  # a quarter of the way to 3
-    R = kolmogorov.reverse_generator(Q, law)
+    R = time_reversal.reverse_generator(Q, law)
     shown = [float(t.replace("−", "-")) for t in page.locator(".dpm-circle .dpm-entry").all_text_contents()]
     np.testing.assert_allclose(shown, R.ravel(), atol=6e-3)
 

@@ -8,9 +8,10 @@ import torch
 from figures import ROWS, cost_row, costs, importance
 from opening import data, open_figures, settle
 
-from dpm_lib import montecarlo as mc
-from dpm_lib.targets import Banana, StandardNormal
-from dpm_lib.widgets.montecarlo import CostTable, ImportanceWeights, Walkers
+from dpm_lib.figures.widgets.montecarlo import CostTable, ImportanceWeights, Walkers
+from dpm_lib.montecarlo import mcmc_diagnostics
+from dpm_lib.probability import weighted_samples
+from dpm_lib.probability.densities import Banana, StandardNormal
 
 BANANA = {"std": 2.0, "bend": 0.5}
 
@@ -75,7 +76,7 @@ def test_autocorrelation_time_is_the_librarys(js, rho):
     for noise in np.random.default_rng(1).normal(size=999):
         x.append(rho * x[-1] + noise)
     found = js("walkers.js", "(m, x) => m.autocorrelationTime(Array.from(x))", np.array(x))
-    exact = mc.autocorrelation_time(torch.tensor(x, dtype=torch.float64).unsqueeze(1))
+    exact = mcmc_diagnostics.autocorrelation_time(torch.tensor(x, dtype=torch.float64).unsqueeze(1))
     assert found == pytest.approx(float(exact), rel=1e-9)
 
 
@@ -84,7 +85,7 @@ def test_the_figure_promises_draws_only_when_the_library_would(js):
     words = js("walkers.js", "(m, a) => a.map(([n, tau]) => m.worth(n, tau))", [[500, 29.4], [9990, 100], [40000, 200]])
     assert [("too short" in text) for text in words] == [True, True, False]
     assert "17 autocorrelation times so far" in words[0] and words[2] == "worth about 200 independent draws"
-    assert js("walkers.js", "(m) => m.LONG_ENOUGH") >= mc.LONG_ENOUGH
+    assert js("walkers.js", "(m) => m.LONG_ENOUGH") >= mcmc_diagnostics.LONG_ENOUGH
 
 
 @pytest.mark.parametrize(("d", "mean", "width"), [(1, 0.8, 1.2), (5, -0.5, 0.8), (20, 0.2, 1.5)])
@@ -98,7 +99,7 @@ def test_weights_and_effective_size(js, d, mean, width):
     found = js("importance.js", code, {"z": z, "d": d, "mean": mean, "width": width})
     x = torch.as_tensor(mean + width * z)
     log_q = StandardNormal(d).log_prob(torch.as_tensor(z)) - d * math.log(width)
-    weighted = mc.WeightedSamples(x, StandardNormal(d).log_prob(x) - log_q)
+    weighted = weighted_samples.WeightedSamples(x, StandardNormal(d).log_prob(x) - log_q)
     np.testing.assert_allclose(found["logW"], weighted.log_weights.numpy(), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(found["share"], weighted.probabilities.numpy(), rtol=1e-9)
     assert found["ess"] == pytest.approx(float(weighted.ess), rel=1e-9)

@@ -9,13 +9,13 @@ import torch
 from figures import record
 from opening import data, open_figures, settle
 
-from dpm_lib import posteriors
-from dpm_lib.distributions import Mixture
-from dpm_lib.schedules import from_tau
-from dpm_lib.tilts import blend_of, gaussian_tilt, times
-from dpm_lib.twisting import Ending, ExactModel, Expected
-from dpm_lib.widgets import BiasOnALine, DigitStrip, PaintedPosterior
-from dpm_lib.widgets.posteriors import even_model, painted, string_of_beads
+from dpm_lib.diffusion import conditioning
+from dpm_lib.diffusion.schedules import from_tau
+from dpm_lib.diffusion.twists import Ending, ExactModel, Expected
+from dpm_lib.figures.widgets import BiasOnALine, DigitStrip, PaintedPosterior
+from dpm_lib.figures.widgets.posteriors import even_model, painted, string_of_beads
+from dpm_lib.probability.mixtures import Mixture
+from dpm_lib.probability.products import blend_of, gaussian_tilt, times
 
 DABS = [[-0.6, 1.1], [0.9, -0.5], [1.7, 1.3]]
 R = {"dabs": DABS, "width": 0.3, "floor": 0.01}
@@ -53,7 +53,7 @@ def test_a_multiplied_step_is_that_of_the_library(js, kind):
         x = torch.from_numpy(points)
         if kind == "twisted":
             psi = Expected(model, r)
-            law, log_z, _ = posteriors.perturbed(model, Ending(psi, r), x, t - 1, farthest=1.0)
+            law, log_z, _ = conditioning.perturbed(model, Ending(psi, r), x, t - 1, farthest=1.0)
         else:
             law, log_z = times(model.reverse_step(x, t), r.power(power))
         np.testing.assert_allclose(found[t - 1, :, 0], log_z, atol=2e-5)
@@ -130,7 +130,9 @@ def test_laws_on_a_line_are_those_of_the_library(js, name, target, kind, twist):
     data = Mixture(torch.tensor(centres).reshape(-1, 1), torch.ones(len(centres)).double() / len(centres), variance)
     model, r = even_model(data, 20), gaussian_tilt(torch.ones(1), math.sqrt(0.5))
     x = torch.linspace(-4.5, 4.5, 181, dtype=torch.float64)
-    np.testing.assert_allclose(found, posteriors.law_on_grid(model, posteriors.twist_of(model, r, twist), x), atol=1e-7)
+    np.testing.assert_allclose(
+        found, conditioning.law_on_grid(model, conditioning.twist_of(model, r, twist), x), atol=1e-7
+    )
     np.testing.assert_allclose(exact, times(blend_of(data), r)[0].log_prob(x.unsqueeze(1)).exp(), atol=1e-6)
 
 

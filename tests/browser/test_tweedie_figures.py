@@ -9,13 +9,13 @@ from figures import two_pictures
 from opening import data, open_figures, settle
 from scipy.stats import kstest
 
-from dpm_lib import exploding, flow, schedules
-from dpm_lib.distributions import finite_set
-from dpm_lib.exploding import brownian, falling_times
-from dpm_lib.schedules import Schedule
-from dpm_lib.sde import SDE
-from dpm_lib.widgets import GuessField, TwoPictures, WaysBack
-from dpm_lib.widgets.tweedie import FIVE, three_clumps
+from dpm_lib.diffusion import probability_flow, schedules, tweedie
+from dpm_lib.diffusion.schedules import Schedule
+from dpm_lib.diffusion.variance_exploding import brownian, falling_times
+from dpm_lib.figures.widgets import GuessField, TwoPictures, WaysBack
+from dpm_lib.figures.widgets.tweedie import FIVE, three_clumps
+from dpm_lib.probability.mixtures import finite_set
+from dpm_lib.sde.sde import SDE
 
 MIX = three_clumps()
 LINE = {"centers": MIX.centers[:, 0].tolist(), "weights": MIX.weights.tolist(), "variance": MIX.variance}
@@ -46,7 +46,7 @@ def test_moments_in_the_plane_are_the_librarys(js, t):
     points = {"centers": target.centers.tolist(), "weights": [0.2] * 5, "variance": 0}
     code = "(m, { z, t, points }) => z.map((v) => m.moments(v, t, points))"
     found = js("mixture.js", code, {"z": z.tolist(), "t": t, "points": points})
-    score, _ = exploding.tweedie(target, z, t)
+    score, _ = tweedie.tweedie(target, z, t)
     for k, row in enumerate(found):
         np.testing.assert_allclose(row["mean"], target.posterior_mean(z, t)[k], atol=1e-10)
         np.testing.assert_allclose(row["covariance"], target.posterior_covariance(z, t)[k], atol=1e-10)
@@ -103,7 +103,7 @@ def test_the_flow_of_the_page_is_the_librarys(js):
     points = {"centers": [list(p) for p in FIVE], "weights": [0.2] * 5, "variance": 0}
     path = js("guess.js", "(m, data) => m.flowDown([0.3, 0.5], 0.5, 0.01, 40, data)", points)
     target, z = finite_set(torch.tensor(FIVE)), torch.tensor([[0.3, 0.5]], dtype=torch.float64)
-    end, _ = flow.transport(target.score, z, falling_times(0.5, 0.01, 40), lambda p, t: torch.zeros(len(p)))
+    end, _ = probability_flow.transport(target.score, z, falling_times(0.5, 0.01, 40), lambda p, t: torch.zeros(len(p)))
     np.testing.assert_allclose(path[-1], end[0], atol=1e-9)
 
 

@@ -1,0 +1,170 @@
+"""Forward kernels: one step, many steps at once, and one step back when the start is known.
+
+A kernel T_pi(x | x'; beta) leaves a simple distribution pi unchanged and forgets x' at rate beta. A kernel with its
+schedule is a forward process q. It answers the questions that ``Kernel`` lists, each with a law (see
+``probability.distributions``); neither model nor bound nor training knows which kernel it has.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dpm_lib.core.checks import checked_step, checked_width, count
+from dpm_lib.diffusion.schedules import Schedule
+from dpm_lib.probability.distributions import Bernoulli, Gaussian, Law
+
+
+class Kernel(Protocol):
+    """The interface. Times ``t`` are an int or an integer tensor of shape (...) for states (..., d).
+
+    ValueError for a time outside 1..T (0..T for ``marginal``), and for states of another width.
+    """
+
+    dim: int
+    schedule: Schedule
+
+    def state(self, x0: Tensor) -> Tensor:
+        """x0 as float64 chain state; ValueError, naming the entry, where it is none."""
+        ...
+
+    @property
+    def prior(self) -> Law:
+        """pi, of one state."""
+        ...
+
+    def step(self, x_prev: Tensor, t: int | Tensor) -> Law:
+        """q(x_t | x_{t-1})."""
+        ...
+
+    def marginal(self, x0: Tensor, t: int | Tensor) -> Law:
+        """q(x_t | x_0)."""
+        ...
+
+    def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Law:
+        """q(x_{t-1} | x_t, x_0)."""
+        ...
+
+
+def pick(values: Tensor, t: int | Tensor) -> Tensor:
+    """values[t] with a last axis added, so that it multiplies data (..., d): shape (1,) or (..., 1)."""
+    return values[t].unsqueeze(-1)
+
+
+class GaussianKernel(nn.Module):
+    """T_pi(x_t | x_{t-1}; beta_t) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I), with pi = N(0, I) in ``dim`` dimensions."""
+
+    def __init__(self, dim: int, schedule: Schedule) -> None:
+        super().__init__()
+        self.dim = count("dim", dim)
+        self.schedule = schedule
+
+    def state(self, x0: Tensor) -> Tensor:
+        """x0 as float64 chain state; ValueError where it is not (..., d) or holds NaN or infinity."""
+        x0 = torch.as_tensor(x0, dtype=torch.float64)
+        return _checked(x0, self.dim, torch.isfinite(x0), "")
+
+    @property
+    def prior(self) -> Gaussian:
+        """pi = N(0, I)."""
+        zero = torch.zeros(self.dim, dtype=torch.float64, device=self.schedule.log_alpha_bar.device)
+        return Gaussian(zero, torch.ones_like(zero[:1]))
+
+    def step(self, x_prev: Tensor, t: int | Tensor) -> Gaussian:
+        """q(x_t | x_{t-1}). The kernel is reversible in pi, so this is also T_pi(x_{t-1} | x_t; beta_t)."""
+        beta = pick(self.schedule.beta, checked_step(t, self.schedule.T))
+        return Gaussian((1 - beta).sqrt() * checked_width("x_prev", x_prev, self.dim), beta.sqrt())
+
+    def marginal(self, x0: Tensor, t: int | Tensor) -> Gaussian:
+        """q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)."""
+        log_alpha_bar = pick(self.schedule.log_alpha_bar, checked_step(t, self.schedule.T, first=0))
+        signal = (0.5 * log_alpha_bar).exp()
+        return Gaussian(signal * checked_width("x0", x0, self.dim), (-torch.expm1(log_alpha_bar)).sqrt())
+
+    def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Gaussian:
+        """q(x_{t-1} | x_t, x_0), for t >= 2 (at t = 1 it is a point mass at x_0)."""
+        from_xt, from_x0, variance = self.bridge(t)
+        x0, xt = checked_width("x0", x0, self.dim), checked_width("xt", xt, self.dim)
+        return Gaussian(from_xt * xt + from_x0 * x0, variance.sqrt())
+
+    def bridge(self, t: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficients of the posterior: its mean is a x_t + b x_0, its variance v. Returns (a, b, v), each (..., 1).
+
+        With r = tau_{t-1} / tau_t:  a = sqrt(1 - beta_t) (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t),
+        b = sqrt(alpha_bar_{t-1}) (1 - r),  v = (1 - alpha_bar_{t-1}) (1 - r). Written with log tau, so that
+        nothing cancels where alpha_bar is close to 1.
+        """
+        t = checked_step(t, self.schedule.T)
+        now, before = pick(self.schedule.log_alpha_bar, t), pick(self.schedule.log_alpha_bar, t - 1)
+        log_r = pick(self.schedule.log_tau, t - 1) - pick(self.schedule.log_tau, t)
+        gap = -torch.expm1(log_r)
+        a = (0.5 * (now - before)).exp() * torch.expm1(before) / torch.expm1(now)
+        return a, (0.5 * before).exp() * gap, -torch.expm1(before) * gap
+
+
+class BinomialKernel(nn.Module):
+    """T_pi(x_t | x_{t-1}; beta_t) = B(x_t; (1 - beta_t) x_{t-1} + beta_t / 2), pi = B(1/2): ``dim`` separate bits.
+
+    A state is a float64 tensor of zeros and ones. With signs s = 2x - 1, E[s_t | s_0] = alpha_bar_t s_0: for bits
+    alpha_bar is the fraction of the signal's amplitude that is left. (Sohl-Dickstein et al. 2015, table App.1)
+    """
+
+    def __init__(self, dim: int, schedule: Schedule) -> None:
+        super().__init__()
+        self.dim = count("dim", dim)
+        self.schedule = schedule
+
+    def state(self, x0: Tensor) -> Tensor:
+        """x0 as float64 chain state; ValueError where it is not (..., d) or an entry is neither 0 nor 1."""
+        x0 = torch.as_tensor(x0, dtype=torch.float64)
+        return _checked(x0, self.dim, (x0 == 0) | (x0 == 1), ": neither 0 nor 1")
+
+    @property
+    def prior(self) -> Bernoulli:
+        """pi = B(1/2): fair coins."""
+        return Bernoulli(torch.zeros(self.dim, dtype=torch.float64, device=self.schedule.log_alpha_bar.device))
+
+    def step(self, x_prev: Tensor, t: int | Tensor) -> Bernoulli:
+        """q(x_t | x_{t-1}): a bit stays with probability 1 - beta_t / 2. Reversible in pi, as the Gaussian one is."""
+        t = checked_step(t, self.schedule.T)
+        return Bernoulli(self._sign("x_prev", x_prev) * pick(self.evidence_of_step, t))
+
+    def marginal(self, x0: Tensor, t: int | Tensor) -> Bernoulli:
+        """q(x_t | x_0) = B(alpha_bar_t x_0 + (1 - alpha_bar_t) / 2)."""
+        t = checked_step(t, self.schedule.T, first=0)
+        return Bernoulli(self._sign("x0", x0) * pick(self.evidence, t))
+
+    def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Bernoulli:
+        """q(x_{t-1} | x_t, x_0): log-odds add up. A point at x_0 for t = 1."""
+        t = checked_step(t, self.schedule.T)
+        from_xt = self._sign("xt", xt) * pick(self.evidence_of_step, t)
+        return Bernoulli(from_xt + self._sign("x0", x0) * pick(self.evidence, t - 1))
+
+    def _sign(self, name: str, x: Tensor) -> Tensor:
+        """Bits 0, 1 as signs -1, 1."""
+        return 2 * checked_width(name, x, self.dim) - 1
+
+    @property
+    def evidence(self) -> Tensor:
+        """log P(x_t = x_0) / P(x_t != x_0) = 2 artanh(alpha_bar_t), (T+1,), with infinity first."""
+        return _log_odds(self.schedule.log_alpha_bar)
+
+    @property
+    def evidence_of_step(self) -> Tensor:
+        """log P(x_t = x_{t-1}) / P(x_t != x_{t-1}) = 2 artanh(1 - beta_t), (T+1,), with infinity first."""
+        log = self.schedule.log_alpha_bar
+        return _log_odds(torch.cat([torch.zeros_like(log[:1]), log[1:] - log[:-1]]))
+
+
+def _log_odds(log_kept: Tensor) -> Tensor:
+    """2 artanh(exp(log_kept)) = log (1 + a) / (1 - a), without cancellation where a is close to 1."""
+    return torch.log1p(log_kept.exp()) - torch.log(-torch.expm1(log_kept))
+
+
+def _checked(x0: Tensor, dim: int, fits: Tensor, why: str) -> Tensor:
+    """x0 as float64; ValueError where its last axis is not ``dim``, or ``fits``, of its shape, is somewhere false."""
+    checked_width("x0", x0, dim)
+    if not fits.all():
+        where = tuple((~fits).nonzero()[0].tolist())
+        raise ValueError(f"x0: {x0[where].item():g} at index {where}{why}")
+    return x0

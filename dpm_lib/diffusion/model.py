@@ -1,0 +1,111 @@
+"""The 2015 model: a fixed forward chain q, and a learned reverse chain p that starts in pi.
+
+    q(x_0..x_T) = q(x_0) prod_t q(x_t | x_{t-1})          p(x_0..x_T) = pi(x_T) prod_t p(x_{t-1} | x_t)
+
+The last reverse step is not learned: p(x_0 | x_1) = T_pi(x_0 | x_1; beta_1), the paper's edge kernel.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dpm_lib.core.checks import checked_step
+from dpm_lib.diffusion.forward_kernels import Kernel
+from dpm_lib.diffusion.reverse_kernels import Reverse
+from dpm_lib.diffusion.schedules import Schedule
+from dpm_lib.probability.distributions import Law
+from dpm_lib.probability.weighted_samples import WeightedSamples
+
+
+class DiffusionModel(nn.Module):
+    """A forward ``kernel`` (with its schedule) and a ``reverse`` kernel. States are float64, (..., d).
+
+    ``data_set`` says which data it was trained on, and their units, as ``Data.record`` does; {} where nobody said.
+    """
+
+    def __init__(self, kernel: Kernel, reverse: Reverse) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.reverse = reverse
+        self.data_set: dict[str, Any] = {}
+
+    @property
+    def schedule(self) -> Schedule:
+        """The forward chain's schedule."""
+        return self.kernel.schedule
+
+    @property
+    def T(self) -> int:
+        """Number of steps."""
+        return self.schedule.T
+
+    def reverse_step(self, xt: Tensor, t: int) -> Law:
+        """p(x_{t-1} | x_t): learned for t >= 2, the edge kernel T_pi(x_0 | x_1; beta_1) for t = 1.
+
+        ValueError for any other t: a loop back is ``for t in range(model.T, 0, -1)``.
+        """
+        checked_step(t, self.T)
+        xt = torch.as_tensor(xt, dtype=torch.float64)
+        return self.kernel.step(xt, 1) if t == 1 else self.reverse(xt, t, self.kernel)
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """n draws of x_0 from the model, (n, d): T - 1 calls of the network, for the edge step, t = 1, needs none."""
+        x = self._noise(n, generator)
+        for t in range(self.T, 0, -1):
+            x = self.reverse_step(x, t).sample(generator)
+        return x
+
+    @torch.no_grad()
+    def reverse_trajectory(self, n: int, generator: torch.Generator) -> Tensor:
+        """n whole reverse trajectories, (T+1, n, d), indexed by t: row T is noise, row 0 the sample."""
+        path = [self._noise(n, generator)]
+        for t in range(self.T, 0, -1):
+            path.append(self.reverse_step(path[-1], t).sample(generator))
+        return torch.stack(path[::-1])
+
+    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """n draws of pi, (n, d); ValueError for a negative n."""
+        if n < 0:
+            raise ValueError(f"n: {n}: need a number of draws, 0 or more")
+        return self.kernel.prior.expand(n).sample(generator)
+
+    @torch.no_grad()
+    def forward_trajectory(self, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """A draw of q(x_1..x_T | x_0) for each x0 (..., d): (T+1, ..., d), row 0 is x0 itself."""
+        path = [self.kernel.state(x0)]
+        for t in range(1, self.T + 1):
+            path.append(self.kernel.step(path[-1], t).sample(generator))
+        return torch.stack(path)
+
+    @torch.no_grad()
+    def trajectory_weights(self, x0: Tensor, n: int, generator: torch.Generator) -> WeightedSamples:
+        """The paper's model probability as importance sampling over n forward trajectories from each x0 (batch, d).
+
+        log w = log pi(x_T) + sum_t [log p(x_{t-1} | x_t) - log q(x_t | x_{t-1})], in nats. So ``log_z`` (batch,)
+        estimates log p(x_0), and ``elbo`` (batch,) estimates the bound K. The particles are the x_T, (batch, n, d).
+        """
+        if n < 1:
+            raise ValueError(f"n: {n}: need at least 1 trajectory")
+        x0 = self.kernel.state(x0)
+        x = x0.unsqueeze(-2).expand(*x0.shape[:-1], n, x0.shape[-1])
+        log_weights = torch.zeros(x.shape[:-1], dtype=torch.float64, device=x.device)
+        for t in range(1, self.T + 1):
+            forward = self.kernel.step(x, t)
+            x_next = forward.sample(generator)
+            log_weights = log_weights + self.reverse_step(x_next, t).log_prob(x) - forward.log_prob(x_next)
+            x = x_next
+        return WeightedSamples(x, log_weights + self.kernel.prior.log_prob(x))
+
+    @torch.no_grad()
+    def score(self, x: Tensor, t: int) -> Tensor:
+        """The model's estimate of grad log q_t(x), (..., d), t in 1..T, by Tweedie's formula from its E[x_0 | x_t]."""
+        checked_step(t, self.T)
+        return self.reverse.score(torch.as_tensor(x, dtype=torch.float64), t, self.kernel)
+
+    @torch.no_grad()
+    def drift(self, x: Tensor, t: int) -> Tensor:
+        """E_p[x_{t-1} | x_t = x] - x, (..., d): where the reverse step pushes, as in the paper's Figure 1."""
+        x = torch.as_tensor(x, dtype=torch.float64)
+        return self.reverse_step(x, t).mean - x

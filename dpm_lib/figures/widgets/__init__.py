@@ -1,0 +1,62 @@
+"""Interactive figures: they play in Jupyter, in Colab and in the built book, where no kernel runs."""
+
+from dpm_lib.core.extras import extra
+
+with extra("figures"):  # before any module here imports them
+    import anywidget  # noqa: F401
+    import IPython  # noqa: F401
+    import matplotlib  # noqa: F401
+    import traitlets  # noqa: F401
+
+from dpm_lib.figures.widgets.annealing import AnnealedParticles, WorkHistograms
+from dpm_lib.figures.widgets.base import Figure
+from dpm_lib.figures.widgets.bits import HeartbeatPlayer, LearningCourse, OwnBits
+from dpm_lib.figures.widgets.bound import ClosingGap, EntropyBand, Ledger
+from dpm_lib.figures.widgets.chains import ChainEditor, DoubleWellWalk
+from dpm_lib.figures.widgets.costs import TrainingCost
+from dpm_lib.figures.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
+from dpm_lib.figures.widgets.images import ImagePlayer, LevelPosterior
+from dpm_lib.figures.widgets.information import InformationArea, InformationScales
+from dpm_lib.figures.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
+from dpm_lib.figures.widgets.player import TrajectoryPlayer
+from dpm_lib.figures.widgets.posteriors import BiasOnALine, DigitStrip, PaintedPosterior
+from dpm_lib.figures.widgets.sampler import LiveSampler
+from dpm_lib.figures.widgets.schedule import ScheduleBars
+from dpm_lib.figures.widgets.tweedie import GuessField, TwoPictures, WaysBack
+from dpm_lib.figures.widgets.vae import Contest, Rungs
+
+__all__ = [
+    "AnnealedParticles",
+    "BentPotential",
+    "BiasOnALine",
+    "ChainEditor",
+    "ClosingGap",
+    "Contest",
+    "DigitStrip",
+    "DoubleWellWalk",
+    "EntropyBand",
+    "Figure",
+    "GuessField",
+    "HeartbeatPlayer",
+    "ImagePlayer",
+    "InformationArea",
+    "InformationScales",
+    "JumpWalkers",
+    "LearningCourse",
+    "Ledger",
+    "LevelPosterior",
+    "LiveSampler",
+    "OwnBits",
+    "PaintedPosterior",
+    "RatePlayground",
+    "Rungs",
+    "ScheduleBars",
+    "StepBack",
+    "StepsOfOneNoise",
+    "TrainingCost",
+    "TrajectoryPlayer",
+    "TwoPictures",
+    "WalkLimit",
+    "WaysBack",
+    "WorkHistograms",
+]

@@ -1,0 +1,110 @@
+"""From a recipe to its model and its data."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpm_lib.data import image_sets, images
+from dpm_lib.data.dataset import Data, Points
+from dpm_lib.data.registry import load
+from dpm_lib.diffusion import schedules
+from dpm_lib.diffusion.dequantised_kernel import LevelReverse
+from dpm_lib.diffusion.forward_kernels import BinomialKernel, GaussianKernel
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.reverse_kernels import BernoulliReverse, GaussianReverse, PaperReverse, outputs
+from dpm_lib.diffusion.schedules import Schedule
+from dpm_lib.networks import mlp, rbf
+from dpm_lib.networks.multiscale import MultiScale
+from dpm_lib.networks.unet import UNet
+from dpm_lib.training.recipe import SCHEDULES, Recipe
+
+
+def image_model(
+    recipe: Recipe, schedule: Schedule, dim: int, generator: torch.Generator, edges: Tensor | None = None
+) -> DiffusionModel:
+    """The model of ``recipe`` for images of ``dim`` entries; ValueError where side and channels do not fit them.
+
+    ``edges`` (L+1,) of "levels" are those of the data that are trained on; by default of the recipe's own.
+    """
+    shape = (recipe.channels, recipe.side, recipe.side)
+    kernel = GaussianKernel(math.prod(shape), schedule)
+    if kernel.dim != dim:
+        raise ValueError(f"side: images of shape {shape} have {kernel.dim} entries, and the data {dim}")
+    if (recipe.network == "multi-scale") != (recipe.covariance == "paper"):
+        raise ValueError(f"covariance: {recipe.covariance!r} does not fit the network {recipe.network!r}")
+    if recipe.covariance == "paper":
+        paper = MultiScale(shape, recipe.T, recipe.width, recipe.depth, recipe.scales, generator=generator)
+        return DiffusionModel(kernel, PaperReverse(paper, kernel))
+
+    def unet(numbers: int) -> UNet:
+        return UNet(
+            shape, numbers, recipe.width, recipe.depth, recipe.scales, recipe.frequencies, generator, recipe.dropout
+        )
+
+    if recipe.covariance == "levels":
+        if edges is None:
+            edges = image_sets.load(recipe.data, recipe.side, recipe.channels).edges(recipe.cells)
+        return DiffusionModel(kernel, LevelReverse(unet(len(edges) - 1), kernel, edges))
+    if recipe.covariance not in ("posterior", "constant", "diagonal"):
+        raise ValueError(f"covariance: {recipe.covariance!r} is not for images; use diagonal, levels or constant")
+    return DiffusionModel(
+        kernel, GaussianReverse(unet(outputs(dim, recipe.covariance) // dim), kernel, recipe.covariance)
+    )
+
+
+def load_data(recipe: Recipe) -> Data:
+    """The recipe's data set."""
+    return load(recipe.data, recipe.noise, recipe.side, recipe.channels)
+
+
+def recipe_for(recipe: Recipe, data: Data) -> Recipe:
+    """``recipe`` as it is on ``data``: with their name, and the side and channels of pictures.
+
+    ValueError where the two do not go together: bits and a Gaussian kernel, say, or points and a network for pictures.
+    """
+    if data.bits is not None and data.bits != (recipe.kernel == "binomial"):
+        kind, need = ("bits", "binomial") if data.bits else ("no bits", "gaussian")
+        raise ValueError(f"kernel: {recipe.kernel!r} does not fit the data {data.name!r}, which are {kind}: {need!r}")
+    changes: dict[str, Any] = {} if data.name == recipe.data else {"data": data.name}
+    if recipe.side and isinstance(data, images.Images):
+        channels, height, width = data.shape
+        if height != width:
+            raise ValueError(f"data: {data.name!r} are {height} x {width} pixels, not square: cut or pad them")
+        if (channels, height) != (recipe.channels, recipe.side):
+            changes |= {"channels": channels, "side": height}
+    elif recipe.side and isinstance(data, Points):
+        raise ValueError(f"side: {recipe.name!r} is for pictures, and {data.name!r} are points: take swiss-roll, say")
+    return recipe.override(**changes)
+
+
+def build(recipe: Recipe, seed: int = 0, dim: int = 2, edges: Tensor | None = None) -> DiffusionModel:
+    """The recipe's model, for data of dimension ``dim``, fresh weights drawn from ``seed``, and no dropout active.
+
+    ``edges`` (L+1,) are the ends of the cells of covariance "levels"; by default those of the recipe's own data.
+    """
+    return _build(recipe, torch.Generator().manual_seed(seed), dim, edges).eval()
+
+
+def _build(recipe: Recipe, generator: torch.Generator, dim: int, edges: Tensor | None) -> DiffusionModel:
+    schedule = _schedule(recipe)
+    bits = recipe.kernel == "binomial"
+    if recipe.side:
+        return image_model(recipe, schedule, dim, generator, edges)
+    n_outputs = dim if bits else outputs(dim, recipe.covariance)
+    network: torch.nn.Module
+    if recipe.network == "rbf":
+        network = rbf.RBF(dim, n_outputs, recipe.T, recipe.units, generator)
+    else:
+        network = mlp.MLP(dim, n_outputs, recipe.width, recipe.depth, recipe.frequencies, recipe.scale, generator)
+    if bits:
+        binomial = BinomialKernel(dim, schedule)
+        return DiffusionModel(binomial, BernoulliReverse(network, binomial))
+    kernel = GaussianKernel(dim, schedule)
+    return DiffusionModel(kernel, GaussianReverse(network, kernel, recipe.covariance))
+
+
+def _schedule(recipe: Recipe) -> schedules.Schedule:
+    start = SCHEDULES[recipe.schedule](recipe.T, recipe.beta_1, recipe.tau_T)
+    return schedules.LearnedSchedule(start, recipe.knots) if recipe.learn_schedule else start

@@ -1,0 +1,8 @@
+"""Relatives of diffusion models: VAEs, hierarchical and autoregressive models, all as Markovian VAEs; and a GAN."""
+
+from dpm_lib.vae.autoregressive import Autoregressive
+from dpm_lib.vae.gaussian_vae import GaussianVAE
+from dpm_lib.vae.hierarchical import FiniteLadder
+from dpm_lib.vae.markovian import Diffusion, MarkovianVAE
+
+__all__ = ["Autoregressive", "Diffusion", "FiniteLadder", "GaussianVAE", "MarkovianVAE"]
