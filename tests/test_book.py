@@ -282,7 +282,7 @@ def test_the_books_own_title_and_author_hold_no_html():
 
 def test_too_few_exercises_are_caught():
     notebook = chapter()
-    del notebook.cells[:4]
+    del notebook.cells[4:8]
     assert faults(notebook) == ["4 exercises; at least 5"]
 
 

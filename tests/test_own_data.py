@@ -68,7 +68,8 @@ def test_the_lines_of_the_readme(capsys, monkeypatch):
         assert scores["steps"] == 3 and math.isfinite(scores[kind]) and scores[f"{kind}_stderr"] > 0
         assert draws.shape == (100, x[0].numel()) and len(shown) == 1 and "<img" in shown.pop()
     said = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"-?[\d.]+ ± [\d.]+", said[0])
+    assert re.fullmatch(r"-?[\d.]+ bits, of at most -0\.946\d+", said[0])
+    assert re.fullmatch(r"-?[\d.]+ ± [\d.]+", said[1])
 
 
 # Points
