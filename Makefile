@@ -1,6 +1,7 @@
 # make book    build the book            make lint     style and types
 # make test    check everything          make outputs  refresh the checked outputs of the chapters
 # make serve   read the book             make bench    measure the numbers the book quotes
+# make figure NAME=Walkers   work on one figure: it reloads when a script is saved
 # make clean   remove all that was made     make portable  do the checked numbers survive other machines?
 # make jupyter chapters and figures in a real JupyterLab and Notebook (half an hour)
 
@@ -12,7 +13,7 @@ STAMP := .venv/installed
 # The networks are small: one thread is as fast as two, and stays so on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test jupyter serve lint bench outputs portable mutants clean
+.PHONY: book test jupyter serve figure lint bench outputs portable mutants clean
 
 book: $(STAMP)
 	@$(BIN)/python tools/build_book.py -q
@@ -58,7 +59,12 @@ jupyter: $(STAMP)
 
 serve: $(STAMP)
 	@test -f _build/html/index.html || $(MAKE) --no-print-directory book
-	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+	$(BIN)/python tools/serve.py $(PORT)
+
+# One figure, with the state that the last build saved; it reloads when a script or a sheet is saved.
+figure: $(STAMP)
+	@test -f _build/html/index.html || $(MAKE) --no-print-directory book
+	@$(BIN)/python tools/figure.py "$(NAME)" $(PORT)
 
 # All but those for a GPU: see CONTRIBUTING.md.
 BENCHMARKS := $(filter-out %/on_a_gpu.py %/throughput.py,$(wildcard benchmarks/*.py))

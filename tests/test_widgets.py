@@ -2,7 +2,6 @@
 
 import html
 import io
-import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -12,8 +11,9 @@ import pytest
 from PIL import Image
 
 from dpm_lib.figures.palette import PALETTE
+from dpm_lib.figures.scripts import sheet
 from dpm_lib.figures.widgets import LiveSampler, ScheduleBars, TrajectoryPlayer
-from dpm_lib.figures.widgets.base import SCRIPTS, STYLE, Figure, bundle, fixed_point, fixed_point_scale
+from dpm_lib.figures.widgets.base import Figure, fixed_point, fixed_point_scale
 
 T, N, G = 6, 30, 9
 
@@ -161,20 +161,11 @@ def test_torch_tensors_are_accepted():
     assert player(forward=tensor).forward == player(forward=np.ones((T + 1, N, 2))).forward
 
 
-@pytest.mark.parametrize("name", ["player.js", "schedule.js", "sampler.js"])
-def test_bundle_is_one_module(name):
-    source = bundle(name)
-    assert not re.search(r"^import\b", source, re.MULTILINE)
-    assert source.count("export default") == 1
-    assert "export" not in source.split((SCRIPTS / name).read_text(encoding="utf-8").split("import", 1)[0])[0]
-    assert "function openFigure(" in source and "function render(" in source
-
-
 @pytest.mark.parametrize("make", FIGURES)
 def test_script_and_style_reach_the_page(make):
     state = make().get_state()
     assert "export default" in state["_esm"]
-    assert state["_css"] == STYLE
+    assert state["_css"] == sheet("figure.css")
 
 
 @pytest.mark.parametrize("make", FIGURES)
@@ -226,7 +217,7 @@ def test_a_figure_needs_a_poster():
 
 def test_palette_is_that_of_the_stylesheet():
     for name, colour in PALETTE.items():
-        assert f"--dpm-{name}: {colour};" in STYLE
+        assert f"--dpm-{name}: {colour};" in sheet("figure.css")
 
 
 def test_no_pyplot_window_is_opened():

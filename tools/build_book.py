@@ -1,8 +1,8 @@
 """Build the book with warnings as errors.
 
 The chapters whose code changed are executed first (`execution.py`). Sphinx then rebuilds a page when its source
-changed; it does not look at what the cells import, nor at the scripts and styles that the pages share. So a change in
-these, or a build that failed, rebuilds every page.
+changed; it does not look at what the cells import, nor at the extensions. So a change in these, or a build that failed,
+rebuilds every page. Where nothing changed but scripts and styles, these are written anew, and Sphinx is not asked.
 """
 
 import subprocess
@@ -12,9 +12,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
 from chapters import ROOT, notebooks
 from execution import CODE, digest, execute, stale
+from figure_files import write
 from launch import find_repository
 
-SHARED = ("book/_static/**/*", "book/_ext/**/*.py", "_*.yml")
+SHARED = ("book/_ext/**/*.py", "tools/notebook_copies.py", "_*.yml")
+SOURCES = ("book/*.ipynb", "book/*.md", "book/*.bib", "tests/**/*.py")  # the tests: pages name those of an equation
 
 
 def run_chapters(root: Path) -> list[str]:
@@ -36,13 +38,20 @@ def build(root: Path, extra: list[str]) -> int:
         print(f"No book was built: {', '.join(failed)} failed, see above.", file=sys.stderr)
         return 1
     pages, stamp = digest(root, CODE + SHARED), root / "_build" / "pages.sha256"
+    whole, last = f"{digest(root, CODE + SHARED + SOURCES)} {find_repository()}", root / "_build" / "book.sha256"
+    if extra in ([], ["-q"]) and not stale(last, whole) and (root / "_build" / "html" / "index.html").exists():
+        write(root / "_build" / "html")
+        print("No page changed. Scripts and styles are written anew.")
+        return 0
     fresh = ["--all"] if stale(stamp, pages) else []
     stamp.unlink(missing_ok=True)
+    last.unlink(missing_ok=True)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     options = ["-W", "-n", "--keep-going", *fresh, *extra]
     status = subprocess.run([jupyter_book, "build", str(root), *options], cwd=root).returncode
     if status == 0:
         stamp.write_text(pages, encoding="utf8")
+        last.write_text(whole, encoding="utf8")
     return status
 
 

@@ -19,7 +19,9 @@ from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
 from nbformat import NotebookNode
 
-CODE = ("dpm_lib/**/*.py", "dpm_lib/**/*.js", "dpm_lib/**/*.css", "book/results/**/*", "constraints.txt")
+from dpm_lib.figures.scripts import NAMED
+
+CODE = ("dpm_lib/**/*.py", "book/results/**/*", "constraints.txt")  # not what figures find beside their page
 SECONDS = 600  # for one cell, on a busy machine
 
 
@@ -44,7 +46,7 @@ def execute(paths: Iterable[Path], root: Path = ROOT) -> Iterator[tuple[Path, Ex
         shutil.rmtree(out / ".jupyter_cache", ignore_errors=True)
         (out / "code.sha256").write_text(code, encoding="utf8")
     cache = get_cache(out / ".jupyter_cache")
-    os.environ["IPYTHONDIR"] = _quiet_kernels(out)
+    os.environ |= {"IPYTHONDIR": _quiet_kernels(out), NAMED: "named"}
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         running = {}
         for path in paths:

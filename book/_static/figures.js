@@ -94,19 +94,63 @@
     target.model.set(target.trait, source.model.get(source.trait));
   }
 
-  const modules = new Map(); // figures of one kind share their module and style
+  // A widget of the book's build carries the names of its script and sheets (dpm_lib/figures/scripts.py), which stand
+  // in files beside this one. A page opened from a disk may not import a file, so each is a plain script that leaves
+  // the module's text in `dpmFigures`. A widget of a notebook carries the texts themselves.
+  const FOLDER = new URL("figures/", document.currentScript.src);
+  const SCRIPT = /^\/\/ dpm_lib: ([\w-]+\.js)\n$/;
+  const SHEETS = /^\/\* dpm_lib: ([\w. -]+) \*\/\n$/;
+  const texts = (window.dpmFigures ??= {});
 
-  function load(model) {
+  /** Puts an element into the head, and waits for what it names. */
+  function fetched(tag, attributes) {
+    const element = Object.assign(document.createElement(tag), attributes);
+    return new Promise((resolve, reject) => {
+      element.onload = () => resolve(element);
+      element.onerror = () => reject(new Error(`cannot read ${attributes.src ?? attributes.href}`));
+      document.head.append(element);
+    });
+  }
+
+  async function readScript(source) {
+    const [, name] = SCRIPT.exec(source) ?? [];
+    if (!name) return source;
+    await fetched("script", { src: new URL(name, FOLDER).href });
+    if (!(name in texts)) throw new Error(`${name} holds no figure`);
+    return texts[name];
+  }
+
+  const sheets = new Map();
+
+  /** The style of a figure, once for all that share it. A figure does without one that cannot be read. */
+  function addStyle(css) {
+    const [, names] = SHEETS.exec(css) ?? [];
+    const keys = names ? names.split(" ") : [css];
+    return Promise.all(
+      keys.filter(Boolean).map((key) => {
+        if (!sheets.has(key)) {
+          const style = Object.assign(document.createElement("style"), { textContent: key });
+          if (!names) document.head.append(style);
+          const wait = names && fetched("link", { rel: "stylesheet", href: new URL(key, FOLDER).href });
+          sheets.set(key, Promise.resolve(wait).catch((error) => console.error("figures:", error)));
+        }
+        return sheets.get(key);
+      }),
+    );
+  }
+
+  const modules = new Map(); // figures of one kind share their module
+
+  async function readModule(source) {
+    const text = await readScript(source);
+    const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    return import(address).finally(() => URL.revokeObjectURL(address));
+  }
+
+  async function load(model) {
     const source = model.get("_esm");
-    if (!modules.has(source)) {
-      const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-      modules.set(source, import(address).finally(() => URL.revokeObjectURL(address)));
-      if (model.get("_css")) {
-        const style = document.createElement("style");
-        style.textContent = model.get("_css");
-        document.head.append(style);
-      }
-    }
+    if (!modules.has(source)) modules.set(source, readModule(source));
+    await addStyle(model.get("_css") ?? "");
     return modules.get(source);
   }
 

@@ -13,7 +13,8 @@ import pytest
 from ipywidgets.embed import dependency_state
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from dpm_lib.figures.widgets.base import Figure, bundle
+from dpm_lib.figures.scripts import bundle
+from dpm_lib.figures.widgets.base import Figure
 
 STATIC = Path(__file__).parents[2] / "book" / "_static"
 FLAGS = [

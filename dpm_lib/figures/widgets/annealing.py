@@ -4,7 +4,8 @@ import numpy as np
 import traitlets
 
 from dpm_lib.figures.palette import INK, PALETTE
-from dpm_lib.figures.widgets.base import Figure, bundle, checked, panels, picture, png, quiet
+from dpm_lib.figures.scripts import script
+from dpm_lib.figures.widgets.base import Figure, checked, panels, picture, png, quiet
 
 
 def _positive(name: str, value: float) -> float:
@@ -27,7 +28,7 @@ class AnnealedParticles(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("annealing.js")
+    _esm = script("annealing.js")
     distance = traitlets.Float().tag(sync=True)
     std = traitlets.Float().tag(sync=True)
     share = traitlets.Float().tag(sync=True)
@@ -85,7 +86,7 @@ class WorkHistograms(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("work.js")
+    _esm = script("work.js")
     shift = traitlets.Float().tag(sync=True)
     log_z = traitlets.Float().tag(sync=True)
     n = traitlets.Int().tag(sync=True)

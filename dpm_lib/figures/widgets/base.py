@@ -1,16 +1,14 @@
 """What every interactive figure shares: its accessible text, its poster, its script, and checks on its data.
 
 A figure is one ``anywidget``: the same object works in Jupyter, in Colab, and in the built book, where no
-kernel runs. Its script lives in ``js/``, one ES module per figure beside ``common.js``. Its data travels as
-bytes, so that a page stays small.
+kernel runs. Its script is one ES module in ``js/`` (see ``figures.scripts``). Its data travels as bytes, so that a page
+stays small.
 """
 
 import base64
 import html
 import io
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -21,25 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 
 from dpm_lib.figures.palette import INK
+from dpm_lib.figures.scripts import style
 
-SCRIPTS = Path(__file__).parent / "js"
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
-
-
-def bundle(name: str) -> str:
-    """The module ``js/name`` with the modules that it imports written before it, as one text.
-
-    One level of imports is enough here: what an imported module imports itself must stand before it in the list.
-    The imported modules lose their ``import`` and ``export``; names must not collide, which the browser reports as
-    a syntax error.
-    """
-    source = (SCRIPTS / name).read_text(encoding="utf-8")
-    parts = [(SCRIPTS / file).read_text(encoding="utf-8") for file in _IMPORT.findall(source)]
-    shared = [re.sub(r"^export ", "", _IMPORT.sub("", part), flags=re.MULTILINE) for part in parts]
-    return "\n".join([*shared, _IMPORT.sub("", source)])
-
-
-STYLE = (SCRIPTS / "figure.css").read_text(encoding="utf-8")
 # Where no kernel holds the figure, JupyterLab and Notebook write "Error displaying widget: model not found" into the
 # output after the poster: an output of text alone. In a notebook that they do not trust, they drop this rule, but also
 # the figure, with no word.
@@ -49,10 +30,10 @@ NO_ERROR = ".jp-OutputArea-child:has(.dpm-poster) + .jp-OutputArea-child > .lm-P
 class Figure(anywidget.AnyWidget):
     """An interactive figure with a name, a caption, and a still poster for readers without a kernel or JavaScript.
 
-    Subclasses set ``_esm = bundle("their.js")`` and define ``poster()``.
+    Subclasses set ``_esm = script("their.js")`` and define ``poster()``.
     """
 
-    _css = STYLE
+    _css = style("figure.css")
     label = traitlets.Unicode(help="short accessible name; also the poster's alternative text").tag(sync=True)
     caption = traitlets.Unicode(help="what to try, and what to see").tag(sync=True)
 

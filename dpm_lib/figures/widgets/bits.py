@@ -8,9 +8,10 @@ import numpy as np
 import traitlets
 
 from dpm_lib.figures.palette import INK, PALETTE
-from dpm_lib.figures.widgets.base import SCRIPTS, STYLE, Figure, bundle, checked, panels, picture, png, quiet
+from dpm_lib.figures.scripts import script, style
+from dpm_lib.figures.widgets.base import Figure, checked, panels, picture, png, quiet
 
-_STYLE = STYLE + (SCRIPTS / "bits.css").read_text(encoding="utf-8")
+SHEET = style("figure.css", "bits.css")
 
 
 class HeartbeatPlayer(Figure):
@@ -23,8 +24,8 @@ class HeartbeatPlayer(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("heartbeat.js")
-    _css = _STYLE
+    _esm = script("heartbeat.js")
+    _css = SHEET
     weights = traitlets.Bytes(help="float32: W and b of each layer").tag(sync=True)
     shapes = traitlets.List(traitlets.List(traitlets.Int()), help="[out, in] of each layer").tag(sync=True)
     frequencies = traitlets.List(traitlets.Float()).tag(sync=True)
@@ -99,8 +100,8 @@ class LearningCourse(Figure):
     Raises ``ValueError`` that names the run and what is wrong with it.
     """
 
-    _esm = bundle("learning.js")
-    _css = _STYLE
+    _esm = script("learning.js")
+    _css = SHEET
     runs = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -150,8 +151,8 @@ class OwnBits(Figure):
     Raises ``ValueError`` that names the preset and what is wrong with it.
     """
 
-    _esm = bundle("ownbits.js")
-    _css = _STYLE
+    _esm = script("ownbits.js")
+    _css = SHEET
     presets = traitlets.Dict().tag(sync=True)
     period = traitlets.Int().tag(sync=True)
     size = traitlets.Int(help="strings have period * size bits").tag(sync=True)

@@ -11,10 +11,11 @@ from scipy.interpolate import CubicSpline
 from dpm_lib.diffusion.schedules import geometric
 from dpm_lib.exact import bound_derivation, enumeration
 from dpm_lib.figures.palette import INK, PALETTE
-from dpm_lib.figures.widgets.base import SCRIPTS, STYLE, Figure, bundle, checked, picture, png, quiet
+from dpm_lib.figures.scripts import script, style
+from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet
 from dpm_lib.probability.mixtures import Mixture
 
-CSS = STYLE + (SCRIPTS / "bound.css").read_text(encoding="utf-8")
+SHEET = style("figure.css", "bound.css")
 LOG_2PIE = 1 + math.log(2 * math.pi)
 
 
@@ -25,7 +26,7 @@ class TinyFigure(Figure):
     ``ValueError`` for the bad ones.
     """
 
-    _css = CSS
+    _css = SHEET
     settings = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -55,7 +56,7 @@ class TinyFigure(Figure):
 class Ledger(TinyFigure):
     """Every line of the derivation of K with its value, and where each bit goes."""
 
-    _esm = bundle("ledger.js")
+    _esm = script("ledger.js")
 
     def poster(self) -> bytes:
         chains = self.chains()
@@ -75,7 +76,7 @@ class Ledger(TinyFigure):
 class ClosingGap(TinyFigure):
     """The log of the mean of n weights, run again and again, against log p and the delta method."""
 
-    _esm = bundle("closing.js")
+    _esm = script("closing.js")
 
     def poster(self) -> bytes:
         w, q = (rows[0] for rows in self.chains().weight_laws)
@@ -101,8 +102,8 @@ class EntropyBand(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("entropy.js")
-    _css = CSS
+    _esm = script("entropy.js")
+    _css = SHEET
     tables = traitlets.Dict().tag(sync=True)
     variance = traitlets.Float().tag(sync=True)
     T = traitlets.Int().tag(sync=True)
@@ -136,8 +137,8 @@ class EntropyBand(Figure):
         axes = figure.subplots()
         rows = entropy_rows(geometric_beta(self.T).tolist(), next(iter(self.tables.values())), self.variance)[1:]
         t = range(2, self.T + 1)
-        for row, ink, style in (("lower", "data", "-"), ("upper", "drift", "--"), ("exact", "model", "o")):
-            axes.plot(t, [(each[row] - each["step"]) / math.log(2) for each in rows], style, color=PALETTE[ink])
+        for row, ink, mark in (("lower", "data", "-"), ("upper", "drift", "--"), ("exact", "model", "o")):
+            axes.plot(t, [(each[row] - each["step"]) / math.log(2) for each in rows], mark, color=PALETTE[ink])
         axes.axhline(0, color=PALETTE["limit"])
         axes.set(xlabel="t", ylabel="bits, less the forward step's")
         axes.tick_params(colors=INK)

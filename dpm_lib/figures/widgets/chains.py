@@ -6,10 +6,11 @@ import numpy as np
 import traitlets
 
 from dpm_lib.figures.palette import PALETTE
-from dpm_lib.figures.widgets.base import SCRIPTS, STYLE, Figure, bundle, picture, png, quiet
+from dpm_lib.figures.scripts import script, style
+from dpm_lib.figures.widgets.base import Figure, picture, png, quiet
 from dpm_lib.markov import markov_chains
 
-CHAINS_STYLE = STYLE + (SCRIPTS / "chains.css").read_text(encoding="utf-8")
+SHEET = style("figure.css", "chains.css")
 INKS = [PALETTE["data"], PALETTE["model"], PALETTE["drift"], PALETTE["limit"], "#5f6670"]
 PRESETS: dict[str, list[list[float]]] = {
     "forgets": [[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.1, 0.6]],
@@ -36,8 +37,8 @@ class ChainEditor(Figure):
     Raises ``ValueError`` that names the preset and what is wrong with it.
     """
 
-    _esm = bundle("chain.js")
-    _css = CHAINS_STYLE
+    _esm = script("chain.js")
+    _css = SHEET
     presets: traitlets.List = traitlets.List(help="pairs of a name and a matrix: a page's JSON keeps their order").tag(
         sync=True
     )
@@ -91,8 +92,8 @@ class DoubleWellWalk(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("wells.js")
-    _css = CHAINS_STYLE
+    _esm = script("wells.js")
+    _css = SHEET
     n = traitlets.Int().tag(sync=True)
     barrier = traitlets.Float().tag(sync=True)
     octaves = traitlets.Int().tag(sync=True)

@@ -8,7 +8,8 @@ import numpy as np
 import traitlets
 
 from dpm_lib.figures.palette import INK, PALETTE
-from dpm_lib.figures.widgets.base import SCRIPTS, STYLE, Figure, bundle, picture, png, quiet
+from dpm_lib.figures.scripts import script, style
+from dpm_lib.figures.widgets.base import Figure, picture, png, quiet
 from dpm_lib.training.costs import BACKWARD
 
 COUNTED = ("flop_per_row", "state_bytes", "bytes_per_row", "batch", "steps")
@@ -22,8 +23,8 @@ class TrainingCost(Figure):
     Raises ``ValueError`` that names the recipe and what is missing or not positive.
     """
 
-    _esm = bundle("trainingcost.js")
-    _css = STYLE + (SCRIPTS / "images.css").read_text(encoding="utf-8")
+    _esm = script("trainingcost.js")
+    _css = style("figure.css", "images.css")
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)
     groups = traitlets.List(traitlets.Tuple(), help="[words, names] in their order").tag(sync=True)
     start = traitlets.Dict().tag(sync=True)

@@ -7,11 +7,11 @@ from scipy.stats import norm
 
 from dpm_lib.core.types import Array
 from dpm_lib.figures.palette import INK, PALETTE
-from dpm_lib.figures.widgets.base import SCRIPTS, Figure, bundle, picture, png, quiet
-from dpm_lib.figures.widgets.chains import CHAINS_STYLE
+from dpm_lib.figures.scripts import script, style
+from dpm_lib.figures.widgets.base import Figure, picture, png, quiet
 from dpm_lib.sde import fokker_planck, grids, processes, sde
 
-STYLE = CHAINS_STYLE + (SCRIPTS / "diffusion.css").read_text(encoding="utf-8")
+SHEET = style("figure.css", "chains.css", "diffusion.css")
 TWO_WELLS = (4.0, 0.2, 1.2, 1.8, 1.3, 0.6, 4.0)  # as in bend.js
 
 
@@ -50,8 +50,8 @@ class BentPotential(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("bend.js")
-    _css = STYLE
+    _esm = script("bend.js")
+    _css = SHEET
     n = traitlets.Int().tag(sync=True)
     reach = traitlets.Float().tag(sync=True)
     cells = traitlets.Int().tag(sync=True)
@@ -98,8 +98,8 @@ class WalkLimit(Figure):
     Raises ``ValueError`` for another power.
     """
 
-    _esm = bundle("limit.js")
-    _css = STYLE
+    _esm = script("limit.js")
+    _css = SHEET
     power = traitlets.Int().tag(sync=True)
 
     def __init__(
@@ -126,8 +126,8 @@ class WalkLimit(Figure):
 class StepsOfOneNoise(Figure):
     """Euler-Maruyama with few and many steps along one Brownian path, beside the exact solution, and its two errors."""
 
-    _esm = bundle("orders.js")
-    _css = STYLE
+    _esm = script("orders.js")
+    _css = SHEET
 
     def __init__(self, *, label: str = "Coarse and fine steps along one Brownian path", caption: str = "") -> None:
         super().__init__(label=label, caption=caption)

@@ -9,9 +9,10 @@ import torch
 import traitlets
 
 from dpm_lib.figures.palette import PALETTE
-from dpm_lib.figures.widgets.base import SCRIPTS, STYLE, Figure, bundle, checked, panels, picture, png, quiet
+from dpm_lib.figures.scripts import script, style
+from dpm_lib.figures.widgets.base import Figure, checked, panels, picture, png, quiet
 
-_STYLE = STYLE + (SCRIPTS / "images.css").read_text(encoding="utf-8")
+SHEET = style("figure.css", "images.css")
 
 
 class ImagePlayer(Figure):
@@ -22,8 +23,8 @@ class ImagePlayer(Figure):
     Raises ``ValueError`` that names the set and what is wrong with it.
     """
 
-    _esm = bundle("images.js")
-    _css = _STYLE
+    _esm = script("images.js")
+    _css = SHEET
     pictures = traitlets.Bytes(help="uint8: held, then expected, set after set").tag(sync=True)
     sets = traitlets.List(traitlets.Dict()).tag(sync=True)
 
@@ -107,8 +108,8 @@ class LevelPosterior(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("levels.js")
-    _css = _STYLE
+    _esm = script("levels.js")
+    _css = SHEET
     levels = traitlets.Int().tag(sync=True)
     opinions = traitlets.List(traitlets.Tuple(), help="[name, (L,)] in their order").tag(sync=True)
     spread = traitlets.List(traitlets.Float()).tag(sync=True)

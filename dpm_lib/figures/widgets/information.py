@@ -7,11 +7,12 @@ import torch
 import traitlets
 
 from dpm_lib.figures.palette import PALETTE
-from dpm_lib.figures.widgets.base import SCRIPTS, STYLE, Figure, bundle, checked, picture, png, quiet
+from dpm_lib.figures.scripts import script, style
+from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet
 from dpm_lib.information.mmse import mmse
 from dpm_lib.probability.mixtures import Mixture, finite_set
 
-_STYLE = STYLE + (SCRIPTS / "information.css").read_text(encoding="utf-8")
+SHEET = style("figure.css", "information.css")
 DATA = ("two points", "five points", "three clumps", "a Gaussian", "the heartbeat's five strings")  # as in area.js
 
 
@@ -23,8 +24,8 @@ class InformationArea(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("area.js")
-    _css = _STYLE
+    _esm = script("area.js")
+    _css = SHEET
     data = traitlets.Unicode().tag(sync=True)
     t0 = traitlets.Float().tag(sync=True)
 
@@ -63,8 +64,8 @@ class InformationScales(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("scales.js")
-    _css = _STYLE
+    _esm = script("scales.js")
+    _css = SHEET
     spacings = traitlets.List(traitlets.Float()).tag(sync=True)
 
     def __init__(

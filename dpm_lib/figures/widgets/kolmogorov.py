@@ -7,11 +7,12 @@ import traitlets
 
 from dpm_lib.exact.reverse_step import step_back, two_clumps
 from dpm_lib.figures.palette import INK, PALETTE
-from dpm_lib.figures.widgets.base import SCRIPTS, STYLE, Figure, bundle, checked, picture, png, quiet
+from dpm_lib.figures.scripts import script, style
+from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet
 from dpm_lib.figures.widgets.chains import INKS
 from dpm_lib.markov import gillespie, kolmogorov
 
-_STYLE = STYLE + "".join((SCRIPTS / name).read_text(encoding="utf-8") for name in ("chains.css", "rates.css"))
+SHEET = style("figure.css", "chains.css", "rates.css")
 RATES: dict[str, list[list[float]]] = {
     "one way round": [[-1.1, 1.0, 0.1], [0.1, -0.6, 0.5], [1.8, 0.2, -2.0]],
     "balanced": [[-1.0, 0.6, 0.4], [0.3, -0.8, 0.5], [0.4, 1.0, -1.4]],
@@ -52,8 +53,8 @@ class RatePlayground(Figure):
     Raises ``ValueError`` that names the preset and what is wrong with it.
     """
 
-    _esm = bundle("rates.js")
-    _css = _STYLE
+    _esm = script("rates.js")
+    _css = SHEET
     presets: traitlets.List = traitlets.List(help="pairs of a name and a matrix, in order").tag(sync=True)
     horizon = traitlets.Float().tag(sync=True)
 
@@ -98,8 +99,8 @@ class JumpWalkers(Figure):
     Raises ``ValueError`` that names the argument and what is wrong with it.
     """
 
-    _esm = bundle("jumps.js")
-    _css = _STYLE
+    _esm = script("jumps.js")
+    _css = SHEET
     rates: traitlets.List = traitlets.List().tag(sync=True)
     laws: traitlets.List = traitlets.List().tag(sync=True)
     horizon = traitlets.Float().tag(sync=True)
@@ -135,8 +136,8 @@ class StepBack(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("stepback.js")
-    _css = _STYLE
+    _esm = script("stepback.js")
+    _css = SHEET
     x_t = traitlets.Float().tag(sync=True)
     beta = traitlets.Float().tag(sync=True)
     std = traitlets.Float().tag(sync=True)

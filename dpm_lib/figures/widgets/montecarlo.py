@@ -8,9 +8,10 @@ import numpy as np
 import traitlets
 
 from dpm_lib.figures.palette import PALETTE
-from dpm_lib.figures.widgets.base import SCRIPTS, STYLE, Figure, bundle, checked, panels, picture, png, quiet
+from dpm_lib.figures.scripts import script, style
+from dpm_lib.figures.widgets.base import Figure, checked, panels, picture, png, quiet
 
-CSS = STYLE + (SCRIPTS / "montecarlo.css").read_text(encoding="utf-8")
+SHEET = style("figure.css", "montecarlo.css")
 
 
 class Walkers(Figure):
@@ -19,8 +20,8 @@ class Walkers(Figure):
     Raises ``ValueError`` if ``std`` is not positive, or a number is not finite.
     """
 
-    _esm = bundle("walkers.js")
-    _css = CSS
+    _esm = script("walkers.js")
+    _css = SHEET
     std = traitlets.Float().tag(sync=True)
     bend = traitlets.Float().tag(sync=True)
 
@@ -73,8 +74,8 @@ class ImportanceWeights(Figure):
     Raises ``ValueError`` if ``width`` is not positive, or a number is not finite.
     """
 
-    _esm = bundle("importance.js")
-    _css = CSS
+    _esm = script("importance.js")
+    _css = SHEET
     mean = traitlets.Float().tag(sync=True)
     width = traitlets.Float().tag(sync=True)
 
@@ -106,8 +107,8 @@ class CostTable(Figure):
     Raises ``ValueError`` that names the row and the key.
     """
 
-    _esm = bundle("costs.js")
-    _css = CSS
+    _esm = script("costs.js")
+    _css = SHEET
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)
     KEYS = ("method", "target", "dimension", "cost", "cost_stderr", "error", "error_stderr", "measured", "grid")
 

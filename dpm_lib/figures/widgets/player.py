@@ -7,7 +7,8 @@ import torch
 import traitlets
 
 from dpm_lib.figures.palette import PALETTE
-from dpm_lib.figures.widgets.base import Figure, bundle, checked, fixed_point, fixed_point_scale, panels, picture, png
+from dpm_lib.figures.scripts import script
+from dpm_lib.figures.widgets.base import Figure, checked, fixed_point, fixed_point_scale, panels, picture, png
 
 
 class TrajectoryPlayer(Figure):
@@ -20,7 +21,7 @@ class TrajectoryPlayer(Figure):
     Raises ``ValueError`` for a wrong shape or a value that is not finite.
     """
 
-    _esm = bundle("player.js")
+    _esm = script("player.js")
     forward = traitlets.Bytes(help="int16 (T + 1, n, 2), in units of scale").tag(sync=True)
     reverse = traitlets.Bytes(help="int16 (T + 1, n, 2), in units of scale").tag(sync=True)
     drift_at = traitlets.Bytes(help="int16 (g, 2), in units of scale").tag(sync=True)

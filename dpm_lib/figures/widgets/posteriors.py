@@ -11,13 +11,13 @@ import traitlets
 from dpm_lib.diffusion import schedules
 from dpm_lib.diffusion.twists import ExactModel
 from dpm_lib.figures.palette import PALETTE
-from dpm_lib.figures.widgets.base import SCRIPTS, Figure, bundle, checked, picture, png, quiet
-from dpm_lib.figures.widgets.chains import CHAINS_STYLE
+from dpm_lib.figures.scripts import script, style
+from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet
 from dpm_lib.probability.mixtures import Mixture
 from dpm_lib.probability.products import Tilt, blend_of, gaussian_tilt, times
 from dpm_lib.probability.swiss_roll import SwissRoll
 
-STYLE = CHAINS_STYLE + (SCRIPTS / "posteriors.css").read_text(encoding="utf-8")
+SHEET = style("figure.css", "chains.css", "posteriors.css")
 
 
 def string_of_beads(k: int = 64, std: float = 0.1) -> Mixture:
@@ -52,8 +52,8 @@ class PaintedPosterior(Figure):
     Raises ``ValueError`` for others.
     """
 
-    _esm = bundle("paint.js")
-    _css = STYLE
+    _esm = script("paint.js")
+    _css = SHEET
     centres: traitlets.List = traitlets.List().tag(sync=True)
     weights: traitlets.List = traitlets.List().tag(sync=True)
     variance = traitlets.Float().tag(sync=True)
@@ -98,8 +98,8 @@ class PaintedPosterior(Figure):
 class BiasOnALine(Figure):
     """The density that a multiplied chain makes, for chosen T, data, twist and r; its distance from the exact one."""
 
-    _esm = bundle("bias.js")
-    _css = STYLE
+    _esm = script("bias.js")
+    _css = SHEET
 
     def __init__(self, *, label: str = "A bias that more steps do not cure", caption: str = "") -> None:
         super().__init__(label=label, caption=caption)
@@ -126,8 +126,8 @@ class DigitStrip(Figure):
     Raises ``ValueError`` where they do not fit together.
     """
 
-    _esm = bundle("strip.js")
-    _css = STYLE
+    _esm = script("strip.js")
+    _css = SHEET
     shape: traitlets.List = traitlets.List().tag(sync=True)
     truth: traitlets.List = traitlets.List().tag(sync=True)
     methods: traitlets.List = traitlets.List().tag(sync=True)

@@ -7,10 +7,10 @@ import numpy as np
 import traitlets
 
 from dpm_lib.figures.palette import PALETTE
+from dpm_lib.figures.scripts import script
 from dpm_lib.figures.widgets.base import (
     Figure,
     as_array,
-    bundle,
     checked,
     fixed_point,
     fixed_point_scale,
@@ -35,7 +35,7 @@ class LiveSampler(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("sampler.js")
+    _esm = script("sampler.js")
     weights = traitlets.Bytes(help="float32: B, w, then W and b of each layer").tag(sync=True)
     shapes = traitlets.List(traitlets.List(traitlets.Int()), help="[out, in] of each layer").tag(sync=True)
     d = traitlets.Int().tag(sync=True)

@@ -8,7 +8,8 @@ import numpy as np
 import traitlets
 
 from dpm_lib.figures.palette import PALETTE
-from dpm_lib.figures.widgets.base import Figure, bundle, checked, picture, png, quiet
+from dpm_lib.figures.scripts import script
+from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet
 
 
 class ScheduleBars(Figure):
@@ -23,7 +24,7 @@ class ScheduleBars(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("schedule.js")
+    _esm = script("schedule.js")
     log_tau_grid = traitlets.List(traitlets.Float()).tag(sync=True)
     log_c = traitlets.Bytes(help="float32, the forms one after the other").tag(sync=True)
     log_c_sizes = traitlets.List(traitlets.Int()).tag(sync=True)

@@ -9,11 +9,11 @@ import traitlets
 from dpm_lib.diffusion import variance_exploding
 from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.figures.palette import PALETTE
-from dpm_lib.figures.widgets.base import SCRIPTS, Figure, bundle, picture, png, quiet
-from dpm_lib.figures.widgets.diffusion import STYLE as DIFFUSION_STYLE
+from dpm_lib.figures.scripts import script, style
+from dpm_lib.figures.widgets.base import Figure, picture, png, quiet
 from dpm_lib.probability.mixtures import Mixture, finite_set
 
-STYLE = DIFFUSION_STYLE + (SCRIPTS / "tweedie.css").read_text(encoding="utf-8")
+SHEET = style("figure.css", "chains.css", "diffusion.css", "tweedie.css")
 FIRST, LAST = 4.0, 0.01  # as in ways.js
 FIVE = ((-1.5, 1.1), (1.3, 1.4), (1.6, -0.9), (-0.3, -1.6), (-1.1, -0.4))  # as in guess.js
 
@@ -33,8 +33,8 @@ class WaysBack(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("ways.js")
-    _css = STYLE
+    _esm = script("ways.js")
+    _css = SHEET
     noise = traitlets.Float().tag(sync=True)
     power = traitlets.Int().tag(sync=True)
     printed = traitlets.Bool().tag(sync=True)
@@ -81,8 +81,8 @@ class GuessField(Figure):
     Raises ``ValueError`` for another t.
     """
 
-    _esm = bundle("guess.js")
-    _css = STYLE
+    _esm = script("guess.js")
+    _css = SHEET
     t = traitlets.Float().tag(sync=True)
 
     def __init__(
@@ -117,8 +117,8 @@ class TwoPictures(Figure):
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
-    _esm = bundle("pictures.js")
-    _css = STYLE
+    _esm = script("pictures.js")
+    _css = SHEET
     schedules = traitlets.Dict().tag(sync=True)
     centers = traitlets.List(traitlets.Float()).tag(sync=True)
     weights = traitlets.List(traitlets.Float()).tag(sync=True)

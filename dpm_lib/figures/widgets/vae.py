@@ -7,12 +7,10 @@ import numpy as np
 import traitlets
 
 from dpm_lib.figures.palette import INK, PALETTE
+from dpm_lib.figures.scripts import script, style
 from dpm_lib.figures.widgets.base import (
-    SCRIPTS,
-    STYLE,
     Figure,
     as_array,
-    bundle,
     checked,
     fixed_point,
     fixed_point_scale,
@@ -22,7 +20,7 @@ from dpm_lib.figures.widgets.base import (
 )
 from dpm_lib.vae import examples
 
-CSS = STYLE + "".join((SCRIPTS / name).read_text(encoding="utf-8") for name in ("bound.css", "vae.css"))
+SHEET = style("figure.css", "bound.css", "vae.css")
 
 
 class Rungs(Figure):
@@ -32,8 +30,8 @@ class Rungs(Figure):
     for bad ones.
     """
 
-    _esm = bundle("rungs.js")
-    _css = CSS
+    _esm = script("rungs.js")
+    _css = SHEET
     settings = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -71,8 +69,8 @@ class Contest(Figure):
     the standard error of the score of fresh data; ``target`` (m, 2) is fresh data. Raises ValueError for other shapes.
     """
 
-    _esm = bundle("contest.js")
-    _css = CSS
+    _esm = script("contest.js")
+    _css = SHEET
     points = traitlets.Bytes().tag(sync=True)
     about = traitlets.Dict().tag(sync=True)
 
