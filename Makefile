@@ -66,8 +66,8 @@ figure: $(STAMP)
 	@test -f _build/html/index.html || $(MAKE) --no-print-directory book
 	@$(BIN)/python tools/figure.py "$(NAME)" $(PORT)
 
-# All but those for a GPU: see CONTRIBUTING.md.
-BENCHMARKS := $(filter-out %/on_a_gpu.py %/throughput.py,$(wildcard benchmarks/*.py))
+# All but those for a GPU (see CONTRIBUTING.md), and what they share.
+BENCHMARKS := $(filter-out %/common.py %/on_a_gpu.py %/throughput.py,$(wildcard benchmarks/*.py))
 
 bench: $(STAMP)
 	@set -e; for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python "$$script"; done

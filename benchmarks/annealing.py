@@ -15,11 +15,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+import common
 import numpy as np
 import torch
 from torch import Tensor
 
-from dpm_lib.core import files, results
 from dpm_lib.montecarlo import ais, smc, temperature_ladder
 from dpm_lib.probability import densities
 from dpm_lib.probability.densities import Banana, Funnel, TwoClumps
@@ -160,8 +160,7 @@ def main(runs: int = 400) -> None:
         print(name, record["problems"][name], record["speed_millions"][name], flush=True)
     record["particles"] = version("particles")
     command = "OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/annealing.py"
-    record["provenance"] = {**results.provenance(command), "numpy": np.__version__}
-    files.save_json(results.folder() / "annealing.json", record)
+    common.write("annealing", record, command, numpy=np.__version__)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 import torch
 from scipy.stats import norm
 
-from dpm_lib.core import files, results
 from dpm_lib.markov.matrix_exponential import STEPPERS
 from dpm_lib.sde import fokker_planck, grids, processes, sde
 
@@ -180,8 +180,7 @@ def main() -> None:
         record["scaling"][case] = json.loads(done.stdout)
     command = "OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/fokker_planck.py"
     record["py-pde version"], record["methods"] = version("py-pde"), list(STEPPERS)
-    record["provenance"] = {**results.provenance(command), "numpy": np.__version__, "scipy": version("scipy")}
-    files.save_json(results.folder() / "fokker-planck.json", record)
+    common.write("fokker-planck", record, command, numpy=np.__version__, scipy=version("scipy"))
     print(json.dumps(record, indent=1))
 
 

@@ -9,26 +9,23 @@ a minute on one core; all of it about ten.
 
 import copy
 import math
-import sys
-import tempfile
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
+import common
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from dpm_lib.core import files, results
 from dpm_lib.core.constants import LN2
 from dpm_lib.diffusion import best_bound, best_bound_bits, schedules
 from dpm_lib.diffusion.best_bound_bits import BitBound
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.probability import codebooks
-from dpm_lib.training import build, catalogue, evaluation, loop, run
+from dpm_lib.training import build, catalogue, evaluation
 
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "heartbeat": ("heartbeat", {}),
@@ -39,23 +36,6 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
 WEIGHTS = ("heartbeat",)  # the models that the book loads
 FRAMES = [0, 25, 50, 75, 100, 150, 200, 300, 400, 500, 650, 800, 1000, 1250, 1500, 1750, 2000, 2500, 3000, 3500, 4000]
 FRAMES += [5000, 6000, 7000, 8000]
-
-
-def measure(name: str) -> None:
-    """Train one run; write its metrics with provenance, and, for some, its weights."""
-    base, settings = RUNS[name]
-    recipe = catalogue.get(base).override(**settings)
-    command = " ".join(["python -m dpm_lib train", base, *(f"--set {k}={v}" for k, v in settings.items())])
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        start = time.process_time()
-        _, metrics = loop.fit(recipe, seed=0, folder=folder, device="cpu", progress=False)
-        metrics["cpu_seconds_with_evaluation"] = round(time.process_time() - start, 1)
-        record = {**metrics, "settings": recipe.to_dict(), "provenance": results.provenance(command)}
-        files.save_json(results.folder() / f"{name}.json", record)
-        if name in WEIGHTS:
-            content = (folder / "model.safetensors").read_bytes()
-            files.write_atomically(results.folder() / f"{name}.safetensors", content)
 
 
 def measure_limits() -> None:
@@ -71,23 +51,17 @@ def measure_limits() -> None:
         best = best_bound_bits.best_schedule(codebooks.heartbeat(), row["T"], beta_1=1e-6)
         row["best_bits"] = float(classes.best_bound(best)) / LN2
         row["best_log_alpha_bar"] = [float(f"{v:.8g}") for v in best.log_alpha_bar.tolist()]
-    record = {"rows": rows, "provenance": results.provenance("python benchmarks/heartbeat.py limits")}
-    files.save_json(results.folder() / "heartbeat-limits.json", record)
+    common.write("heartbeat-limits", {"rows": rows}, "python benchmarks/heartbeat.py limits")
 
 
 def follow(name: str, describe: Callable[[DiffusionModel], dict[str, Any]]) -> None:
     """Train the recipe ``name`` and describe its averaged model after each number of steps in FRAMES."""
     recipe = catalogue.get(name)
-    training_run, frames = run.Run(recipe, 0, "cpu"), []
-    while True:
-        if training_run.step in FRAMES or training_run.step == recipe.steps:
-            frames.append({"step": training_run.step, **describe(training_run.averaged_model())})
-        if training_run.step == recipe.steps:
-            break
-        training_run.advance()
-    command = f"python benchmarks/heartbeat.py {name}-learning"
-    record = {"T": recipe.T, "frames": frames, "provenance": results.provenance(command)}
-    files.save_json(results.folder() / f"{name}-learning.json", record)
+    steps = {step for step in FRAMES if step < recipe.steps} | {recipe.steps}
+    frames = [{"step": step, **describe(model)} for step, model in common.watched(recipe, steps)]
+    common.write(
+        f"{name}-learning", {"T": recipe.T, "frames": frames}, f"python benchmarks/heartbeat.py {name}-learning"
+    )
 
 
 def describe_bits(model: DiffusionModel) -> dict[str, Any]:
@@ -146,16 +120,16 @@ def _short(values: Tensor) -> list[float]:
     return [float(f"{v:.6g}") for v in values.tolist()]
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Measure the runs named, or all of them."""
-    extra = {
-        "limits": measure_limits,
-        "heartbeat-learning": lambda: follow("heartbeat", describe_bits),
-        "swiss-roll-learning": lambda: follow("swiss-roll", Roll()),
-    }
-    for name in results.chosen(names, [*RUNS, *extra]):
-        extra[name]() if name in extra else measure(name)
+    jobs: dict[str, Callable[[], None]] = {}
+    for name, (base, settings) in RUNS.items():
+        jobs[name] = partial(common.train_by_name, name, base, settings, keep_model=name in WEIGHTS)
+    jobs["limits"] = measure_limits
+    jobs["heartbeat-learning"] = lambda: follow("heartbeat", describe_bits)
+    jobs["swiss-roll-learning"] = lambda: follow("swiss-roll", Roll())
+    common.main(jobs)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

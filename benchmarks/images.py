@@ -6,14 +6,13 @@ Writes book/results/NAME.json, with the baselines on the same data, and NAME.saf
 With DPM_RUNS, the folder of each run is kept there, and one that was interrupted goes on.
 """
 
-import os
-import sys
-import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
+from typing import Any
 
+import common
 import torch
 
 from dpm_lib.core import files, results
@@ -24,9 +23,10 @@ from dpm_lib.data.registry import load
 from dpm_lib.diffusion import bound, schedules
 from dpm_lib.diffusion.forward_kernels import GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
-from dpm_lib.training import build, catalogue, checkpoints, costs, loop, recipe
+from dpm_lib.training import build, catalogue, checkpoints, costs, loop
 from dpm_lib.training.catalogue import IMAGE_RECIPES
 from dpm_lib.training.evaluation import stderr
+from dpm_lib.training.recipe import Recipe
 from dpm_lib.training.run import Run
 
 RUNS = (
@@ -43,23 +43,12 @@ TINY = {"T": 12, "width": 8, "batch": 64, "lr": 0.02}
 def measure(name: str) -> None:
     """Train one run; write its metrics with provenance, its course, and its weights."""
     recipe = catalogue.get(name)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder, start = Path(os.environ.get("DPM_RUNS", scratch)) / name, time.process_time()
-        resume = (folder / "config.json").exists()
-        _, metrics = loop.fit(recipe, seed=0, folder=folder, device="cpu", resume=resume, progress=False)
-        if not resume:
-            metrics["cpu_seconds_with_evaluation"] = round(time.process_time() - start, 1)
-        course = files.load_lines(folder / "metrics.jsonl")
-        metrics["baselines"] = image_baselines.baselines(build.load_data(recipe), metrics["held_out"])  # type: ignore[arg-type]
-        record = {
-            **metrics,
-            "settings": recipe.to_dict(),
-            "course": course,
-            "provenance": results.provenance(f"python benchmarks/images.py {name}"),
-        }
-        files.save_json(results.folder() / f"{name}.json", record)
-        content = (folder / "model.safetensors").read_bytes()
-        files.write_atomically(results.folder() / f"{name}.safetensors", content)
+    command = f"python benchmarks/images.py {name}"
+
+    def baselines(metrics: dict[str, Any]) -> dict[str, Any]:
+        return {"baselines": image_baselines.baselines(build.load_data(recipe), metrics["held_out"])}  # type: ignore[arg-type]
+
+    common.train(name, recipe, command, course_every=1, keep_model=True, more=baselines)
 
 
 def measure_baselines(name: str) -> None:
@@ -86,35 +75,30 @@ def measure_steps() -> None:
         if T == recipe.T:
             spent = [float(f"{v:.5g}") for v in (terms.kl.mean(1) / data.dim / LN2).tolist()]
             ends = data.bits_per_dimension(terms.K + terms.kl.sum(0))
-    command = "python benchmarks/images.py digits-steps"
     record = {"rows": rows, "kl_bits_per_dimension": spent, "ends_bits_per_dimension": float(ends.mean())}
-    files.save_json(results.folder() / "digits-steps.json", record | {"provenance": results.provenance(command)})
+    common.write("digits-steps", record, "python benchmarks/images.py digits-steps")
 
 
 def measure_longer(steps: int = 4000, every: int = 500, n: int = 200) -> None:
     """The digits' network, trained four times as long as its recipe says: K on n training digits and on n held-out ones
     along the way, always with the same noise."""
     recipe = catalogue.get("digits").override(steps=steps)
-    run, data, rows = Run(recipe, 0, "cpu"), load("digits"), []
+    data, rows = load("digits"), []
     assert isinstance(data, Images)
     seen = data.batch(n, torch.Generator().manual_seed(0))
-    for step in range(1, steps + 1):
-        run.advance()
-        if step % every == 0:
-            row: dict[str, float] = {"step": step}
-            for name, x0 in (("training", seen), ("held_out", data.held_out(n, 0))):
-                terms = bound.terms(run.averaged_model(), x0, torch.Generator().manual_seed(0))
-                bits = data.bits_per_dimension(terms.K)
-                row |= {name: float(bits.mean()), f"{name}_stderr": stderr(bits)}
-            rows.append(row)
-            print(row, flush=True)
-    command = "python benchmarks/images.py digits-longer"
+    for step, model in common.watched(recipe, range(every, steps + 1, every)):
+        row: dict[str, float] = {"step": step}
+        for name, x0 in (("training", seen), ("held_out", data.held_out(n, 0))):
+            bits = data.bits_per_dimension(bound.terms(model, x0, torch.Generator().manual_seed(0)).K)
+            row |= {name: float(bits.mean()), f"{name}_stderr": stderr(bits)}
+        rows.append(row)
+        print(row, flush=True)
     record = {"rows": rows, "n": n, "steps_of_the_recipe": catalogue.get("digits").steps}
-    files.save_json(results.folder() / "digits-longer.json", record | {"provenance": results.provenance(command)})
+    common.write("digits-longer", record, "python benchmarks/images.py digits-longer")
 
 
 def measure_levels() -> None:
-    """The last exercise of chapter 14, with a reader's minutes: two readouts, trained for 40 and for 400 steps."""
+    """Two readouts, trained for 40 steps and for 400: the last exercise of "Training the full model"."""
     rows = []
     for steps in (40, 400):
         for covariance in ("levels", "diagonal"):
@@ -123,8 +107,7 @@ def measure_levels() -> None:
             bits = torch.tensor([run["bits_per_dimension"] for run in runs]).double()
             found = {"bits_per_dimension": float(bits.mean()), "stderr": stderr(bits), "seeds": bits.tolist()}
             rows.append({"steps": recipe.steps, "covariance": covariance, **found})
-    record = {"rows": rows, "provenance": results.provenance("python benchmarks/images.py digits-levels")}
-    files.save_json(results.folder() / "digits-levels.json", record)
+    common.write("digits-levels", {"rows": rows}, "python benchmarks/images.py digits-levels")
 
 
 def measure_costs() -> None:
@@ -139,11 +122,10 @@ def measure_costs() -> None:
         if name in RUNS:
             seconds = round(_step_seconds(recipe), 4)
             rows[name] |= {"cpu_seconds_per_step": seconds, "peak_bytes": costs.measured_peak(recipe)}
-    record = {"rows": rows, "provenance": results.provenance("python benchmarks/images.py image-costs")}
-    files.save_json(results.folder() / "image-costs.json", record)
+    common.write("image-costs", {"rows": rows}, "python benchmarks/images.py image-costs")
 
 
-def _step_seconds(recipe: recipe.Recipe, steps: int = 5) -> float:
+def _step_seconds(recipe: Recipe, steps: int = 5) -> float:
     run = Run(recipe, 0, "cpu")
     run.advance()
     start = time.process_time()
@@ -152,14 +134,14 @@ def _step_seconds(recipe: recipe.Recipe, steps: int = 5) -> float:
     return (time.process_time() - start) / steps
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Measure the runs named, or all of them."""
-    extra = {"digits-steps": measure_steps, "digits-longer": measure_longer}
-    extra |= {"digits-levels": measure_levels, "image-costs": measure_costs}
+    jobs: dict[str, Callable[[], None]] = {name: partial(measure, name) for name in RUNS}
+    jobs |= {"digits-steps": measure_steps, "digits-longer": measure_longer}
+    jobs |= {"digits-levels": measure_levels, "image-costs": measure_costs}
     again = {f"{name}-baselines": partial(measure_baselines, name) for name in RUNS}
-    for name in results.chosen(names or [*RUNS, *extra], [*RUNS, *extra, *again]):
-        (extra | again).get(name, partial(measure, name))()
+    common.main(jobs | again, usual=jobs)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,4 +1,4 @@
-"""The entropy of the swiss roll by two routes, for the trained model of chapter 6: the chain's K, and its denoiser.
+"""The entropy of the swiss roll by two routes, for the book's trained model: the chain's K, and its denoiser.
 
     python benchmarks/information.py          # about three minutes on one core
 
@@ -15,11 +15,11 @@ Writes book/results/information.json, in nats. For each step k = 2..T of the mod
 
 import math
 
+import common
 import torch
 from torch import Tensor
 
 from dpm_lib.core import results
-from dpm_lib.core.files import save_json
 from dpm_lib.diffusion import bound
 from dpm_lib.diffusion.tweedie import Denoiser
 from dpm_lib.information import i_mmse, mmse
@@ -78,9 +78,8 @@ def main() -> None:
         },
         "bound": {"mean": whole.mean, "stderr": whole.stderr, "points": len(y)},
         "points": POINTS,
-        "provenance": results.provenance("python benchmarks/information.py"),
     }
-    save_json(results.folder() / "information.json", record)
+    common.write("information", record, "python benchmarks/information.py")
     names = ("exact", "best_full", "full", "best_fixed", "fixed")
     print({name: round(sum(row[name] for row in rows) / math.log(2), 4) for name in names})
     print(lacks.mean / math.log(2), lacks.stderr / math.log(2), whole.mean / math.log(2), whole.stderr / math.log(2))

@@ -15,10 +15,11 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+import common
 import torch
 from torch import Tensor
 
-from dpm_lib.core import files, results
+from dpm_lib.core import results
 from dpm_lib.data.registry import load
 from dpm_lib.diffusion import conditioning, inpainting, schedules
 from dpm_lib.diffusion.forward_kernels import GaussianKernel
@@ -109,9 +110,8 @@ def main(workers: str = "2") -> None:
         "softness": SOFTNESS,
         "farthest": FARTHEST,
         "errors": errors,
-        "provenance": results.provenance("python benchmarks/inpainting.py"),
     }
-    files.save_json(results.folder() / "digits-inpainting.json", record)
+    common.write("digits-inpainting", record, "python benchmarks/inpainting.py")
 
 
 if __name__ == "__main__":

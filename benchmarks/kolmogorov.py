@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import common
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import expm_multiply
 
-from dpm_lib.core import results
 from dpm_lib.markov import gillespie, kolmogorov
 
 STATES, END, WALKERS = 100_000, 100.0, 10_000
@@ -49,7 +49,7 @@ def main() -> None:
     theirs, scipy = timed(lambda: expm_multiply(Q.T * END, p0, traceA=float(Q.trace() * END)))
     places = np.arange(STATES)
     error = (ends.mean() - laws[-1] @ places) / (ends.std() / WALKERS**0.5)
-    record = results.provenance("python benchmarks/kolmogorov.py") | {
+    record = {
         "states": STATES,
         "jumps": float(kolmogorov.exit_rates(Q).max() * END),
         "forward_seconds": round(forward, 3),
@@ -63,7 +63,7 @@ def main() -> None:
         "scipy_difference": float(np.abs(theirs - laws[-1]).max()),
         "smallest": float(laws[-1].min()),
     }
-    (results.folder() / "kolmogorov.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    common.write("kolmogorov", record, "python benchmarks/kolmogorov.py")
     print(json.dumps(record, indent=2))
 
 

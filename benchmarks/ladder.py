@@ -22,12 +22,12 @@ another. The seconds are those of now.
 
 import copy
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import common
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -37,7 +37,8 @@ from dpm_lib.core.constants import LN2
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.probability import energy_distance
 from dpm_lib.probability.swiss_roll import SwissRoll
-from dpm_lib.training import build, catalogue, objective, recipe
+from dpm_lib.training import build, catalogue, objective
+from dpm_lib.training.recipe import Recipe
 from dpm_lib.training.run import Run
 from dpm_lib.vae import gan, markovian
 from dpm_lib.vae.gaussian_vae import GaussianVAE
@@ -46,7 +47,9 @@ SEEDS = range(5)
 BATCH = 256
 BUDGET = 3 * 12_128 * BATCH * 2000  # weight-passes: 2000 steps of the one-rung VAE
 SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)  # of the budget, where pictures are taken
-PICTURE, JUDGED = 300, 10_000  # points
+PICTURE, JUDGED, HELD_OUT = 300, 10_000, 20_000  # points
+WEIGHED, PATHS = 500, 300  # held-out points, and the weights of each
+ROUNDS = 12  # of timing
 RATES = {"gan": 2e-3, "gan-long": 2e-3, "vae-1": 2e-2, "vae-2": 2e-2, "diffusion": 1e-2}
 WIDTH = {"gan": 44, "vae-1": 44, "vae-2": 35, "diffusion": 66}
 TARGET = SwissRoll(0.25)
@@ -74,7 +77,7 @@ def adam(module: nn.Module, momentum: float = 0.9) -> torch.optim.Adam:
     return torch.optim.Adam(module.parameters(), betas=(momentum, 0.99), fused=True)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, recipe: recipe.Recipe, step: int) -> None:
+def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
     for group in optimizer.param_groups:
         group["lr"] = objective.learning_rate(recipe, step)
 
@@ -183,22 +186,22 @@ def judged(sample: Sampler, n: int, seed: int) -> tuple[float, float]:
 
 
 def likelihood(name: str, model: Any, seed: int) -> dict[str, float]:
-    """ELBO on 20,000 held-out points, and on 500 of them the log of a mean of 300 weights, bits.
+    """ELBO on held-out points, and on WEIGHED of them the log of a mean of PATHS weights, bits.
 
     Both are paired with the exact density of the same points. ``worst_bits`` is the most that one point lacks.
     """
     if name.startswith("gan"):
         return {}
     vae = markovian.Diffusion(model) if name == "diffusion" else model
-    y = TARGET.sample(20_000, rng(1_000_003 + seed))
+    y = TARGET.sample(HELD_OUT, rng(1_000_003 + seed))
     top, exact = -TARGET.entropy() / LN2, TARGET.log_prob(y) / LN2
     gap = exact - markovian.trajectory_weights(vae, y, 1, rng(seed)).elbo / LN2
-    many = markovian.trajectory_weights(vae, y[:500], 300, rng(seed)).log_z / LN2
+    many = markovian.trajectory_weights(vae, y[:WEIGHED], PATHS, rng(seed)).log_z / LN2
     return {
         "elbo_bits": top - float(gap.mean()),
         "elbo_bits_stderr": float(gap.std()) / len(y) ** 0.5,
         "worst_bits": float(gap.max()),
-        "log_mean_bits": top + float((many - exact[:500]).mean()),
+        "log_mean_bits": top + float((many - exact[:WEIGHED]).mean()),
     }
 
 
@@ -249,15 +252,14 @@ def cold() -> None:
         found = {"model": "vae-1", "seed": seed, "energy": value, "energy_stderr": error}
         rows.append(found | likelihood("vae-1", contender.ready(), seed))
         print(rows[-1], flush=True)
-    record = {"rows": rows, "provenance": results.provenance("python benchmarks/ladder.py cold")}
-    files.save_json(results.folder() / "ladder-cold.json", record)
+    common.write("ladder-cold", {"rows": rows}, "python benchmarks/ladder.py cold")
 
 
 def seconds() -> None:
-    """What a training and a draw take: each contender in its turn, 12 rounds of 10 steps, then 3 of 10,000 draws."""
+    """What a training and a draw take: each contender in its turn, rounds of 10 steps, then 3 of 10,000 draws."""
     contenders = {name: make(name, RATES[name], 0) for name in RATES}
     step, draw = ({name: float("inf") for name in RATES} for _ in range(2))
-    for k in range(12):
+    for k in range(ROUNDS):
         for name, contender in contenders.items():
             start = time.process_time()
             for j in range(10):
@@ -271,13 +273,14 @@ def seconds() -> None:
     record = {
         "seconds": {name: round(step[name] * contender.steps, 2) for name, contender in contenders.items()},
         "microseconds_a_draw": {name: round(1e6 * value, 2) for name, value in draw.items()},
-        "load": round(os.getloadavg()[0], 1), "provenance": results.provenance("python benchmarks/ladder.py seconds"),
-    }  # fmt: skip
-    files.save_json(results.folder() / "ladder-seconds.json", record)
+        "load": round(os.getloadavg()[0], 1),
+    }
+    common.write("ladder-seconds", record, "python benchmarks/ladder.py seconds")
     print(record)
 
 
-def main() -> None:
+def contest() -> None:
+    """All contenders, with each seed."""
     pictures: dict[str, Tensor] = {}
     rows = []
     for seed in SEEDS:
@@ -289,14 +292,17 @@ def main() -> None:
         "budget": BUDGET, "batch": BATCH, "shares": SHARES, "rates": RATES, "width": WIDTH,
         "limit_bits": -TARGET.entropy() / LN2,
         "points": JUDGED, "points_on_the_way": JUDGED // 5, "floor": floor, "rows": rows,
-        "cpu_seconds": round(time.process_time(), 1), "provenance": results.provenance("python benchmarks/ladder.py"),
+        "cpu_seconds": round(time.process_time(), 1),
     }  # fmt: skip
     files.save_tensors(results.folder() / "ladder.safetensors", pictures, {"width": WIDTH})
-    files.save_json(results.folder() / "ladder.json", record)
-    cold()
-    seconds()
+    common.write("ladder", record, "python benchmarks/ladder.py")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    jobs = {"contest": contest, "cold": cold, "seconds": seconds, "tune": tune}
+    common.main(jobs, usual=[name for name in jobs if name != "tune"])
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    {"tune": tune, "cold": cold, "seconds": seconds}.get(sys.argv[-1], main)()
+    main()

@@ -8,12 +8,13 @@ The run itself, with its weights and samples, is in runs/RECIPE-gpu, or in the f
 holds an unfinished run, it goes on, and MINUTES and the settings are those of its beginning.
 """
 
-import os
 import sys
-from pathlib import Path
 
-from dpm_lib.core import files, results
-from dpm_lib.training import catalogue, loop, recipe
+import common
+
+from dpm_lib.core import files
+from dpm_lib.training import catalogue, loop
+from dpm_lib.training.recipe import Recipe, parse
 
 
 def main(arguments: list[str]) -> None:
@@ -23,24 +24,16 @@ def main(arguments: list[str]) -> None:
     minutes, name = float(arguments[0]), arguments[1]
     if not catalogue.get(name).side:
         raise SystemExit(f"RECIPE: {name} is not for images")
-    folder = Path(os.environ.get("DPM_RUNS", "runs")) / f"{name}-gpu"
+    folder = common.run_folder(f"{name}-gpu", "runs")
     if (folder / "metrics.json").exists():
         raise SystemExit(f"{folder}: holds a finished run; move it away, or name another folder with DPM_RUNS")
-    resume = (folder / "config.json").exists()
-    if resume:
-        recipe = recipe.Recipe.from_dict(files.load_json(folder / "config.json")["recipe"])
+    if (folder / "config.json").exists():
+        recipe = Recipe.from_dict(files.load_json(folder / "config.json")["recipe"])
     else:
-        recipe = catalogue.get(name).override(**recipe.parse(arguments[2:]))
+        recipe = catalogue.get(name).override(**parse(arguments[2:]))
         recipe = recipe.override(steps=loop.steps_within(minutes, recipe))
-    _, metrics = loop.fit(recipe, 0, folder, resume=resume)
-    record = {
-        **metrics,
-        "resumed": resume,
-        "settings": recipe.to_dict(),
-        "course": files.load_lines(folder / "metrics.jsonl"),
-        "provenance": results.provenance(" ".join(["python benchmarks/on_a_gpu.py", *arguments])),
-    }
-    files.save_json(results.folder() / f"{name}-gpu.json", record)
+    command = " ".join(["python benchmarks/on_a_gpu.py", *arguments])
+    metrics = common.train(f"{name}-gpu", recipe, command, folder, device="auto", course_every=1)
     print(
         f"{name}: {metrics['bits_per_dimension']:.3f} bits per dimension, "
         f"{metrics['steps']} steps, {metrics['seconds']:.0f} s"

@@ -18,10 +18,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import common
 import torch
 from torch import Tensor
 
-from dpm_lib.core import files, results
 from dpm_lib.core.random import normal, uniform
 from dpm_lib.montecarlo.importance import importance_sampling
 from dpm_lib.montecarlo.mcmc import Conditional, gibbs, grid_conditional, metropolis_hastings
@@ -177,7 +177,10 @@ def rows() -> list[dict[str, Any]]:
     return found
 
 
-if __name__ == "__main__":
+def main() -> None:
     record = {"budget": BUDGET, "runs": RUNS, "rows": rows()}
-    record["provenance"] = results.provenance("python benchmarks/sampling_costs.py")
-    files.save_json(results.folder() / "sampling-costs.json", record)
+    common.write("sampling-costs", record, "python benchmarks/sampling_costs.py")
+
+
+if __name__ == "__main__":
+    main()

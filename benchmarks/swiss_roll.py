@@ -7,18 +7,19 @@ README's picture. Each run takes about a minute on one core.
 """
 
 import statistics
-import sys
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import common
 import torch
 
 from dpm_lib.core import files, results
 from dpm_lib.figures import widgets
-from dpm_lib.training import build, catalogue, checkpoints, loop
+from dpm_lib.training import build, checkpoints
 
-RUNS: dict[str, tuple[str, dict[str, str]]] = {
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "swiss-roll": ("swiss-roll", {}),
     "swiss-roll-diagonal": ("swiss-roll", {"covariance": "diagonal"}),
     "swiss-roll-posterior": ("swiss-roll", {"covariance": "posterior"}),
@@ -30,22 +31,7 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "swiss-roll-paper-64": ("swiss-roll-paper", {"units": 64}),
 }
 WEIGHTS = ("swiss-roll", "swiss-roll-thin")  # the models that the book loads
-
-
-def measure(name: str) -> None:
-    """Train one run; write its metrics with provenance, its course, and, for some, its weights."""
-    base, settings = RUNS[name]
-    recipe = catalogue.get(base).override(**settings)
-    command = " ".join(["python -m dpm_lib train", base, *(f"--set {k}={v}" for k, v in settings.items())])
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        _, metrics = loop.fit(recipe, seed=0, folder=folder, device="cpu")
-        course = [line for line in files.load_lines(folder / "metrics.jsonl") if line["step"] % 250 == 0]
-        record = {**metrics, "settings": recipe.to_dict(), "course": course, "provenance": results.provenance(command)}
-        files.save_json(results.folder() / f"{name}.json", record)
-        if name in WEIGHTS:
-            content = (folder / "model.safetensors").read_bytes()
-            files.write_atomically(results.folder() / f"{name}.safetensors", content)
+COURSE_EVERY = 250  # steps
 
 
 def measure_sampling(n: int = 10_000, repeats: int = 7) -> None:
@@ -61,9 +47,8 @@ def measure_sampling(n: int = 10_000, repeats: int = 7) -> None:
         "T": recipe.T,
         "seconds": round(statistics.median(seconds[1:]), 4),
         "seconds_all": [round(s, 4) for s in seconds[1:]],
-        "provenance": results.provenance("python benchmarks/swiss_roll.py sampling"),
     }
-    files.save_json(results.folder() / "swiss-roll-sampling.json", record)
+    common.write("swiss-roll-sampling", record, "python benchmarks/swiss_roll.py sampling")
 
 
 def draw_picture() -> None:
@@ -74,12 +59,15 @@ def draw_picture() -> None:
     files.write_atomically(results.folder().parent / "_static" / "player.png", player.poster())
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Measure the runs named, or all of them."""
-    extra = {"sampling": measure_sampling, "picture": draw_picture}
-    for name in results.chosen(names, [*RUNS, *extra]):
-        extra[name]() if name in extra else measure(name)
+    jobs: dict[str, Callable[[], None]] = {}
+    for name, (base, settings) in RUNS.items():
+        jobs[name] = partial(
+            common.train_by_name, name, base, settings, course_every=COURSE_EVERY, keep_model=name in WEIGHTS
+        )
+    common.main(jobs | {"sampling": measure_sampling, "picture": draw_picture})
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

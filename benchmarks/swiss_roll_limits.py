@@ -6,15 +6,18 @@ Writes book/results/swiss-roll-limits.json and swiss-roll-schedules.json: all, o
 on one core.
 """
 
-import math
-import sys
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
-from dpm_lib.core import files, results
+import common
+import torch
+
 from dpm_lib.core.constants import LN2
 from dpm_lib.diffusion.best_bound import BestReverse, best_bound
 from dpm_lib.diffusion.schedules import even, geometric
 from dpm_lib.probability.swiss_roll import SwissRoll
+from dpm_lib.training.evaluation import stderr
 
 CASES = ((0.25, 1e-6), (0.02, 1e-8))  # noise, beta_1
 SEEDS = range(5)
@@ -32,7 +35,7 @@ def limits(noise: float, beta_1: float) -> list[dict[str, Any]]:
             best = [table.best_schedule(T, form) for table in tables]
             gaps = [limit - K / LN2 for _, K in best]
             mean = sum(gaps) / len(gaps)
-            spread = stderr(gaps)
+            spread = stderr(torch.tensor(gaps, dtype=torch.float64))
             rows.append(
                 {
                     "noise": noise,
@@ -49,12 +52,6 @@ def limits(noise: float, beta_1: float) -> list[dict[str, Any]]:
     return rows
 
 
-def stderr(values: list[float]) -> float:
-    """The standard error of their mean."""
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
-
-
 def schedules(noise: float, beta_1: float) -> list[dict[str, Any]]:
     """What the best full Gaussians lose with two given schedules: a geometric, and that for bits, after beta_1."""
     target = SwissRoll(noise)
@@ -64,13 +61,30 @@ def schedules(noise: float, beta_1: float) -> list[dict[str, Any]]:
         for name, schedule in (("bits", even(T, beta_1)), ("geometric", geometric(T, beta_1, 20.0))):
             gaps = [limit - best_bound(target, schedule, seed=seed) / LN2 for seed in SEEDS[:4]]
             case = {"noise": noise, "beta_1": beta_1, "T": T, "schedule": name, "covariance": "full"}
-            rows.append(case | {"gap_bits": sum(gaps) / len(gaps), "gap_bits_stderr": stderr(gaps)})
+            rows.append(
+                case
+                | {
+                    "gap_bits": sum(gaps) / len(gaps),
+                    "gap_bits_stderr": stderr(torch.tensor(gaps, dtype=torch.float64)),
+                }
+            )
     return rows
 
 
+def record(name: str, rows_of: Callable[[float, float], list[dict[str, Any]]], cases: Iterable[tuple]) -> None:
+    """Write the rows of these ``cases``."""
+    rows = [row for case in cases for row in rows_of(*case)]
+    common.write(f"swiss-roll-{name}", {"rows": rows}, f"python benchmarks/swiss_roll_limits.py {name}")
+
+
+def main() -> None:
+    common.main(
+        {
+            "limits": partial(record, "limits", limits, CASES),
+            "schedules": partial(record, "schedules", schedules, CASES[:1]),
+        }
+    )
+
+
 if __name__ == "__main__":
-    for name in results.chosen(sys.argv[1:], ["limits", "schedules"]):
-        cases = CASES if name == "limits" else CASES[:1]
-        rows = [row for case in cases for row in {"limits": limits, "schedules": schedules}[name](*case)]
-        provenance = results.provenance(f"python benchmarks/swiss_roll_limits.py {name}")
-        files.save_json(results.folder() / f"swiss-roll-{name}.json", {"rows": rows, "provenance": provenance})
+    main()

@@ -28,16 +28,17 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import common
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from dpm_lib.core import files, results
+from dpm_lib.core import results
 from dpm_lib.diffusion import bound
-from dpm_lib.training import build, catalogue, devices, recipe
-from dpm_lib.training.recipe import Recipe
+from dpm_lib.training import build, catalogue, devices
+from dpm_lib.training.recipe import Recipe, parse
 from dpm_lib.training.run import Run
 
 DEFAULT = ["mnist-5k", "dead-leaves", "textures"]
@@ -220,9 +221,8 @@ def measure(name: str, settings: dict[str, Any], command: str) -> None:
         "work_a_step": {"fp32": work[""], "bf16": work["-bf16"]},
         "card": card or "not measured on a GPU",
         "rows": rows,
-        "provenance": results.provenance(command),
     }
-    files.save_json(results.folder() / f"throughput-{name}-{device.type}.json", record)
+    common.write(f"throughput-{name}-{device.type}", record, command)
     print(f"{name} on {record['device']}, batches of {recipe.batch}")
     for variant, row in rows.items():
         speed = f"{row['rows_per_second']:12.0f} rows/s  {row['times_plain']} x plain" if variant in taken else ""
@@ -233,7 +233,7 @@ def measure(name: str, settings: dict[str, Any], command: str) -> None:
 
 def main(arguments: list[str]) -> None:
     """Measure the recipes named, with the settings given."""
-    settings = recipe.parse(pair for pair in arguments if "=" in pair)
+    settings = parse(pair for pair in arguments if "=" in pair)
     if clash := sorted({"precision", "compile"} & settings.keys()):
         raise SystemExit(f"{', '.join(clash)}: each kind of step has its own")
     names = results.chosen([name for name in arguments if "=" not in name], list(catalogue.RECIPES))

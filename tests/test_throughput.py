@@ -1,17 +1,13 @@
 """What the benchmark of throughput counts, and which ceiling it names."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+import throughput
 import torch
 from pretend_gpu import PretendAccelerator, PretendGPU
 from runs import quick
 from test_image_recipes import little, some_images
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import throughput
 
 from dpm_lib.core import results
 from dpm_lib.training import build, catalogue

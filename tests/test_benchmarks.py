@@ -1,0 +1,223 @@
+"""Every benchmark runs to its end, with a moment's work, and writes what stands in book/results: the same keys.
+
+Those of annealing and Fokker-Planck need packages that are not here; ``test_throughput`` has the one of throughput.
+"""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import common
+import heartbeat
+import images
+import information
+import inpainting
+import kolmogorov
+import ladder
+import on_a_gpu
+import pytest
+import sampling_costs
+import swiss_roll
+import swiss_roll_limits
+import torch
+from runs import quick
+from test_image_recipes import little
+
+from dpm_lib.core import results
+from dpm_lib.core.files import load_json
+from dpm_lib.diffusion import schedules
+from dpm_lib.probability.swiss_roll import SwissRoll
+from dpm_lib.training import catalogue, checkpoints, loop
+
+MEASURED = results.folder()
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """A folder for results that has the book's trained models, and recipes that take a moment."""
+    for name in ("swiss-roll", "digits"):
+        (tmp_path / f"{name}.safetensors").symlink_to(MEASURED / f"{name}.safetensors")
+    monkeypatch.setattr(results, "folder", lambda: tmp_path)
+    monkeypatch.setattr(SwissRoll, "entropy", lambda self, t=0.0: 3.0 + t)  # a quadrature that takes half a second
+    monkeypatch.delenv("DPM_RUNS", raising=False)
+    short = {"steps": 4, "batch": 16, "width": 8}
+    tiny = {name: catalogue.get(name).override(**short, T=14) for name in ("swiss-roll", "heartbeat")}
+    monkeypatch.setattr(catalogue, "RECIPES", catalogue.RECIPES | tiny | {"digits": little("digits")})
+    monkeypatch.setattr(loop, "LOG_EVERY", 2)
+    with quick(monkeypatch):
+        yield tmp_path
+
+
+def run(monkeypatch, script, *arguments):
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+    script.main()
+
+
+def keys(record) -> set[str]:
+    """All paths of keys in a record, through the first entry of each list."""
+    if isinstance(record, list):
+        record = {"0": record[0]} if record else {}
+    if not isinstance(record, dict):
+        return {""}
+    return {f"{name}/{rest}" for name, value in record.items() for rest in keys(value)}
+
+
+def same_form(place, name: str) -> dict:
+    """The record ``name``, of which nothing is missing that the measured one has."""
+    found = load_json(place / f"{name}.json")
+    missing = keys(load_json(MEASURED / f"{name}.json")) - keys(found)
+    assert not missing and found["provenance"]["command"].startswith("python ")
+    return found
+
+
+def test_swiss_roll(place, monkeypatch):
+    monkeypatch.setattr(swiss_roll, "RUNS", {"swiss-roll-fixed": ("swiss-roll", {"learn_schedule": False})})
+    monkeypatch.setattr(swiss_roll, "COURSE_EVERY", 2)
+    monkeypatch.setattr(swiss_roll, "WEIGHTS", ("swiss-roll-fixed",))
+    run(monkeypatch, swiss_roll, "swiss-roll-fixed")
+    record = same_form(place, "swiss-roll-fixed")
+    assert [line["step"] for line in record["course"]] == [2, 4] and not record["settings"]["learn_schedule"]
+    assert record["provenance"]["command"] == "python -m dpm_lib train swiss-roll --set learn_schedule=False"
+    assert record["cpu_seconds_with_evaluation"] > 0
+    assert checkpoints.load_model(place / "swiss-roll-fixed.safetensors")[1].name == "swiss-roll"
+    swiss_roll.measure_sampling(n=10, repeats=1)
+    same_form(place, "swiss-roll-sampling")
+
+
+def test_heartbeat(place, monkeypatch):
+    monkeypatch.setattr(heartbeat, "RUNS", {"heartbeat-50": ("heartbeat", {"T": 13})})
+    monkeypatch.setattr(heartbeat, "FRAMES", [0, 2, 99])
+    run(monkeypatch, heartbeat, "heartbeat-50", "heartbeat-learning")
+    assert "course" not in same_form(place, "heartbeat-50") and not (place / "heartbeat-50.safetensors").exists()
+    assert [frame["step"] for frame in same_form(place, "heartbeat-learning")["frames"]] == [0, 2, 4]
+    heartbeat.follow("swiss-roll", heartbeat.Roll(levels=6))
+    assert [frame["step"] for frame in same_form(place, "swiss-roll-learning")["frames"]] == [0, 2, 4]
+
+
+def test_images(place, monkeypatch):
+    """A run, with its folder kept; resumed, when it is asked for again; and what else is measured of digits."""
+    (place / "digits.safetensors").unlink()
+    monkeypatch.setenv("DPM_RUNS", str(place / "runs"))
+    run(monkeypatch, images, "digits", "digits-baselines")
+    assert [line["step"] for line in same_form(place, "digits")["course"]] == [2]
+    monkeypatch.setattr(images.image_baselines, "baselines", lambda data, rows: {})
+    run(monkeypatch, images, "digits")
+    record = load_json(place / "digits.json")
+    assert record["resumed"] and "cpu_seconds_with_evaluation" not in record
+    assert (place / "digits.safetensors").read_bytes() == (place / "runs/digits/model.safetensors").read_bytes()
+    images.measure_longer(steps=2, every=1, n=3)
+    assert [row["step"] for row in same_form(place, "digits-longer")["rows"]] == [1, 2]
+
+
+def test_ladder(place, monkeypatch):
+    monkeypatch.setattr(ladder, "BUDGET", ladder.BUDGET // 500)
+    for name, value in {
+        "SEEDS": range(1),
+        "JUDGED": 100,
+        "HELD_OUT": 90,
+        "WEIGHED": 3,
+        "PATHS": 2,
+        "ROUNDS": 1,
+    }.items():
+        monkeypatch.setattr(ladder, name, value)
+    run(monkeypatch, ladder)
+    for name in ("ladder", "ladder-cold", "ladder-seconds"):
+        same_form(place, name)
+
+
+def weight_passes(contender) -> float:
+    """What one step really costs: each weight of a layer, for each row, once forwards, and twice more backwards."""
+    modules = [value for value in vars(contender).values() if isinstance(value, torch.nn.Module)]
+    modules += [value for part in vars(contender).values() for value in getattr(part, "__dict__", {}).values()]
+    layers = {part for root in modules if isinstance(root, torch.nn.Module) for part in root.modules()}
+    spent = []
+
+    def count(layer, given, out):
+        size = sum(weight.numel() for weight in layer.parameters())
+        spent.append(size * len(given[0]) * (3 if torch.is_grad_enabled() else 1))
+
+    hooks = [layer.register_forward_hook(count) for layer in layers if isinstance(layer, torch.nn.Linear)]
+    contender.advance(0)
+    for hook in hooks:
+        hook.remove()
+    return sum(spent)
+
+
+def test_contenders_on_the_swiss_roll_have_one_budget():
+    for name, rate in ladder.RATES.items():
+        contender = ladder.make(name, rate, 0)
+        passes = weight_passes(contender)
+        assert passes * contender.steps == pytest.approx(ladder.BUDGET * (2.5 if name == "gan-long" else 1), rel=1e-2)
+        assert contender.sample(3, torch.Generator().manual_seed(0)).shape == (3, 2)
+
+
+def test_on_a_gpu(place, monkeypatch, capsys):
+    monkeypatch.setenv("DPM_RUNS", str(place / "runs"))
+    monkeypatch.setattr(loop, "steps_within", lambda minutes, recipe: 3)
+    on_a_gpu.main(["1", "digits", "lr=0.01"])
+    record = load_json(place / "digits-gpu.json")
+    assert record["steps"] == 3 and record["settings"]["lr"] == 0.01 and "3 steps" in capsys.readouterr().out
+    assert record["provenance"]["command"] == "python benchmarks/on_a_gpu.py 1 digits lr=0.01"
+    with pytest.raises(SystemExit, match="holds a finished run"):
+        on_a_gpu.main(["1", "digits"])
+    (place / "runs/digits-gpu/metrics.json").unlink()
+    on_a_gpu.main(["1", "digits", "lr=0.5"])
+    record = load_json(place / "digits-gpu.json")
+    assert record["resumed"] and record["settings"]["lr"] == 0.01
+
+
+def test_inpainting(place, monkeypatch):
+    for name, value in {
+        "ProcessPoolExecutor": ThreadPoolExecutor, "LEVELS": [0, 60, 200], "MEASURED": 1, "N": 4, "DRAWS": 2,
+        "SHOWN": 1, "PLACES": 1,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(inpainting, name, value)
+    inpainting.main("1")
+    assert same_form(place, "digits-inpainting")["T"] == 2
+
+
+def test_the_others(place, monkeypatch):
+    monkeypatch.setattr(information, "POINTS", 20)
+    information.main()
+    same_form(place, "information")
+    monkeypatch.setattr(kolmogorov, "STATES", 100)
+    kolmogorov.main()
+    same_form(place, "kolmogorov")
+    for name, value in {"BUDGET": 100, "RUNS": 3, "DIMS": (2,)}.items():
+        monkeypatch.setattr(sampling_costs, name, value)
+    sampling_costs.main()
+    same_form(place, "sampling-costs")
+
+
+def test_swiss_roll_limits(place, monkeypatch):
+    """With bounds made up: the real ones take minutes."""
+
+    class Table:
+        FORMS = ("full",)
+
+        def __init__(self, *arguments, seed, **options):
+            self.seed = seed
+
+        def best_schedule(self, T, form):
+            return schedules.geometric(T, 1e-6, 20.0), -0.1 * self.seed
+
+    monkeypatch.setattr(swiss_roll_limits, "BestReverse", Table)
+    monkeypatch.setattr(swiss_roll_limits, "best_bound", lambda target, schedule, seed: -0.1 * seed)
+    run(monkeypatch, swiss_roll_limits)
+    assert len(same_form(place, "swiss-roll-limits")["rows"]) == 4
+    assert len(same_form(place, "swiss-roll-schedules")["rows"]) == 6
+
+
+def test_an_unknown_name_is_told(monkeypatch):
+    for script in (swiss_roll, heartbeat, images, ladder, swiss_roll_limits):
+        with pytest.raises(SystemExit, match="unknown: nothing; there are: "):
+            run(monkeypatch, script, "nothing")
+
+
+def test_watched():
+    """The averages on the way are those of trainings that end there."""
+    recipe = catalogue.get("swiss-roll")
+    found = dict(common.watched(recipe, [3, 0, 2]))
+    assert list(found) == [0, 2, 3]
+    for step, model in found.items():
+        alone = dict(common.watched(recipe, [step]))[step]
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), alone.parameters(), strict=True))
