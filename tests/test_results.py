@@ -73,3 +73,9 @@ def test_chosen():
     assert results.chosen([], ["a", "b"]) == ["a", "b"] and results.chosen(["b"], ["a", "b"]) == ["b"]
     with pytest.raises(SystemExit, match="unknown: c; there are: a, b"):
         results.chosen(["c", "a"], ["a", "b"])
+
+
+def test_every_record_of_the_book_says_where_it_is_from():
+    for place in results.folder().glob("*.json"):
+        record = json.loads(place.read_text(encoding="utf-8"))
+        assert record.get("source") or {"command", "date", "commit"} <= record["provenance"].keys(), place.name
