@@ -190,7 +190,13 @@ function render({ model, el }) {
     const foot = cloud.height - 5 * devicePixelRatio;
     note(context, "b = 0", margin(), foot);
     note(context, "b = 1", cloud.width - margin(), foot, "right");
-    for (const side of [1, -1]) note(context, `x = ${side < 0 ? "−" : ""}${setting.distance / 2}`, 4 * devicePixelRatio, y((side * setting.distance) / 2));
+    for (const side of [1, -1])
+      note(
+        context,
+        `x = ${side < 0 ? "−" : ""}${setting.distance / 2}`,
+        4 * devicePixelRatio,
+        y((side * setting.distance) / 2),
+      );
   }
   /** A curve over b; a run of few temperatures gets a dot at each, since it is defined only there. */
   function curve(context, canvas, values, height, colour, last, dots = false) {
@@ -219,12 +225,27 @@ function render({ model, el }) {
   const title = (context, words) => note(context, words, margin(), 15 * devicePixelRatio);
   /** The values at the top and the bottom of a plot, at its right edge. */
   function scale(context, canvas, height, ...values) {
-    for (const value of values) note(context, Number.isInteger(value) ? value : words(value), canvas.width - 4 * devicePixelRatio, height(value) + 4 * devicePixelRatio, "right");
+    for (const value of values)
+      note(
+        context,
+        Number.isInteger(value) ? value : words(value),
+        canvas.width - 4 * devicePixelRatio,
+        height(value) + 4 * devicePixelRatio,
+        "right",
+      );
   }
   function drawSize() {
     const context = open(size);
     const height = (value) => size.height - 6 * devicePixelRatio - (value / n) * (size.height - 28 * devicePixelRatio);
-    curve(context, size, rows.map((row) => row.ess), height, colours.model, k, true);
+    curve(
+      context,
+      size,
+      rows.map((row) => row.ess),
+      height,
+      colours.model,
+      k,
+      true,
+    );
     scale(context, size, height, n / 2);
     title(context, `effective sample size, of ${n}`);
   }
@@ -260,7 +281,11 @@ function render({ model, el }) {
 
   read();
   const time = slider({
-    label: "Temperature k", min: 0, max: K, value: 0, format: (value) => `${value} of ${K}`,
+    label: "Temperature k",
+    min: 0,
+    max: K,
+    value: 0,
+    format: (value) => `${value} of ${K}`,
     input: (value) => {
       k = value;
       play.set(false);
@@ -280,7 +305,10 @@ function render({ model, el }) {
     if (next !== k) goTo(next);
   });
   const number = slider({
-    label: "Temperatures K", min: 0, max: NUMBERS.length - 1, value: NUMBERS.indexOf(K),
+    label: "Temperatures K",
+    min: 0,
+    max: NUMBERS.length - 1,
+    value: NUMBERS.indexOf(K),
     format: (value) => String(NUMBERS[value]),
     input: (value) => {
       const share = k / K;
@@ -291,7 +319,8 @@ function render({ model, el }) {
     },
   });
   const switchResampling = checkbox({
-    label: "Resample", change: (value) => {
+    label: "Resample",
+    change: (value) => {
       resampling = value;
       run();
     },
@@ -300,12 +329,17 @@ function render({ model, el }) {
     seed += 1;
     run();
   });
-  const pair = html("div", { style: "display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 0.5rem" },
-    html("div", { class: "dpm-live" }, size), html("div", { class: "dpm-live" }, running));
+  const pair = html(
+    "div",
+    { style: "display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 0.5rem" },
+    html("div", { class: "dpm-live" }, size),
+    html("div", { class: "dpm-live" }, running),
+  );
   pair.style.marginTop = "0.5rem";
   time.node.classList.add("dpm-time");
   figure.add(
-    html("div", { class: "dpm-live" }, cloud), pair,
+    html("div", { class: "dpm-live" }, cloud),
+    pair,
     html("div", { class: "dpm-controls" }, play.button, time.node),
     html("div", { class: "dpm-controls" }, number.node, switchResampling, again),
     readout,

@@ -3,8 +3,15 @@
 import { clamp, draggable, html, openFigure, presetChooser, slider, svg } from "./common.js";
 import { table } from "./immse.js";
 
-const LOW = -3, HIGH = 4, SHOWN = 3, PER_DECADE = 20;
-const LEFT = 40, RIGHT = 14, TOP = 10, BOTTOM = 22, SPAN = 3;
+const LOW = -3,
+  HIGH = 4,
+  SHOWN = 3,
+  PER_DECADE = 20;
+const LEFT = 40,
+  RIGHT = 14,
+  TOP = 10,
+  BOTTOM = 22,
+  SPAN = 3;
 
 const DATA = {
   "two points": { centers: [-1, 1], weights: [1, 1], sigma: 0 },
@@ -21,17 +28,33 @@ function render({ model, el }) {
   let place = Math.round((Math.log10(model.get("t0")) - LOW) * PER_DECADE);
   let found = null;
 
-  const points = svg("svg", { class: "dpm-plot dpm-points", role: "group", "aria-label": "The data: places and weights" });
-  const curve = svg("svg", { class: "dpm-plot dpm-density", role: "img", "aria-label": "Information per unit of log t, with the area beyond t0" });
-  const sums = svg("svg", { class: "dpm-plot dpm-sums", role: "img", "aria-label": "The area, the rest, and their sum, over t0" });
+  const points = svg("svg", {
+    class: "dpm-plot dpm-points",
+    role: "group",
+    "aria-label": "The data: places and weights",
+  });
+  const curve = svg("svg", {
+    class: "dpm-plot dpm-density",
+    role: "img",
+    "aria-label": "Information per unit of log t, with the area beyond t0",
+  });
+  const sums = svg("svg", {
+    class: "dpm-plot dpm-sums",
+    role: "img",
+    "aria-label": "The area, the rest, and their sum, over t0",
+  });
   const detail = html("p", { class: "dpm-detail dpm-now" });
-  const about = html("p", { class: "dpm-detail dpm-none" },
-    "Strings of twenty bits, as points in 20 dimensions: any two differ in eight bits, so every distance is √8. There is nothing to drag.");
+  const about = html(
+    "p",
+    { class: "dpm-detail dpm-none" },
+    "Strings of twenty bits, as points in 20 dimensions: any two differ in eight bits, so every distance is √8. There is nothing to drag.",
+  );
   const backdrop = svg("g");
 
   const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
   const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
-  const path = (values, kind) => svg("polyline", { points: values.map(([x, y]) => `${x.toFixed(2)},${y.toFixed(2)}`).join(" "), class: kind });
+  const path = (values, kind) =>
+    svg("polyline", { points: values.map(([x, y]) => `${x.toFixed(2)},${y.toFixed(2)}`).join(" "), class: kind });
   const sizeOf = (node) => [node.clientWidth || 600, node.clientHeight || 150];
   const across = (log, width) => LEFT + ((log - LOW) / (SHOWN - LOW)) * (width - LEFT - RIGHT);
   const minus = (words) => String(words).replace("-", "−");
@@ -48,20 +71,40 @@ function render({ model, el }) {
     handles.length = 0;
     (data.centers ?? []).forEach((_, k) => {
       const stem = svg("line", { class: "dpm-stem" });
-      const dot = svg("g", { class: "dpm-handle dpm-both", role: "slider", tabindex: 0, "aria-label": `Point ${k + 1} of ${data.centers.length}: place, and weight`,
-        "aria-valuemin": -SPAN, "aria-valuemax": SPAN }, svg("circle", { r: 15, class: "dpm-grip" }), svg("circle", { r: 7 }));
+      const dot = svg(
+        "g",
+        {
+          class: "dpm-handle dpm-both",
+          role: "slider",
+          tabindex: 0,
+          "aria-label": `Point ${k + 1} of ${data.centers.length}: place, and weight`,
+          "aria-valuemin": -SPAN,
+          "aria-valuemax": SPAN,
+        },
+        svg("circle", { r: 15, class: "dpm-grip" }),
+        svg("circle", { r: 7 }),
+      );
       const put = (where, weight) => {
         data.centers[k] = Math.round(100 * clamp(where, -SPAN, SPAN)) / 100;
         data.weights[k] = Math.round(100 * clamp(weight, 0.02, 1)) / 100;
         own();
       };
       draggable(dot, {
-        keys: { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.05], ArrowDown: [0, -0.05], PageUp: [1, 0], PageDown: [-1, 0] },
+        keys: {
+          ArrowLeft: [-0.1, 0],
+          ArrowRight: [0.1, 0],
+          ArrowUp: [0, 0.05],
+          ArrowDown: [0, -0.05],
+          PageUp: [1, 0],
+          PageDown: [-1, 0],
+        },
         step: (by) => put(data.centers[k] + by[0], data.weights[k] + by[1]),
         drag: (event) => {
           const box = points.getBoundingClientRect();
-          put(((event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT)) * 2 * SPAN - SPAN,
-            (box.height - BOTTOM - (event.clientY - box.top)) / (box.height - BOTTOM - TOP));
+          put(
+            ((event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT)) * 2 * SPAN - SPAN,
+            (box.height - BOTTOM - (event.clientY - box.top)) / (box.height - BOTTOM - TOP),
+          );
         },
       });
       handles.push({ stem, dot });
@@ -87,13 +130,21 @@ function render({ model, el }) {
     for (let v = -SPAN; v <= SPAN; v++) rows.push(text(spot(v, wide), high - 5, minus(v)));
     if (variance > 0) {
       const tops = Array.from({ length: 241 }, (_, i) => -SPAN + (2 * SPAN * i) / 240);
-      const heights = tops.map((v) => data.centers.reduce((sum, c, k) => sum + weights[k] * Math.exp(-((v - c) ** 2) / (2 * variance)), 0));
-      rows.push(path(tops.map((v, i) => [spot(v, wide), level(heights[i] * 0.95, high)]), "dpm-line"));
+      const heights = tops.map((v) =>
+        data.centers.reduce((sum, c, k) => sum + weights[k] * Math.exp(-((v - c) ** 2) / (2 * variance)), 0),
+      );
+      rows.push(
+        path(
+          tops.map((v, i) => [spot(v, wide), level(heights[i] * 0.95, high)]),
+          "dpm-line",
+        ),
+      );
     }
     backdrop.replaceChildren(...rows);
     handles.forEach(({ stem, dot }, k) => {
       const [x, y] = [spot(data.centers[k], wide), level(data.weights[k], high)];
-      for (const [name, value] of Object.entries({ x1: x, x2: x, y1: high - BOTTOM, y2: y })) stem.setAttribute(name, value);
+      for (const [name, value] of Object.entries({ x1: x, x2: x, y1: high - BOTTOM, y2: y }))
+        stem.setAttribute(name, value);
       dot.setAttribute("transform", `translate(${x} ${y})`);
       dot.setAttribute("aria-valuenow", data.centers[k]);
       dot.setAttribute("aria-valuetext", `at ${data.centers[k].toFixed(1)}, probability ${weights[k].toFixed(2)}`);
@@ -101,8 +152,16 @@ function render({ model, el }) {
   }
   function axis(wide, high, tops, y) {
     const rows = [];
-    for (let k = LOW; k <= SHOWN; k++) rows.push(line(across(k, wide), TOP, across(k, wide), high - BOTTOM, "dpm-grid"), text(across(k, wide), high - 5, k === SHOWN ? "t" : power(k)));
-    for (const v of tops) rows.push(line(LEFT, y(v), wide - RIGHT, y(v), v === 0 ? "dpm-axis" : "dpm-grid"), text(LEFT - 6, y(v) + 4, minus(v), "end"));
+    for (let k = LOW; k <= SHOWN; k++)
+      rows.push(
+        line(across(k, wide), TOP, across(k, wide), high - BOTTOM, "dpm-grid"),
+        text(across(k, wide), high - 5, k === SHOWN ? "t" : power(k)),
+      );
+    for (const v of tops)
+      rows.push(
+        line(LEFT, y(v), wide - RIGHT, y(v), v === 0 ? "dpm-axis" : "dpm-grid"),
+        text(LEFT - 6, y(v) + 4, minus(v), "end"),
+      );
     return rows;
   }
   function drawCurve() {
@@ -114,17 +173,26 @@ function render({ model, el }) {
     const right = all.slice(place);
     const cut = across(LOW + place / PER_DECADE, wide);
     const fill = [[cut, y(0)], ...right, [right.at(-1)[0], y(0)]];
-    const tops = top > 1 ? [0, 0.5, 1, 1.5, 2].filter((v) => v < top) : [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9].filter((v) => v < top && (top < 0.5 || Math.round(10 * v) % 2 === 0));
+    const tops =
+      top > 1
+        ? [0, 0.5, 1, 1.5, 2].filter((v) => v < top)
+        : [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9].filter(
+            (v) => v < top && (top < 0.5 || Math.round(10 * v) % 2 === 0),
+          );
     curve.replaceChildren(
       svg("polygon", { points: fill.map(([a, b]) => `${a.toFixed(2)},${b.toFixed(2)}`).join(" "), class: "dpm-known" }),
-      ...axis(wide, high, tops, y), path(all, "dpm-line"), line(cut, TOP, cut, high - BOTTOM, "dpm-cut"), text(cut + 5, TOP + 12, "t₀", "start"),
+      ...axis(wide, high, tops, y),
+      path(all, "dpm-line"),
+      line(cut, TOP, cut, high - BOTTOM, "dpm-cut"),
+      text(cut + 5, TOP + 12, "t₀", "start"),
     );
   }
   function drawSums() {
     const [wide, high] = sizeOf(sums);
     const areas = visible(found.area);
     const rests = visible(found.known).map((v) => found.entropy - v);
-    const top = 1.08 * Math.max(...areas, found.entropy, 0.2), bottom = Math.min(0, 1.08 * Math.min(...rests, found.entropy));
+    const top = 1.08 * Math.max(...areas, found.entropy, 0.2),
+      bottom = Math.min(0, 1.08 * Math.min(...rests, found.entropy));
     const y = (v) => high - BOTTOM - ((v - bottom) / (top - bottom)) * (high - BOTTOM - TOP);
     const gap = top - bottom > 4 ? 2 : top - bottom > 1.5 ? 1 : 0.5;
     const tops = [];
@@ -132,8 +200,20 @@ function render({ model, el }) {
     const x = (i) => across(LOW + i / PER_DECADE, wide);
     const cut = x(place);
     sums.replaceChildren(
-      ...axis(wide, high, tops, y), path(areas.map((v, i) => [x(i), y(v)]), "dpm-line"), path(rests.map((v, i) => [x(i), y(v)]), "dpm-rest"),
-      path(areas.map((v, i) => [x(i), y(v + rests[i])]), "dpm-total"), line(cut, TOP, cut, high - BOTTOM, "dpm-cut"),
+      ...axis(wide, high, tops, y),
+      path(
+        areas.map((v, i) => [x(i), y(v)]),
+        "dpm-line",
+      ),
+      path(
+        rests.map((v, i) => [x(i), y(v)]),
+        "dpm-rest",
+      ),
+      path(
+        areas.map((v, i) => [x(i), y(v + rests[i])]),
+        "dpm-total",
+      ),
+      line(cut, TOP, cut, high - BOTTOM, "dpm-cut"),
     );
   }
   figure.draw = () => {
@@ -143,27 +223,39 @@ function render({ model, el }) {
     drawSums();
     const [area, rest] = [found.area[place], found.entropy - found.known[place]];
     const letter = data.count || data.sigma === 0 ? "H" : "h";
-    detail.textContent = `At t₀ = ${Number(found.t[place].toPrecision(2))}: area ${nats(area)} nats, the rest ${letter}(y | z(t₀)) = ${nats(rest)}. ` +
+    detail.textContent =
+      `At t₀ = ${Number(found.t[place].toPrecision(2))}: area ${nats(area)} nats, the rest ${letter}(y | z(t₀)) = ${nats(rest)}. ` +
       `Sum ${nats(area + rest)}. Entropy of the data: ${nats(found.entropy)} nats = ${nats(found.entropy / Math.LN2)} bits.`;
     Object.assign(root.dataset, { area, rest, entropy: found.entropy, t: found.t[place] });
   };
 
   const start = slider({
-    label: "Noise t₀", min: 0, max: (SHOWN - LOW) * PER_DECADE, value: place, format: (i) => String(Number((10 ** (LOW + i / PER_DECADE)).toPrecision(2))),
+    label: "Noise t₀",
+    min: 0,
+    max: (SHOWN - LOW) * PER_DECADE,
+    value: place,
+    format: (i) => String(Number((10 ** (LOW + i / PER_DECADE)).toPrecision(2))),
     input: (next) => {
       place = next;
       figure.redraw();
     },
   });
   const width = slider({
-    label: "Width of each point", min: 0, max: 1, step: 0.01, value: data.sigma ?? 0, format: (v) => (v ? v.toFixed(2) : "0: discrete"),
+    label: "Width of each point",
+    min: 0,
+    max: 1,
+    step: 0.01,
+    value: data.sigma ?? 0,
+    format: (v) => (v ? v.toFixed(2) : "0: discrete"),
     input: (next) => {
       data.sigma = next;
       own();
     },
   });
   const preset = presetChooser({
-    label: "Data", names: Object.keys(DATA), value: model.get("data"),
+    label: "Data",
+    names: Object.keys(DATA),
+    value: model.get("data"),
     change: (name) => {
       data = structuredClone(DATA[name]);
       width.set(data.sigma ?? 0);
@@ -180,10 +272,20 @@ function render({ model, el }) {
   const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
   const title = (words, unit) => html("p", { class: "dpm-title" }, words, html("span", { class: "dpm-unit" }, unit));
   figure.add(
-    html("div", { class: "dpm-controls" }, preset.node, start.node, width.node), points, about,
-    title("Information per unit of log t", " mmse(t) / 2t, in nats; the area beyond t₀ is I(y; z(t₀))"), curve,
-    title("The two parts of the entropy", " in nats, for every t₀"), sums,
-    html("p", { class: "dpm-detail dpm-keys" }, key("data", "area beyond t₀"), key("model", "what z(t₀) leaves open"), key("limit", "their sum")),
+    html("div", { class: "dpm-controls" }, preset.node, start.node, width.node),
+    points,
+    about,
+    title("Information per unit of log t", " mmse(t) / 2t, in nats; the area beyond t₀ is I(y; z(t₀))"),
+    curve,
+    title("The two parts of the entropy", " in nats, for every t₀"),
+    sums,
+    html(
+      "p",
+      { class: "dpm-detail dpm-keys" },
+      key("data", "area beyond t₀"),
+      key("model", "what z(t₀) leaves open"),
+      key("limit", "their sum"),
+    ),
     detail,
   );
   makeHandles();

@@ -1,6 +1,19 @@
 // A crowd in a potential that the reader bends: particles by Euler-Maruyama, their density by the same equation's rates.
 
-import { button, chooser, clamp, draggable, fillNormals, html, isCalm, openFigure, presetChooser, slider, svg, uniforms } from "./common.js";
+import {
+  button,
+  chooser,
+  clamp,
+  draggable,
+  fillNormals,
+  html,
+  isCalm,
+  openFigure,
+  presetChooser,
+  slider,
+  svg,
+  uniforms,
+} from "./common.js";
 
 // --- Numbers; the twins are dpm_lib.widgets.diffusion.potential and dpm_lib.fokker_planck. ---
 
@@ -10,7 +23,8 @@ export function potential(x, heights, reach) {
   const h = (2 * reach) / last;
   const i = clamp(Math.floor((x + reach) / h), 0, last - 1);
   const s = (x + reach) / h - i;
-  const slope = (k) => (heights[Math.min(k + 1, last)] - heights[Math.max(k - 1, 0)]) / (Math.min(k + 1, last) - Math.max(k - 1, 0));
+  const slope = (k) =>
+    (heights[Math.min(k + 1, last)] - heights[Math.max(k - 1, 0)]) / (Math.min(k + 1, last) - Math.max(k - 1, 0));
   const [a, b, m, n] = [heights[i], heights[i + 1], slope(i), slope(i + 1)];
   const c2 = 3 * (b - a) - 2 * m - n;
   const c3 = 2 * (a - b) + m + n;
@@ -23,7 +37,8 @@ export const bernoulli = (z) => (z === 0 ? 1 : z / Math.expm1(z));
 /** The rates between neighbouring cells of width h for dX = -U'(X) dt + sqrt(2 temperature) dW: up[i], from i to i + 1. */
 export function rates(U, h, temperature) {
   const scale = temperature / (h * h);
-  const up = new Float64Array(U.length - 1), down = new Float64Array(U.length - 1);
+  const up = new Float64Array(U.length - 1),
+    down = new Float64Array(U.length - 1);
   for (let i = 0; i + 1 < U.length; i++) {
     const rise = (U[i] - U[i + 1]) / temperature; // of log p in equilibrium
     up[i] = scale * bernoulli(-rise);
@@ -35,7 +50,8 @@ export function rates(U, h, temperature) {
 /** One backward Euler step of dp/dt = p Q: elimination along the line of cells. Never negative, for any dt. */
 export function implicitStep(p, { up, down }, dt) {
   const n = p.length;
-  const share = new Float64Array(n), next = new Float64Array(n);
+  const share = new Float64Array(n),
+    next = new Float64Array(n);
   let pivot = 0;
   for (let i = 0; i < n; i++) {
     const diagonal = 1 + dt * ((i < n - 1 ? up[i] : 0) + (i > 0 ? down[i - 1] : 0));
@@ -71,7 +87,8 @@ export function particleStep(x, noise, dt, temperature, heights, reach, wall) {
 export function kolmogorovDistance(x, p, reach, h) {
   const counts = new Float64Array(p.length);
   for (const v of x) counts[clamp(Math.floor((v + reach) / h + 0.5), 0, p.length - 1)] += 1;
-  let gap = 0, sum = 0;
+  let gap = 0,
+    sum = 0;
   for (let i = 0; i < p.length; i++) {
     sum += counts[i] / x.length - p[i];
     gap = Math.max(gap, Math.abs(sum));
@@ -104,12 +121,21 @@ function render({ model, el }) {
   let temperature = 0.5;
   let from = "left";
   let seed = 1;
-  let time = 0, owed = 0;
+  let time = 0,
+    owed = 0;
   let x, lanes, noise, uniform, p, U, rest, flow;
 
-  const landscape = svg("svg", { class: "dpm-plot dpm-landscape", role: "group", "aria-label": "The potential, with a handle at every whole number" });
+  const landscape = svg("svg", {
+    class: "dpm-plot dpm-landscape",
+    role: "group",
+    "aria-label": "The potential, with a handle at every whole number",
+  });
   const crowd = figure.canvas("Particles, each in a lane of its own");
-  const density = svg("svg", { class: "dpm-plot dpm-density", role: "img", "aria-label": "Histogram of the particles, their density, and the density of rest" });
+  const density = svg("svg", {
+    class: "dpm-plot dpm-density",
+    role: "img",
+    "aria-label": "Histogram of the particles, their density, and the density of rest",
+  });
   const detail = html("p", { class: "dpm-detail dpm-now" });
   const text = (a, b, words, anchor = "middle") => svg("text", { x: a, y: b, "text-anchor": anchor }, words);
 
@@ -147,23 +173,52 @@ function render({ model, el }) {
 
   // --- Drawing. All three panels share the horizontal axis. ---
 
-  const L = 12, R = 12;
+  const L = 12,
+    R = 12;
   const across = (v, width) => L + ((width - L - R) * (v + wall)) / (2 * wall);
   const sizeOf = (plot) => [plot.clientWidth || 600, plot.clientHeight || 150];
-  const line = (width, values, y, kind) => svg("polyline", { points: values.map((v, i) => `${across(places[i], width).toFixed(2)},${y(v).toFixed(2)}`).join(" "), class: kind });
-  const curve = svg("g"), handles = [];
+  const line = (width, values, y, kind) =>
+    svg("polyline", {
+      points: values.map((v, i) => `${across(places[i], width).toFixed(2)},${y(v).toFixed(2)}`).join(" "),
+      class: kind,
+    });
+  const curve = svg("g"),
+    handles = [];
   const heightAt = (u, height) => height - 10 - ((height - 20) * u) / TOP;
 
   heights.forEach((_, k) => {
     const place = -reach + (2 * reach * k) / (heights.length - 1);
-    const grip = svg("circle", { r: 16, class: "dpm-grip" }), dot = svg("circle", { r: 8 });
-    const node = svg("g", { class: "dpm-handle", role: "slider", tabindex: 0, "aria-label": `Potential at x = ${place}`.replace("-", "−"), "aria-orientation": "vertical", "aria-valuemin": 0, "aria-valuemax": TOP }, grip, dot);
+    const grip = svg("circle", { r: 16, class: "dpm-grip" }),
+      dot = svg("circle", { r: 8 });
+    const node = svg(
+      "g",
+      {
+        class: "dpm-handle",
+        role: "slider",
+        tabindex: 0,
+        "aria-label": `Potential at x = ${place}`.replace("-", "−"),
+        "aria-orientation": "vertical",
+        "aria-valuemin": 0,
+        "aria-valuemax": TOP,
+      },
+      grip,
+      dot,
+    );
     const set = (value) => {
       heights[k] = Math.round(100 * clamp(value, 0, TOP)) / 100;
       preset.select.value = "your own";
       bend();
     };
-    const keys = { ArrowUp: 0.2, ArrowRight: 0.2, ArrowDown: -0.2, ArrowLeft: -0.2, PageUp: 1, PageDown: -1, Home: -TOP, End: TOP };
+    const keys = {
+      ArrowUp: 0.2,
+      ArrowRight: 0.2,
+      ArrowDown: -0.2,
+      ArrowLeft: -0.2,
+      PageUp: 1,
+      PageDown: -1,
+      Home: -TOP,
+      End: TOP,
+    };
     const drag = (event) => {
       const box = landscape.getBoundingClientRect();
       set(((box.height - 10 - (event.clientY - box.top)) / (box.height - 20)) * TOP);
@@ -195,7 +250,12 @@ function render({ model, el }) {
     context.fillStyle = figure.colours.model;
     const width = crowd.width / pixel;
     for (let i = 0; i < x.length; i++) {
-      context.fillRect((across(x[i], width) - 1.2) * pixel, (0.04 + 0.9 * lanes[i]) * crowd.height, 2.4 * pixel, 2.4 * pixel);
+      context.fillRect(
+        (across(x[i], width) - 1.2) * pixel,
+        (0.04 + 0.9 * lanes[i]) * crowd.height,
+        2.4 * pixel,
+        2.4 * pixel,
+      );
     }
   }
   function drawDensity() {
@@ -207,12 +267,30 @@ function render({ model, el }) {
     const top = Math.max(0.5, 1.25 * tallest, (1.05 * Math.max(...p)) / h);
     const y = (value) => height - 20 - (height - 26) * Math.min(1, value / top);
     const slot = (width - L - R) / bars.length;
-    const rects = Array.from(bars, (value, i) => svg("rect", { x: L + i * slot + 0.5, width: slot - 1, y: y(value), height: height - 20 - y(value), class: "dpm-walkers" }));
+    const rects = Array.from(bars, (value, i) =>
+      svg("rect", {
+        x: L + i * slot + 0.5,
+        width: slot - 1,
+        y: y(value),
+        height: height - 20 - y(value),
+        class: "dpm-walkers",
+      }),
+    );
     const marks = handles.map(({ place }) => text(across(place, width), height - 4, String(place).replace("-", "−")));
     density.replaceChildren(
       ...rects,
-      line(width, Array.from(p, (v) => v / h), y, "dpm-exact"),
-      line(width, rest.map((v) => v / h), y, "dpm-target"),
+      line(
+        width,
+        Array.from(p, (v) => v / h),
+        y,
+        "dpm-exact",
+      ),
+      line(
+        width,
+        rest.map((v) => v / h),
+        y,
+        "dpm-target",
+      ),
       svg("line", { x1: L, x2: width - R, y1: height - 20, y2: height - 20, class: "dpm-axis" }),
       ...marks,
     );
@@ -223,27 +301,41 @@ function render({ model, el }) {
     drawDensity();
     const gap = kolmogorovDistance(x, p, reach, h);
     const away = totalVariation(p, rest);
-    detail.textContent = `Time ${time.toFixed(2)}. Particles against density: distribution functions differ by at most ${gap.toFixed(3)} ` +
+    detail.textContent =
+      `Time ${time.toFixed(2)}. Particles against density: distribution functions differ by at most ${gap.toFixed(3)} ` +
       `(chance alone keeps it below ${(1.36 / Math.sqrt(x.length)).toFixed(3)} 19 times out of 20). Density against rest: total variation ${away.toFixed(3)}.`;
     Object.assign(figure.root.dataset, { t: time.toFixed(3), gap, away, temperature });
   };
 
   const preset = presetChooser({
-    label: "Potential", names: Object.keys(PRESETS), value: "two wells",
+    label: "Potential",
+    names: Object.keys(PRESETS),
+    value: "two wells",
     change: (name) => {
       heights = PRESETS[name].slice();
       bend();
     },
   });
   const heat = slider({
-    label: "Temperature", min: 0.1, max: 2, step: 0.05, value: temperature, format: (value) => value.toFixed(2),
+    label: "Temperature",
+    min: 0.1,
+    max: 2,
+    step: 0.05,
+    value: temperature,
+    format: (value) => value.toFixed(2),
     input: (value) => {
       temperature = value;
       bend();
     },
   });
   const begin = chooser({
-    label: "Start", options: [["left", "all on the left"], ["middle", "all in the middle"], ["everywhere", "everywhere"]], value: from,
+    label: "Start",
+    options: [
+      ["left", "all on the left"],
+      ["middle", "all in the middle"],
+      ["everywhere", "everywhere"],
+    ],
+    value: from,
     change: (value) => {
       from = value;
       restart();
@@ -260,8 +352,16 @@ function render({ model, el }) {
   const play = figure.playButton((seconds) => advance(seconds * (isCalm() ? 0.3 : 1)));
   const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
   figure.add(
-    landscape, html("div", { class: "dpm-crowd" }, crowd), density,
-    html("p", { class: "dpm-detail dpm-keys" }, key("model", "particles"), key("data", "their density, computed"), key("limit", "density of rest")),
+    landscape,
+    html("div", { class: "dpm-crowd" }, crowd),
+    density,
+    html(
+      "p",
+      { class: "dpm-detail dpm-keys" },
+      key("model", "particles"),
+      key("data", "their density, computed"),
+      key("limit", "density of rest"),
+    ),
     html("div", { class: "dpm-controls" }, play.button, later, again, begin.node),
     html("div", { class: "dpm-controls" }, heat.node, preset.node),
     detail,

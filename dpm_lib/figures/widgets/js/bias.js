@@ -2,9 +2,14 @@
 
 import { chooser, html, openFigure, slider, svg } from "./common.js";
 
-export const REACH = 4.5, POINTS = 181, TOTAL = 8, STEPS = [10, 20, 50, 100, 200, 400];
+export const REACH = 4.5,
+  POINTS = 181,
+  TOTAL = 8,
+  STEPS = [10, 20, 50, 100, 200, 400];
 const TWISTS = ["constant", "annealed", "plugin"];
-const LEFT = 40, RIGHT = 12, BOTTOM = 20;
+const LEFT = 40,
+  RIGHT = 12,
+  BOTTOM = 20;
 
 // --- Numbers. A target is { means, weights, variance }; r(x) = exp(-(x - y)^2 / 2 s), s its variance. ---
 
@@ -23,10 +28,17 @@ export function evenLevels(T) {
 
 /** Weights, means and variance of x_0 given x_t = x: a Gaussian for each part. */
 export function startOf(x, tau, { means, weights, variance }) {
-  const alpha = 1 / (1 + tau), noise = tau / (1 + tau), root = Math.sqrt(alpha), spread = alpha * variance + noise;
+  const alpha = 1 / (1 + tau),
+    noise = tau / (1 + tau),
+    root = Math.sqrt(alpha),
+    spread = alpha * variance + noise;
   const share = means.map((m, k) => weights[k] * Math.exp(-((x - root * m) ** 2) / (2 * spread)));
   const total = share.reduce((a, b) => a + b, 0) || 1e-300;
-  return { share: share.map((v) => v / total), means: means.map((m) => m + ((variance * root) / spread) * (x - root * m)), variance: (variance * noise) / spread };
+  return {
+    share: share.map((v) => v / total),
+    means: means.map((m) => m + ((variance * root) / spread) * (x - root * m)),
+    variance: (variance * noise) / spread,
+  };
 }
 
 /** log psi_t on the grid: r itself, r^(1 - t/T), or r at E[x_0 | x_t]. */
@@ -48,26 +60,39 @@ function normalised(p, h) {
 
 /** The density of x_0 that the chain makes. */
 export function chainLaw(kind, T, target, r) {
-  const x = grid(), n = x.length, h = x[1] - x[0], tau = evenLevels(T);
+  const x = grid(),
+    n = x.length,
+    h = x[1] - x[0],
+    tau = evenLevels(T);
   const first = logTwist(kind, x, T, tau, target, r);
-  let p = normalised(x.map((v, i) => Math.exp(first[i] - (v * v) / 2)), h);
+  let p = normalised(
+    x.map((v, i) => Math.exp(first[i] - (v * v) / 2)),
+    h,
+  );
   for (let t = T; t > 0; t--) {
     const log = logTwist(kind, x, t - 1, tau, target, r);
     const top = Math.max(...log);
     const psi = log.map((v) => Math.exp(v - top));
-    const ratio = tau[t - 1] / tau[t], root = Math.sqrt(1 / (1 + tau[t - 1]));
-    const from = ratio * root * Math.sqrt(1 + tau[t]), to = root * (1 - ratio);
-    const next = new Float64Array(n), row = new Float64Array(n);
+    const ratio = tau[t - 1] / tau[t],
+      root = Math.sqrt(1 / (1 + tau[t - 1]));
+    const from = ratio * root * Math.sqrt(1 + tau[t]),
+      to = root * (1 - ratio);
+    const next = new Float64Array(n),
+      row = new Float64Array(n);
     for (let i = 0; i < n; i++) {
       if (p[i] < 1e-14) continue;
       const start = startOf(x[i], tau[t], target);
       const variance = (tau[t - 1] * (1 - ratio)) / (1 + tau[t - 1]) + to * to * start.variance;
       row.fill(0);
-      let low = n, high = 0, total = 0;
+      let low = n,
+        high = 0,
+        total = 0;
       for (let k = 0; k < start.means.length; k++) {
         if (start.share[k] < 1e-13) continue;
-        const mean = from * x[i] + to * start.means[k], reach = 8 * Math.sqrt(variance);
-        const a = Math.max(0, Math.ceil((mean - reach - x[0]) / h)), b = Math.min(n - 1, Math.floor((mean + reach - x[0]) / h));
+        const mean = from * x[i] + to * start.means[k],
+          reach = 8 * Math.sqrt(variance);
+        const a = Math.max(0, Math.ceil((mean - reach - x[0]) / h)),
+          b = Math.min(n - 1, Math.floor((mean + reach - x[0]) / h));
         for (let j = a; j <= b; j++) row[j] += start.share[k] * Math.exp(-((x[j] - mean) ** 2) / (2 * variance));
         low = Math.min(low, a);
         high = Math.max(high, b);
@@ -83,22 +108,43 @@ export function chainLaw(kind, T, target, r) {
 /** p r^power, normalised on the grid: the exact posterior for power 1. */
 export function product(target, { y, s }, power = 1) {
   const x = grid();
-  const p = x.map((v) => target.means.reduce((sum, m, k) => sum + target.weights[k] * Math.exp(-((v - m) ** 2) / (2 * target.variance)), 0));
-  return normalised(p.map((v, i) => v * Math.exp((-power * (x[i] - y) ** 2) / (2 * s))), x[1] - x[0]);
+  const p = x.map((v) =>
+    target.means.reduce((sum, m, k) => sum + target.weights[k] * Math.exp(-((v - m) ** 2) / (2 * target.variance)), 0),
+  );
+  return normalised(
+    p.map((v, i) => v * Math.exp((-power * (x[i] - y) ** 2) / (2 * s))),
+    x[1] - x[0],
+  );
 }
 
-export const distance = (p, q) => 0.5 * p.reduce((sum, v, i) => sum + Math.abs(v - q[i]), 0) * ((2 * REACH) / (POINTS - 1));
+export const distance = (p, q) =>
+  0.5 * p.reduce((sum, v, i) => sum + Math.abs(v - q[i]), 0) * ((2 * REACH) / (POINTS - 1));
 
 // --- The figure. ---
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "bias");
-  const laws = svg("svg", { class: "dpm-plot dpm-laws", role: "img", "aria-label": "Densities: the exact posterior, p r squared, and what the chain makes" });
-  const curves = svg("svg", { class: "dpm-plot dpm-distances", role: "img", "aria-label": "Total variation from the exact posterior against the number of steps" });
+  const laws = svg("svg", {
+    class: "dpm-plot dpm-laws",
+    role: "img",
+    "aria-label": "Densities: the exact posterior, p r squared, and what the chain makes",
+  });
+  const curves = svg("svg", {
+    class: "dpm-plot dpm-distances",
+    role: "img",
+    "aria-label": "Total variation from the exact posterior against the number of steps",
+  });
   const words = html("p", { class: "dpm-detail" });
   const x = grid();
-  let name = "a normal", kind = "constant", r = { y: 1, s: 0.5 }, place = STEPS.indexOf(100);
-  let found, exact, square, plain, queue = 0;
+  let name = "a normal",
+    kind = "constant",
+    r = { y: 1, s: 0.5 },
+    place = STEPS.indexOf(100);
+  let found,
+    exact,
+    square,
+    plain,
+    queue = 0;
 
   function restart() {
     const target = TARGETS[name];
@@ -112,7 +158,8 @@ function render({ model, el }) {
     const order = [[kind, STEPS[place]], ...STEPS.flatMap((T) => TWISTS.map((twist) => [twist, T]))];
     return order.find(([twist, T]) => !found[twist].has(T));
   }
-  function work() { // one law after another, in the frames that are free
+  function work() {
+    // one law after another, in the frames that are free
     queue = 0;
     const until = performance.now() + 12;
     let next;
@@ -124,7 +171,11 @@ function render({ model, el }) {
     if (missing()) queue = requestAnimationFrame(work);
   }
   const text = (at, y, label, anchor = "middle") => svg("text", { x: at, y, "text-anchor": anchor }, label);
-  const line = (values, across, up, kindOf) => svg("polyline", { points: values.map(([a, b]) => `${across(a).toFixed(1)},${up(b).toFixed(1)}`).join(" "), class: kindOf });
+  const line = (values, across, up, kindOf) =>
+    svg("polyline", {
+      points: values.map(([a, b]) => `${across(a).toFixed(1)},${up(b).toFixed(1)}`).join(" "),
+      class: kindOf,
+    });
   figure.draw = () => {
     const here = found[kind].get(STEPS[place]);
     {
@@ -132,18 +183,29 @@ function render({ model, el }) {
       const across = (v) => LEFT + ((v + REACH) / (2 * REACH)) * (width - LEFT - RIGHT);
       const top = 1.08 * Math.max(...exact, ...square, ...plain);
       const up = (v) => height - BOTTOM - (height - BOTTOM - 8) * (v / top);
-      const show = (p, css) => line(Array.from(p, (v, i) => [x[i], v]), across, up, css);
+      const show = (p, css) =>
+        line(
+          Array.from(p, (v, i) => [x[i], v]),
+          across,
+          up,
+          css,
+        );
       laws.replaceChildren(
         svg("line", { x1: LEFT, x2: width - RIGHT, y1: up(0), y2: up(0), class: "dpm-axis" }),
         ...[-4, -2, 0, 2, 4].map((v) => text(across(v), height - 5, String(v).replace("-", "−"))),
-        show(plain, "dpm-curve-model"), show(square, "dpm-curve-square"), show(exact, "dpm-curve-exact"),
+        show(plain, "dpm-curve-model"),
+        show(square, "dpm-curve-square"),
+        show(exact, "dpm-curve-exact"),
         ...(here ? [show(here.law, `dpm-curve-${kind}`)] : []),
       );
     }
     const [width, height] = [curves.clientWidth || 600, curves.clientHeight || 170];
-    const across = (T) => LEFT + 10 + (Math.log(T / STEPS[0]) / Math.log(STEPS.at(-1) / STEPS[0])) * (width - LEFT - RIGHT - 20);
+    const across = (T) =>
+      LEFT + 10 + (Math.log(T / STEPS[0]) / Math.log(STEPS.at(-1) / STEPS[0])) * (width - LEFT - RIGHT - 20);
     const limit = distance(square, exact);
-    const far = TWISTS.map((twist) => STEPS.filter((T) => found[twist].has(T)).map((T) => [T, found[twist].get(T).far]));
+    const far = TWISTS.map((twist) =>
+      STEPS.filter((T) => found[twist].has(T)).map((T) => [T, found[twist].get(T).far]),
+    );
     const top = 1.15 * Math.max(0.05, limit, ...far.flat().map(([, v]) => v));
     const up = (v) => height - BOTTOM - (height - BOTTOM - 8) * (v / top);
     curves.replaceChildren(
@@ -153,19 +215,36 @@ function render({ model, el }) {
       ]),
       ...STEPS.map((T) => text(across(T), height - 5, T)),
       svg("line", { x1: LEFT, x2: width - RIGHT, y1: up(limit), y2: up(limit), class: "dpm-curve-square" }),
-      svg("line", { x1: across(STEPS[place]), x2: across(STEPS[place]), y1: 6, y2: height - BOTTOM, class: "dpm-here" }),
+      svg("line", {
+        x1: across(STEPS[place]),
+        x2: across(STEPS[place]),
+        y1: 6,
+        y2: height - BOTTOM,
+        class: "dpm-here",
+      }),
       ...far.map((points, k) => line(points, across, up, `dpm-curve-${TWISTS[k]}`)),
-      ...far.flatMap((points, k) => points.map(([T, v]) => svg("circle", { cx: across(T), cy: up(v), r: 3.5, class: `dpm-dots-${TWISTS[k]}` }))),
+      ...far.flatMap((points, k) =>
+        points.map(([T, v]) => svg("circle", { cx: across(T), cy: up(v), r: 3.5, class: `dpm-dots-${TWISTS[k]}` })),
+      ),
     );
     const mean = (p) => (p.reduce((sum, v, i) => sum + v * x[i], 0) * (x[1] - x[0])).toFixed(3).replace("-", "−");
     words.textContent = here
       ? `T = ${STEPS[place]}: total variation ${here.far.toFixed(3)}; mean ${mean(here.law)}, exact ${mean(exact)}, of p r² ${mean(square)}. ` +
         `The exact twist has total variation 0 at every T.`
       : `T = ${STEPS[place]}: computing.`;
-    Object.assign(figure.root.dataset, { steps: STEPS[place], kind, far: here ? here.far : "", ready: missing() ? 0 : 1 });
+    Object.assign(figure.root.dataset, {
+      steps: STEPS[place],
+      kind,
+      far: here ? here.far : "",
+      ready: missing() ? 0 : 1,
+    });
   };
   const steps = slider({
-    label: "Steps T", min: 0, max: STEPS.length - 1, value: place, format: (v) => String(STEPS[v]),
+    label: "Steps T",
+    min: 0,
+    max: STEPS.length - 1,
+    value: place,
+    format: (v) => String(STEPS[v]),
     input: (v) => {
       place = v;
       queue ||= requestAnimationFrame(work);
@@ -173,14 +252,22 @@ function render({ model, el }) {
     },
   });
   const data = chooser({
-    label: "Data", options: Object.keys(TARGETS).map((v) => [v, v]), value: name,
+    label: "Data",
+    options: Object.keys(TARGETS).map((v) => [v, v]),
+    value: name,
     change: (v) => {
       name = v;
       restart();
     },
   });
   const which = chooser({
-    label: "Twist", options: [["constant", "constant: r"], ["annealed", "annealed: r to the power 1 − t/T"], ["plugin", "plug-in: r at the posterior mean"]], value: kind,
+    label: "Twist",
+    options: [
+      ["constant", "constant: r"],
+      ["annealed", "annealed: r to the power 1 − t/T"],
+      ["plugin", "plug-in: r at the posterior mean"],
+    ],
+    value: kind,
     change: (v) => {
       kind = v;
       queue ||= requestAnimationFrame(work);
@@ -188,14 +275,24 @@ function render({ model, el }) {
     },
   });
   const look = slider({
-    label: "r sits at", min: -2, max: 2, step: 0.1, value: r.y, format: (v) => v.toFixed(1).replace("-", "−"),
+    label: "r sits at",
+    min: -2,
+    max: 2,
+    step: 0.1,
+    value: r.y,
+    format: (v) => v.toFixed(1).replace("-", "−"),
     input: (v) => {
       r = { ...r, y: v };
       restart();
     },
   });
   const wide = slider({
-    label: "its variance", min: 0.1, max: 2, step: 0.1, value: r.s, format: (v) => v.toFixed(1),
+    label: "its variance",
+    min: 0.1,
+    max: 2,
+    step: 0.1,
+    value: r.s,
+    format: (v) => v.toFixed(1),
     input: (v) => {
       r = { ...r, s: v };
       restart();
@@ -206,9 +303,18 @@ function render({ model, el }) {
     html("div", { class: "dpm-controls" }, steps.node, data.node, which.node),
     html("div", { class: "dpm-controls" }, look.node, wide.node),
     laws,
-    html("p", { class: "dpm-detail dpm-keys" }, key("limit", "exact p r"), key("muted", "dashed: p r²; pale: p"), key("model", "constant"), key("drift", "annealed"), key("data", "plug-in")),
+    html(
+      "p",
+      { class: "dpm-detail dpm-keys" },
+      key("limit", "exact p r"),
+      key("muted", "dashed: p r²; pale: p"),
+      key("model", "constant"),
+      key("drift", "annealed"),
+      key("data", "plug-in"),
+    ),
     html("p", { class: "dpm-title" }, "Total variation from p r, by the number of steps"),
-    curves, words,
+    curves,
+    words,
   );
   restart();
   figure.onResize(laws);

@@ -51,7 +51,11 @@ const MAX_LOG_TAU = 20;
 export function reverseRates(x, before, now, net) {
   const own = evidence(now);
   const [step, start] = [stepEvidence(before, now), evidence(before)];
-  const logits = startLogits(Array.from(x, (bit) => (2 * bit - 1) * own), Math.min(Math.log(now), MAX_LOG_TAU), net);
+  const logits = startLogits(
+    Array.from(x, (bit) => (2 * bit - 1) * own),
+    Math.min(Math.log(now), MAX_LOG_TAU),
+    net,
+  );
   return Float64Array.from(x, (bit, i) => {
     const from = (2 * bit - 1) * step;
     const one = sigmoid(logits[i]);

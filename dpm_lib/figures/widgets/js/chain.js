@@ -95,10 +95,13 @@ export function roots(coefficients) {
   for (let turn = 0; turn < 500; turn++) {
     let moved = 0;
     for (let k = 0; k < degree; k++) {
-      const value = coefficients.slice(1).reduce((sum, c) => {
-        const [re, im] = times(sum, z[k]);
-        return [re + c, im];
-      }, [1, 0]);
+      const value = coefficients.slice(1).reduce(
+        (sum, c) => {
+          const [re, im] = times(sum, z[k]);
+          return [re + c, im];
+        },
+        [1, 0],
+      );
       let below = [1, 0];
       for (let l = 0; l < degree; l++) if (l !== k) below = times(below, [z[k][0] - z[l][0], z[k][1] - z[l][1]]);
       const size = below[0] ** 2 + below[1] ** 2;
@@ -139,14 +142,33 @@ export function describeChain(P) {
   const values = eigenvalues(P);
   const names = classes.map((states) => `{${states.map((i) => i + 1).join(", ")}}`).join(" and ");
   if (classes.length > 1) {
-    return { values, pi: null, second: 1, ergodic: false, words: `Reducible: ${classes.length} recurrent classes, ${names}; the start is never quite forgotten.` };
+    return {
+      values,
+      pi: null,
+      second: 1,
+      ergodic: false,
+      words: `Reducible: ${classes.length} recurrent classes, ${names}; the start is never quite forgotten.`,
+    };
   }
   const pi = stationary(P, classes[0]);
   const loops = period(P, classes[0]);
-  if (loops > 1) return { values, pi, second: 1, ergodic: false, words: `Periodic, with period ${loops}: the law goes round and round.` };
+  if (loops > 1)
+    return {
+      values,
+      pi,
+      second: 1,
+      ergodic: false,
+      words: `Periodic, with period ${loops}: the law goes round and round.`,
+    };
   const second = Math.hypot(...(values[1] ?? [0, 0]));
   const part = classes[0].length < P.length ? ` All probability ends in ${names}.` : "";
-  return { values, pi, second, ergodic: true, words: `Ergodic: it forgets by a factor |λ₂| = ${second.toFixed(3)} a step in the long run.${part}` };
+  return {
+    values,
+    pi,
+    second,
+    ergodic: true,
+    words: `Ergodic: it forgets by a factor |λ₂| = ${second.toFixed(3)} a step in the long run.${part}`,
+  };
 }
 
 // --- The figure. ---
@@ -159,10 +181,29 @@ function render({ model, el }) {
   let t = 0;
   let clock = 0;
 
-  const graph = svg("svg", { class: "dpm-plot dpm-graph", viewBox: "0 0 240 240", role: "img", "aria-label": "The chain as a graph; the fuller a circle, the likelier the state" });
-  const grid = svg("svg", { class: "dpm-plot dpm-matrix", viewBox: "0 0 240 240", role: "group", "aria-label": "The matrix P, one row per state" });
-  const circle = svg("svg", { class: "dpm-plot dpm-circle", viewBox: "0 0 240 240", role: "img", "aria-label": "Eigenvalues in the unit circle" });
-  const course = svg("svg", { class: "dpm-plot dpm-course", role: "img", "aria-label": "The probability of each state over time, dashed: the stationary law" });
+  const graph = svg("svg", {
+    class: "dpm-plot dpm-graph",
+    viewBox: "0 0 240 240",
+    role: "img",
+    "aria-label": "The chain as a graph; the fuller a circle, the likelier the state",
+  });
+  const grid = svg("svg", {
+    class: "dpm-plot dpm-matrix",
+    viewBox: "0 0 240 240",
+    role: "group",
+    "aria-label": "The matrix P, one row per state",
+  });
+  const circle = svg("svg", {
+    class: "dpm-plot dpm-circle",
+    viewBox: "0 0 240 240",
+    role: "img",
+    "aria-label": "Eigenvalues in the unit circle",
+  });
+  const course = svg("svg", {
+    class: "dpm-plot dpm-course",
+    role: "img",
+    "aria-label": "The probability of each state over time, dashed: the stationary law",
+  });
   const detail = html("p", { class: "dpm-detail", "aria-live": "polite" });
   const now = html("p", { class: "dpm-detail dpm-now" });
 
@@ -195,7 +236,11 @@ function render({ model, el }) {
   }
   function update() {
     about = describeChain(P);
-    laws = lawsOverTime(P, P.map((_, i) => (i === start ? 1 : 0)), steps);
+    laws = lawsOverTime(
+      P,
+      P.map((_, i) => (i === start ? 1 : 0)),
+      steps,
+    );
     showGrid(P);
     moveTo(t);
   }
@@ -220,20 +265,34 @@ function render({ model, el }) {
         const [x, y] = at(value);
         return svg("circle", { cx: x, cy: y, r: 6, class: k === 0 ? "dpm-one" : "dpm-eigenvalue" });
       }),
-      svgText(214, 138, "1"), svgText(120, 236, "eigenvalues of P"),
+      svgText(214, 138, "1"),
+      svgText(120, 236, "eigenvalues of P"),
     );
   }
   function drawCourse() {
-    const width = course.clientWidth || 600, height = course.clientHeight || 150;
-    const L = 30, R = 10, T = 8, B = 20;
+    const width = course.clientWidth || 600,
+      height = course.clientHeight || 150;
+    const L = 30,
+      R = 10,
+      T = 8,
+      B = 20;
     const x = (s) => L + ((width - L - R) * s) / steps;
     const y = (p) => T + (height - T - B) * (1 - p);
     const ticks = [0, 0.5, 1].flatMap((p) => [
-      svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: "dpm-grid" }), svgText(L - 5, y(p) + 4, p, "end"),
+      svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: "dpm-grid" }),
+      svgText(L - 5, y(p) + 4, p, "end"),
     ]);
-    const times = [0, 10, 20, 30, 40].filter((s) => s <= steps).map((s) => svgText(x(s), height - 4, s === 0 ? "t = 0" : s));
-    const lines = P.map((_, i) => svg("polyline", { points: laws.map((law, s) => `${x(s)},${y(law[i])}`).join(" "), class: `dpm-law ${inkOf(i)}` }));
-    const limits = about.pi ? about.pi.map((p, i) => svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: `dpm-limit-line ${inkOf(i)}` })) : [];
+    const times = [0, 10, 20, 30, 40]
+      .filter((s) => s <= steps)
+      .map((s) => svgText(x(s), height - 4, s === 0 ? "t = 0" : s));
+    const lines = P.map((_, i) =>
+      svg("polyline", { points: laws.map((law, s) => `${x(s)},${y(law[i])}`).join(" "), class: `dpm-law ${inkOf(i)}` }),
+    );
+    const limits = about.pi
+      ? about.pi.map((p, i) =>
+          svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: `dpm-limit-line ${inkOf(i)}` }),
+        )
+      : [];
     const cursor = svg("line", { x1: x(t), x2: x(t), y1: T, y2: height - B, class: "dpm-axis" });
     course.replaceChildren(...ticks, ...times, ...limits, ...lines, cursor);
   }
@@ -244,7 +303,9 @@ function render({ model, el }) {
     detail.textContent = about.words;
     const law = laws[t].map((p) => p.toFixed(3)).join(", ");
     const away = about.pi ? ` Total variation distance from π: ${totalVariation(laws[t], about.pi).toFixed(4)}.` : "";
-    const target = about.pi ? ` π = (${about.pi.map((p) => p.toFixed(3)).join(", ")}).` : " There is no one π to tend to.";
+    const target = about.pi
+      ? ` π = (${about.pi.map((p) => p.toFixed(3)).join(", ")}).`
+      : " There is no one π to tend to.";
     now.textContent = `p at t = ${t}: (${law}).${target}${away}`;
     Object.assign(figure.root.dataset, { t, second: about.second, ergodic: about.ergodic });
   };
@@ -254,7 +315,9 @@ function render({ model, el }) {
   const names = Object.keys(presets);
   const preset = presetChooser({ label: "Chain", names, change: load });
   const begin = chooser({
-    label: "Start in", options: [], value: "",
+    label: "Start in",
+    options: [],
+    value: "",
     change: (value) => {
       start = Number(value);
       update();
@@ -269,7 +332,13 @@ function render({ model, el }) {
     moveTo(t >= steps ? 0 : t + 1);
   });
   figure.add(
-    html("div", { class: "dpm-controls" }, preset.node, begin.node, button("Reset", () => load(name))),
+    html(
+      "div",
+      { class: "dpm-controls" },
+      preset.node,
+      begin.node,
+      button("Reset", () => load(name)),
+    ),
     html("div", { class: "dpm-three" }, graph, grid, circle),
     detail,
     course,

@@ -79,12 +79,20 @@ function render({ model, el }) {
     });
     figure.redraw();
   }
-  const about = ({ runs, sum, square }) => ({ gap: sum / runs, error: Math.sqrt(Math.max(0, square / runs - (sum / runs) ** 2) / runs) });
+  const about = ({ runs, sum, square }) => ({
+    gap: sum / runs,
+    error: Math.sqrt(Math.max(0, square / runs - (sum / runs) ** 2) / runs),
+  });
 
   const spread = svg("svg", { class: "dpm-plot", role: "img", "aria-label": "Histogram of log mean w" });
-  const curve = svg("svg", { class: "dpm-plot", role: "img", "aria-label": "The gap to log p, by n, on logarithmic axes" });
+  const curve = svg("svg", {
+    class: "dpm-plot",
+    role: "img",
+    "aria-label": "The gap to log p, by n, on logarithmic axes",
+  });
   const detail = html("p", { class: "dpm-detail dpm-now", role: "status" });
-  const text = (x, y, words, anchor = "middle", kind = null) => svg("text", { x, y, "text-anchor": anchor, class: kind }, words);
+  const text = (x, y, words, anchor = "middle", kind = null) =>
+    svg("text", { x, y, "text-anchor": anchor, class: kind }, words);
   const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
 
   function drawSpread() {
@@ -94,18 +102,36 @@ function render({ model, el }) {
     const x = (value) => ((value - exact.logP + reach()) / (1.6 * reach())) * width;
     const floor = height - 36;
     const step = [0.25, 0.5, 1, 2].find((s) => (1.6 * bits(reach())) / s <= 7) ?? 4; // bits
-    const marks = Array.from({ length: 17 }, (_, i) => (i - 8) * step).filter((v) => v > -bits(reach()) && v < 0.6 * bits(reach()));
+    const marks = Array.from({ length: 17 }, (_, i) => (i - 8) * step).filter(
+      (v) => v > -bits(reach()) && v < 0.6 * bits(reach()),
+    );
     const mean = exact.logP - about(tally[chosen]).gap;
     spread.replaceChildren(
-      ...Array.from(bins, (count, b) => svg("rect", { x: (b * width) / BINS, width: width / BINS - 0.5, y: floor - (count / top) * (floor - 18), height: (count / top) * (floor - 18), class: "dpm-bar" })),
+      ...Array.from(bins, (count, b) =>
+        svg("rect", {
+          x: (b * width) / BINS,
+          width: width / BINS - 0.5,
+          y: floor - (count / top) * (floor - 18),
+          height: (count / top) * (floor - 18),
+          class: "dpm-bar",
+        }),
+      ),
       line(0, floor, width, floor, "dpm-axis"),
       svg("line", { x1: x(exact.logP), x2: x(exact.logP), y1: 0, y2: floor, class: "dpm-limit-line dpm-ink-limit" }),
-      line(x(mean), 14, x(mean), floor, "dpm-line"), text(x(exact.logP) + 4, 11, "log p", "start"), text(x(mean) - 4, 24, "mean", "end"),
+      line(x(mean), 14, x(mean), floor, "dpm-line"),
+      text(x(exact.logP) + 4, 11, "log p", "start"),
+      text(x(mean) - 4, 24, "mean", "end"),
       ...marks.flatMap((v) => {
         const at = x(exact.logP + v * Math.LN2);
-        return at < 14 || at > width - 14 ? [] : [line(at, floor, at, floor + 4, "dpm-axis"), text(at, floor + 16, String(v).replace("-", "−"))];
+        return at < 14 || at > width - 14
+          ? []
+          : [line(at, floor, at, floor + 4, "dpm-axis"), text(at, floor + 16, String(v).replace("-", "−"))];
       }),
-      text(width / 2, height - 4, `log of the mean of ${NUMBERS[chosen]} weight${chosen ? "s" : ""}, less log p, bits; ${runs} runs`),
+      text(
+        width / 2,
+        height - 4,
+        `log of the mean of ${NUMBERS[chosen]} weight${chosen ? "s" : ""}, less log p, bits; ${runs} runs`,
+      ),
     );
   }
   function drawCurve() {
@@ -118,9 +144,17 @@ function render({ model, el }) {
     const y = (gap) => 22 + (Math.log(high / clamp(gap, low, high)) / Math.log(high / low)) * (height - 60);
     const decades = [10, 1, 0.1, 0.01, 1e-3, 1e-4, 1e-5].filter((v) => v < high && v > low);
     curve.replaceChildren(
-      ...decades.flatMap((v) => [line(LEFT, y(v), width, y(v), "dpm-grid"), text(LEFT - 5, y(v) + 4, String(v), "end")]),
-      text(0, 11, "gap to log p, bits", "start"), text((LEFT + width) / 2, height - 4, "trajectories n"),
-      svg("polyline", { points: NUMBERS.map((n, k) => `${x(k)},${y(delta(n))}`).join(" "), class: "dpm-law dpm-ink-limit", "stroke-dasharray": "5 4" }),
+      ...decades.flatMap((v) => [
+        line(LEFT, y(v), width, y(v), "dpm-grid"),
+        text(LEFT - 5, y(v) + 4, String(v), "end"),
+      ]),
+      text(0, 11, "gap to log p, bits", "start"),
+      text((LEFT + width) / 2, height - 4, "trajectories n"),
+      svg("polyline", {
+        points: NUMBERS.map((n, k) => `${x(k)},${y(delta(n))}`).join(" "),
+        class: "dpm-law dpm-ink-limit",
+        "stroke-dasharray": "5 4",
+      }),
       ...NUMBERS.flatMap((n, k) => {
         const { gap, error } = about(tally[k]);
         const mark = k === chosen ? "dpm-exact-dot dpm-outside" : "dpm-exact-dot";
@@ -147,21 +181,34 @@ function render({ model, el }) {
 
   const play = figure.playButton(gather);
   const number = slider({
-    label: "Trajectories n", min: 0, max: NUMBERS.length - 1, value: chosen, format: (k) => String(NUMBERS[k]),
+    label: "Trajectories n",
+    min: 0,
+    max: NUMBERS.length - 1,
+    value: chosen,
+    format: (k) => String(NUMBERS[k]),
     input: (k) => {
       chosen = k;
       figure.redraw();
     },
   });
   const places = slider({
-    label: "Start x₀", min: 0, max: S - 1, value: start, format: (v) => v.toString(2).padStart(3, "0"),
+    label: "Start x₀",
+    min: 0,
+    max: S - 1,
+    value: start,
+    format: (v) => v.toString(2).padStart(3, "0"),
     input: (v) => {
       start = v;
       reset();
     },
   });
   const error = slider({
-    label: "Error of the reverse steps", min: 0, max: 1, step: 0.05, value: settings.error, format: (v) => v.toFixed(2),
+    label: "Error of the reverse steps",
+    min: 0,
+    max: 1,
+    step: 0.05,
+    value: settings.error,
+    format: (v) => v.toFixed(2),
     input: (v) => {
       settings.error = v;
       reset();
@@ -169,7 +216,8 @@ function render({ model, el }) {
   });
   figure.add(
     html("div", { class: "dpm-pair-wide" }, spread, curve),
-    html("div", { class: "dpm-controls" }, play.button, number.node, places.node, error.node), detail,
+    html("div", { class: "dpm-controls" }, play.button, number.node, places.node, error.node),
+    detail,
   );
   figure.onResize(spread);
   figure.onResize(curve);

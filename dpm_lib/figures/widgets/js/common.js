@@ -11,8 +11,7 @@ function build(node, attributes, children) {
   return node;
 }
 
-export const html = (tag, attributes = {}, ...children) =>
-  build(document.createElement(tag), attributes, children);
+export const html = (tag, attributes = {}, ...children) => build(document.createElement(tag), attributes, children);
 
 export const svg = (tag, attributes = {}, ...children) =>
   build(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
@@ -22,8 +21,7 @@ export const svg = (tag, attributes = {}, ...children) =>
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 /** The numbers in a DataView, copied, since a view may start at an address that is not aligned. */
-export const numbers = (view, Type) =>
-  new Type(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+export const numbers = (view, Type) => new Type(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 
 export const fixedPoint = (view, scale) => Float32Array.from(numbers(view, Int16Array), (v) => v * scale);
 
@@ -60,7 +58,9 @@ export function isDark() {
   if (jpThemeLight) return jpThemeLight === "false";
   if (vscodeThemeKind) return /dark|high-contrast$/.test(vscodeThemeKind);
   for (const node of [document.body, page]) {
-    const [red, green, blue, alpha = 1] = getComputedStyle(node).backgroundColor.match(/[\d.]+/g).map(Number);
+    const [red, green, blue, alpha = 1] = getComputedStyle(node)
+      .backgroundColor.match(/[\d.]+/g)
+      .map(Number);
     if (alpha > 0) return 0.3 * red + 0.6 * green + 0.1 * blue < 128;
   }
   const mayBeDark = getComputedStyle(page).colorScheme.includes("dark");
@@ -147,7 +147,10 @@ export function openFigure(model, el, name) {
     caption.textContent = model.get("caption");
   }
   figure.onChange = (names, action) => {
-    const events = names.split(" ").map((trait) => `change:${trait}`).join(" ");
+    const events = names
+      .split(" ")
+      .map((trait) => `change:${trait}`)
+      .join(" ");
     model.on(events, action);
     closers.push(() => model.off(events, action));
   };
@@ -199,7 +202,11 @@ export function openFigure(model, el, name) {
       resume();
     });
     sight.observe(root);
-    closers.push(() => sight.disconnect(), () => cancelAnimationFrame(tick), () => (playing = false));
+    closers.push(
+      () => sight.disconnect(),
+      () => cancelAnimationFrame(tick),
+      () => (playing = false),
+    );
     set(false);
     return { button, set };
   };

@@ -1,6 +1,18 @@
 // Several models in training, side by side: their samples at shares of one budget, and the energy distance of each.
 
-import { checkbox, chooser, clamp, drawPoints, fixedPoint, html, isCalm, openFigure, openSquare, slider, svg } from "./common.js";
+import {
+  checkbox,
+  chooser,
+  clamp,
+  drawPoints,
+  fixedPoint,
+  html,
+  isCalm,
+  openFigure,
+  openSquare,
+  slider,
+  svg,
+} from "./common.js";
 
 const INKS = ["limit", "data", "drift", "model"];
 const EXTENT = 2.6;
@@ -12,7 +24,9 @@ export const startOf = ({ target, seeds, n, shares }, model, seed, frame) =>
 /** Where the slider stands while it plays: one frame a beat, the last held for two. */
 export const turn = (place, seconds, count) => (place >= count + 1 ? 0 : place + seconds * 1.4);
 
-const named = (score, floor) => (Math.abs(score) < 0.0005 ? score.toFixed(4) : score.toPrecision(2)).replace("-", "−") + (score < floor ? " (noise)" : "");
+const named = (score, floor) =>
+  (Math.abs(score) < 0.0005 ? score.toFixed(4) : score.toPrecision(2)).replace("-", "−") +
+  (score < floor ? " (noise)" : "");
 const percent = (share) => `${Number((100 * share).toPrecision(2))}%`;
 
 function render({ model, el }) {
@@ -29,9 +43,18 @@ function render({ model, el }) {
     const canvas = figure.canvas(`Samples of the ${name}`);
     canvas.classList.add("dpm-live");
     const detail = html("p", { class: "dpm-detail" });
-    return { canvas, detail, node: html("div", { class: `dpm-ink-${INKS[i % 4]}` }, html("p", { class: "dpm-title" }, name), canvas, detail) };
+    return {
+      canvas,
+      detail,
+      node: html("div", { class: `dpm-ink-${INKS[i % 4]}` }, html("p", { class: "dpm-title" }, name), canvas, detail),
+    };
   });
-  const race = svg("svg", { class: "dpm-plot dpm-race", role: "img", "aria-label": "Energy distance against the share of the budget, on logarithmic axes, one line for each model and seed" });
+  const race = svg("svg", {
+    class: "dpm-plot dpm-race",
+    role: "img",
+    "aria-label":
+      "Energy distance against the share of the budget, on logarithmic axes, one line for each model and seed",
+  });
   const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
 
   function drawRace() {
@@ -44,15 +67,30 @@ function render({ model, el }) {
     const decades = [1, 0.1, 0.01, 0.001, 0.0001].filter((v) => v > low && v < high);
     const narrow = width < 480;
     race.replaceChildren(
-      ...decades.flatMap((v) => [svg("line", { x1: LEFT, x2: width, y1: y(v), y2: y(v), class: "dpm-grid" }), text(LEFT - 5, y(v) + 4, String(v), "end")]),
+      ...decades.flatMap((v) => [
+        svg("line", { x1: LEFT, x2: width, y1: y(v), y2: y(v), class: "dpm-grid" }),
+        text(LEFT - 5, y(v) + 4, String(v), "end"),
+      ]),
       svg("line", { x1: LEFT, x2: width, y1: y(floor), y2: y(floor), class: "dpm-floor" }),
-      ...shares.filter((share, i) => (share === 1 || share <= 0.5) && (!narrow || i % 2 === 0)).map((share) => text(x(share), height - 18, percent(share), share === 1 ? "end" : "middle")),
+      ...shares
+        .filter((share, i) => (share === 1 || share <= 0.5) && (!narrow || i % 2 === 0))
+        .map((share) => text(x(share), height - 18, percent(share), share === 1 ? "end" : "middle")),
       text((LEFT + width) / 2, height - 3, "share of the budget"),
-      svg("line", { x1: x(shares[frame]), x2: x(shares[frame]), y1: 4, y2: height - BOTTOM, class: "dpm-now-line dpm-axis" }),
-      ...scores.flatMap((runs, i) => runs.map((run, s) => svg("polyline", {
-        points: run.map((score, f) => `${x(shares[f]).toFixed(1)},${y(score).toFixed(1)}`).join(" "),
-        class: `dpm-run dpm-ink-${INKS[i % 4]}${s === seed ? " dpm-picked" : ""}`,
-      }))),
+      svg("line", {
+        x1: x(shares[frame]),
+        x2: x(shares[frame]),
+        y1: 4,
+        y2: height - BOTTOM,
+        class: "dpm-now-line dpm-axis",
+      }),
+      ...scores.flatMap((runs, i) =>
+        runs.map((run, s) =>
+          svg("polyline", {
+            points: run.map((score, f) => `${x(shares[f]).toFixed(1)},${y(score).toFixed(1)}`).join(" "),
+            class: `dpm-run dpm-ink-${INKS[i % 4]}${s === seed ? " dpm-picked" : ""}`,
+          }),
+        ),
+      ),
     );
   }
   figure.draw = () => {
@@ -60,7 +98,11 @@ function render({ model, el }) {
       const square = openSquare(canvas, EXTENT, figure.colours.panel);
       if (truth) drawPoints(square, points, about.target, { colour: figure.colours.muted, size: 1.5, alpha: 0.35 });
       const start = startOf(about, i, seed, frame);
-      drawPoints(square, points.subarray(start, start + 2 * about.n), about.n, { colour: figure.colours[INKS[i % 4]], size: 2.5, alpha: 0.8 });
+      drawPoints(square, points.subarray(start, start + 2 * about.n), about.n, {
+        colour: figure.colours[INKS[i % 4]],
+        size: 2.5,
+        alpha: 0.8,
+      });
       detail.textContent = `distance ${named(scores[i][seed][frame], floor)}`;
     });
     drawRace();
@@ -68,7 +110,11 @@ function render({ model, el }) {
     figure.root.dataset.scores = names.map((_, i) => scores[i][seed][frame]).join(" ");
   };
   const progress = slider({
-    label: "Budget spent", min: 0, max: shares.length - 1, value: frame, format: (f) => percent(shares[f]),
+    label: "Budget spent",
+    min: 0,
+    max: shares.length - 1,
+    value: frame,
+    format: (f) => percent(shares[f]),
     input: (f) => {
       frame = place = f;
       figure.redraw();
@@ -82,7 +128,9 @@ function render({ model, el }) {
     figure.redraw();
   });
   const seeds = chooser({
-    label: "Seed", options: Array.from({ length: about.seeds }, (_, s) => [s, String(s)]), value: 0,
+    label: "Seed",
+    options: Array.from({ length: about.seeds }, (_, s) => [s, String(s)]),
+    value: 0,
     change: (s) => {
       seed = Number(s);
       figure.redraw();
@@ -98,7 +146,13 @@ function render({ model, el }) {
   figure.add(
     html("div", { class: "dpm-quartet" }, ...panes.map(({ node }) => node)),
     html("div", { class: "dpm-controls" }, play.button, progress.node, seeds.node, shown),
-    html("p", { class: "dpm-title" }, "Energy distance to fresh data", html("span", { class: "dpm-unit" }, " (dashed: two standard errors of the noise)")), race,
+    html(
+      "p",
+      { class: "dpm-title" },
+      "Energy distance to fresh data",
+      html("span", { class: "dpm-unit" }, " (dashed: two standard errors of the noise)"),
+    ),
+    race,
   );
   figure.onResize(race);
   figure.redraw();

@@ -41,8 +41,11 @@ export function errorText(error, stderr) {
 }
 
 const COLUMNS = [
-  ["method", "Method"], ["target", "Target"], ["dimension", "Dim."],
-  ["cost", "Evaluations per effective sample"], ["error", "Error of the mean"],
+  ["method", "Method"],
+  ["target", "Target"],
+  ["dimension", "Dim."],
+  ["cost", "Evaluations per effective sample"],
+  ["error", "Error of the mean"],
 ];
 
 function render({ model, el }) {
@@ -51,18 +54,29 @@ function render({ model, el }) {
   let [key, descending, target, dimension] = ["dimension", false, "all", "all"];
 
   const heads = COLUMNS.map(([name, words]) => {
-    const press = html("button", {
-      type: "button", click: () => {
-        descending = key === name && !descending;
-        key = name;
-        figure.redraw();
+    const press = html(
+      "button",
+      {
+        type: "button",
+        click: () => {
+          descending = key === name && !descending;
+          key = name;
+          figure.redraw();
+        },
       },
-    }, words, html("span", { class: "dpm-arrow", "aria-hidden": "true" }));
+      words,
+      html("span", { class: "dpm-arrow", "aria-hidden": "true" }),
+    );
     return { name, press, cell: html("th", { scope: "col" }, press) };
   });
   const body = html("tbody");
   const status = html("p", { class: "dpm-detail", role: "status" });
-  const table = html("table", { class: "dpm-table" }, html("thead", {}, html("tr", {}, ...heads.map((head) => head.cell))), body);
+  const table = html(
+    "table",
+    { class: "dpm-table" },
+    html("thead", {}, html("tr", {}, ...heads.map((head) => head.cell))),
+    body,
+  );
 
   figure.draw = () => {
     const shown = sorted(rows, key, descending)
@@ -72,14 +86,31 @@ function render({ model, el }) {
       cell.setAttribute("aria-sort", name !== key ? "none" : descending ? "descending" : "ascending");
       press.lastChild.textContent = name !== key ? "" : descending ? " ▼" : " ▲";
     }
-    body.replaceChildren(...shown.map((row) => {
-      const bad = row.error_stderr && Math.abs(row.error) > 4 * row.error_stderr;
-      const about = bad ? "more than four standard errors: biased at this budget" : null;
-      return html("tr", {},
-        html("th", { scope: "row", class: "dpm-word" }, row.method, row.grid ? " (grid)" : ""), html("td", { class: "dpm-word" }, row.target), html("td", { class: "dpm-number" }, row.dimension),
-        html("td", { class: "dpm-number" }, costWithError(row.cost, row.cost_stderr), row.measured ? "" : " (expected)"),
-        html("td", { class: bad ? "dpm-number dpm-bad" : "dpm-number", title: about }, errorText(row.error, row.error_stderr), bad ? " !" : ""));
-    }));
+    body.replaceChildren(
+      ...shown.map((row) => {
+        const bad = row.error_stderr && Math.abs(row.error) > 4 * row.error_stderr;
+        const about = bad ? "more than four standard errors: biased at this budget" : null;
+        return html(
+          "tr",
+          {},
+          html("th", { scope: "row", class: "dpm-word" }, row.method, row.grid ? " (grid)" : ""),
+          html("td", { class: "dpm-word" }, row.target),
+          html("td", { class: "dpm-number" }, row.dimension),
+          html(
+            "td",
+            { class: "dpm-number" },
+            costWithError(row.cost, row.cost_stderr),
+            row.measured ? "" : " (expected)",
+          ),
+          html(
+            "td",
+            { class: bad ? "dpm-number dpm-bad" : "dpm-number", title: about },
+            errorText(row.error, row.error_stderr),
+            bad ? " !" : "",
+          ),
+        );
+      }),
+    );
     const words = key === "dimension" ? key : COLUMNS.find(([name]) => name === key)[1].toLowerCase();
     status.textContent = `${shown.length} rows, by ${words}, ${descending ? "largest" : "smallest"} first.`;
     figure.root.dataset.key = key;
@@ -87,14 +118,18 @@ function render({ model, el }) {
 
   const names = (field) => [...new Set(rows.map((row) => row[field]))].map((name) => [String(name), String(name)]);
   const targets = chooser({
-    label: "Target", options: [["all", "all"], ...names("target")], value: "all",
+    label: "Target",
+    options: [["all", "all"], ...names("target")],
+    value: "all",
     change: (value) => {
       target = value;
       figure.redraw();
     },
   });
   const dimensions = chooser({
-    label: "Dimension", options: [["all", "all"], ...names("dimension")], value: "all",
+    label: "Dimension",
+    options: [["all", "all"], ...names("dimension")],
+    value: "all",
     change: (value) => {
       dimension = value;
       figure.redraw();
@@ -102,7 +137,11 @@ function render({ model, el }) {
   });
   figure.add(
     html("div", { class: "dpm-controls" }, targets.node, dimensions.node),
-    html("div", { class: "dpm-scroll", tabindex: 0, role: "region", "aria-label": "Table of costs, scrollable" }, table),
+    html(
+      "div",
+      { class: "dpm-scroll", tabindex: 0, role: "region", "aria-label": "Table of costs, scrollable" },
+      table,
+    ),
     status,
   );
   figure.redraw();

@@ -36,8 +36,12 @@ export function entropyRows(beta, { grid, short, dim }, variance) {
     const next = kept * (1 - b);
     const step = half * (unit + Math.log(b));
     rows.push({
-      t: i + 1, step, printed: step, lower: step + half * Math.log((1 - kept) / (1 - next)),
-      upper: step + half * (kept - next) * (variance - 1), exact: step + entropy(kept) - entropy(next),
+      t: i + 1,
+      step,
+      printed: step,
+      lower: step + half * Math.log((1 - kept) / (1 - next)),
+      upper: step + half * (kept - next) * (variance - 1),
+      exact: step + entropy(kept) - entropy(next),
     });
     kept = next;
   });
@@ -45,21 +49,37 @@ export function entropyRows(beta, { grid, short, dim }, variance) {
 }
 
 const bits = (nats) => nats / Math.LN2;
-const fixed = (value, digits = 2) => value.toFixed(digits).replace("-", "−").replace(/^−(0\.0+)$/, "$1");
+const fixed = (value, digits = 2) =>
+  value
+    .toFixed(digits)
+    .replace("-", "−")
+    .replace(/^−(0\.0+)$/, "$1");
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "entropy");
   const tables = model.get("tables");
-  let [name, variance, T, kind, relative] = [Object.keys(tables)[0], model.get("variance"), model.get("T"), "geometric", true];
+  let [name, variance, T, kind, relative] = [
+    Object.keys(tables)[0],
+    model.get("variance"),
+    model.get("T"),
+    "geometric",
+    true,
+  ];
   let chosen = 2;
 
   const plot = svg("svg", { class: "dpm-plot dpm-band", role: "slider", tabindex: 0, "aria-label": "Step t" });
   const detail = html("p", { class: "dpm-detail" });
   const sums = html("p", { class: "dpm-detail dpm-now", role: "status" });
-  const keys = html("div", { class: "dpm-keys" }, ...[
-    ["printed", "limit", "upper bound as printed: the forward step's entropy"], ["repaired", "drift", "upper bound, repaired"],
-    ["lower", "data", "lower bound"], ["exact", "model", "exact"],
-  ].map(([, ink, words]) => html("span", { class: `dpm-ink-${ink}` }, words)));
+  const keys = html(
+    "div",
+    { class: "dpm-keys" },
+    ...[
+      ["printed", "limit", "upper bound as printed: the forward step's entropy"],
+      ["repaired", "drift", "upper bound, repaired"],
+      ["lower", "data", "lower bound"],
+      ["exact", "model", "exact"],
+    ].map(([, ink, words]) => html("span", { class: `dpm-ink-${ink}` }, words)),
+  );
 
   const [LEFT, RIGHT, TOP, BOTTOM] = [44, 10, 10, 22];
   const text = (x, y, words, anchor = "end") => svg("text", { x, y, "text-anchor": anchor }, words);
@@ -72,7 +92,8 @@ function render({ model, el }) {
     const high = Math.max(...all, 0.05);
     const low = Math.max(Math.min(...all), high - (relative ? 8 : 40));
     const pad = 0.06 * (high - low);
-    const y = (v) => TOP + ((high + pad - clamp(v, low - pad, high + pad)) / (high - low + 2 * pad)) * (height - TOP - BOTTOM);
+    const y = (v) =>
+      TOP + ((high + pad - clamp(v, low - pad, high + pad)) / (high - low + 2 * pad)) * (height - TOP - BOTTOM);
     const x = (t) => LEFT + ((t - 1.5) / (T - 1)) * (width - LEFT - RIGHT);
     const path = (key) => rows.map((row) => `${x(row.t)},${y(lift(row, key))}`).join(" ");
     const unit = 10 ** Math.floor(Math.log10(high - low));
@@ -89,13 +110,29 @@ function render({ model, el }) {
         svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(v), y2: y(v), class: "dpm-grid" }),
         text(LEFT - 6, y(v) + 4, fixed(v, every < 0.1 ? 2 : every < 1 ? 1 : 0)),
       ]),
-      ...rows.filter(({ t }) => t === 2 || t % jump === 0).map(({ t }) => text(x(t), height - 5, t === 2 ? "t = 2" : t, "middle")),
-      svg("polygon", { points: `${path("lower")} ${rows.slice().reverse().map((row) => `${x(row.t)},${y(lift(row, "upper"))}`).join(" ")}`, class: "dpm-between" }),
+      ...rows
+        .filter(({ t }) => t === 2 || t % jump === 0)
+        .map(({ t }) => text(x(t), height - 5, t === 2 ? "t = 2" : t, "middle")),
+      svg("polygon", {
+        points: `${path("lower")} ${rows
+          .slice()
+          .reverse()
+          .map((row) => `${x(row.t)},${y(lift(row, "upper"))}`)
+          .join(" ")}`,
+        class: "dpm-between",
+      }),
       svg("polyline", { points: path("upper"), class: "dpm-law dpm-ink-drift", "stroke-dasharray": "6 4" }),
       svg("polyline", { points: path("printed"), class: "dpm-law dpm-ink-limit" }),
       svg("polyline", { points: path("lower"), class: "dpm-law dpm-ink-data" }),
       svg("line", { x1: x(chosen), x2: x(chosen), y1: TOP, y2: height - BOTTOM, class: "dpm-axis", opacity: 0.4 }),
-      ...rows.map((row) => svg("circle", { cx: x(row.t), cy: y(lift(row, "exact")), r: row.t === chosen ? radius + 2 : radius, class: row.exact > row.printed + 1e-9 ? "dpm-exact-dot dpm-outside" : "dpm-exact-dot" })),
+      ...rows.map((row) =>
+        svg("circle", {
+          cx: x(row.t),
+          cy: y(lift(row, "exact")),
+          r: row.t === chosen ? radius + 2 : radius,
+          class: row.exact > row.printed + 1e-9 ? "dpm-exact-dot dpm-outside" : "dpm-exact-dot",
+        }),
+      ),
     );
     const one = `t = ${chosen}: lower ${fixed(bits(now.lower))}, exact ${fixed(bits(now.exact))}, printed upper ${fixed(bits(now.printed))}, repaired upper ${fixed(bits(now.upper))} bits.`;
     plot.setAttribute("aria-valuemin", 2);
@@ -103,10 +140,15 @@ function render({ model, el }) {
     plot.setAttribute("aria-valuenow", chosen);
     plot.setAttribute("aria-valuetext", one);
     detail.textContent = over.length
-      ? `${one} The printed bound fails at ${over.length} of ${rows.length} steps.` : `${one} The printed bound holds at all ${rows.length} steps.`;
+      ? `${one} The printed bound fails at ${over.length} of ${rows.length} steps.`
+      : `${one} The printed bound holds at all ${rows.length} steps.`;
     const add = (key) => bits(rows.reduce((sum, row) => sum + row[key], 0));
-    sums.textContent = `Summed over t = 2 to ${T}: lower ${fixed(add("lower"))}, exact ${fixed(add("exact"))}, printed upper ${fixed(add("printed"))} bits. ` +
-      `The data enter the exact sum by H(X₁) − H(X_T) = ${fixed(add("exact") - add("step"))} bits, and the other two not at all.`.replace("X_T", "X at T");
+    sums.textContent =
+      `Summed over t = 2 to ${T}: lower ${fixed(add("lower"))}, exact ${fixed(add("exact"))}, printed upper ${fixed(add("printed"))} bits. ` +
+      `The data enter the exact sum by H(X₁) − H(X_T) = ${fixed(add("exact") - add("step"))} bits, and the other two not at all.`.replace(
+        "X_T",
+        "X at T",
+      );
     figure.root.dataset.outside = over.length;
     figure.root.dataset.exact = add("exact");
     figure.root.dataset.chosen = chosen;
@@ -123,42 +165,65 @@ function render({ model, el }) {
   plot.addEventListener("pointermove", point);
   plot.addEventListener("pointerdown", point);
   plot.addEventListener("keydown", (event) => {
-    const next = { ArrowRight: chosen + 1, ArrowUp: chosen + 1, ArrowLeft: chosen - 1, ArrowDown: chosen - 1, Home: 2, End: T }[event.key];
+    const next = {
+      ArrowRight: chosen + 1,
+      ArrowUp: chosen + 1,
+      ArrowLeft: chosen - 1,
+      ArrowDown: chosen - 1,
+      Home: 2,
+      End: T,
+    }[event.key];
     if (next === undefined) return;
     event.preventDefault();
     choose(next);
   });
 
   const data = chooser({
-    label: "Data", options: Object.keys(tables).map((key) => [key, key]), value: name,
+    label: "Data",
+    options: Object.keys(tables).map((key) => [key, key]),
+    value: name,
     change: (v) => {
       name = v;
       figure.redraw();
     },
   });
   const spread = slider({
-    label: "Variance of the data", min: -1, max: 1, step: 0.02, value: Math.log10(variance), format: (v) => (10 ** v).toFixed(2),
+    label: "Variance of the data",
+    min: -1,
+    max: 1,
+    step: 0.02,
+    value: Math.log10(variance),
+    format: (v) => (10 ** v).toFixed(2),
     input: (v) => {
       variance = 10 ** v;
       figure.redraw();
     },
   });
   const number = slider({
-    label: "Steps T", min: 3, max: 60, value: T,
+    label: "Steps T",
+    min: 3,
+    max: 60,
+    value: T,
     input: (v) => {
       T = v;
       figure.redraw();
     },
   });
   const rates = chooser({
-    label: "Schedule", options: [["geometric", "even in log τ"], ["constant fraction", "1/(T − t + 1)"]], value: kind,
+    label: "Schedule",
+    options: [
+      ["geometric", "even in log τ"],
+      ["constant fraction", "1/(T − t + 1)"],
+    ],
+    value: kind,
     change: (v) => {
       kind = v;
       figure.redraw();
     },
   });
   const less = checkbox({
-    label: "less the forward step's entropy", checked: relative,
+    label: "less the forward step's entropy",
+    checked: relative,
     change: (v) => {
       relative = v;
       figure.redraw();
@@ -167,7 +232,10 @@ function render({ model, el }) {
   figure.add(
     html("div", { class: "dpm-controls" }, data.node, spread.node, number.node, rates.node, less),
     html("p", { class: "dpm-title" }, "H(x at t−1, given x at t), ", html("span", { class: "dpm-unit" }, "bits")),
-    plot, keys, detail, sums,
+    plot,
+    keys,
+    detail,
+    sums,
   );
   figure.onResize(plot);
   figure.onChange("tables variance T", figure.redraw);

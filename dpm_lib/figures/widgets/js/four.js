@@ -12,18 +12,23 @@ const scaled = (row) => row.map((v) => v / total(row));
 /** q(y) of coupled bits: prop. to exp(coupling sum s_i s_{i+1} + field sum s_i). */
 export function ising(coupling, field) {
   const spin = (x, i) => 2 * ((x >> (BITS - 1 - i)) & 1) - 1;
-  return scaled(upTo(2 ** BITS).map((x) => {
-    let energy = 0;
-    for (let i = 0; i < BITS; i++) energy += field * spin(x, i) + (i ? coupling * spin(x, i - 1) * spin(x, i) : 0);
-    return Math.exp(energy);
-  }));
+  return scaled(
+    upTo(2 ** BITS).map((x) => {
+      let energy = 0;
+      for (let i = 0; i < BITS; i++) energy += field * spin(x, i) + (i ? coupling * spin(x, i - 1) * spin(x, i) : 0);
+      return Math.exp(energy);
+    }),
+  );
 }
 
 /** Each of `bits` bits is thrown anew with probability beta, by a fair coin. */
-const flips = (bits, beta) => upTo(2 ** bits).map((a) => upTo(2 ** bits).map((b) => {
-  const changed = ones(a ^ b);
-  return (beta / 2) ** changed * (1 - beta / 2) ** (bits - changed);
-}));
+const flips = (bits, beta) =>
+  upTo(2 ** bits).map((a) =>
+    upTo(2 ** bits).map((b) => {
+      const changed = ones(a ^ b);
+      return (beta / 2) ** changed * (1 - beta / 2) ** (bits - changed);
+    }),
+  );
 
 /** A law of strings with its bits made independent, each then replaced by a fair throw with probability error. */
 function apart(law, error) {
@@ -56,13 +61,15 @@ export function ladder({ kind, rungs, error, coupling, field }) {
   const leaps = [upTo(data.length).map((i) => upTo(data.length).map((j) => Number(i === j)))];
   for (const table of encoder) leaps.push(times(leaps.at(-1), table));
   const marginals = leaps.map((leap) => times([data], leap)[0]);
-  const generator = encoder.map((table, i) => marginals[i + 1].map((_, z) => {
-    const back = scaled(marginals[i].map((p, x) => p * table[x][z]));
-    if (kind !== "autoregressive") return apart(back, error);
-    const size = back.length / marginals[i + 1].length; // the prefix is copied, the rest is written
-    const written = apart(back.slice(z * size, (z + 1) * size), error);
-    return back.map((_, x) => (Math.floor(x / size) === z ? written[x % size] : 0));
-  }));
+  const generator = encoder.map((table, i) =>
+    marginals[i + 1].map((_, z) => {
+      const back = scaled(marginals[i].map((p, x) => p * table[x][z]));
+      if (kind !== "autoregressive") return apart(back, error);
+      const size = back.length / marginals[i + 1].length; // the prefix is copied, the rest is written
+      const written = apart(back.slice(z * size, (z + 1) * size), error);
+      return back.map((_, x) => (Math.floor(x / size) === z ? written[x % size] : 0));
+    }),
+  );
   return { data, encoder, generator, leaps, marginals, prior: marginals.at(-1) };
 }
 
@@ -74,18 +81,33 @@ export function account({ data, encoder, generator, leaps, marginals, prior }) {
   const law = generator.reduceRight((p, table) => times([p], table)[0], prior);
   const likelihood = total(data.map((p, y) => p * Math.log(law[y])));
   const limit = total(data.map((p) => p * Math.log(p)));
-  const information = leaps.map((leap, l) => kl(data.flatMap((p, y) => leap[y].map((v, z) => [p * v, v, marginals[l][z]]))));
-  const loss = encoder.map((table, i) => kl(table.flatMap((row, x) => row.map((v, z) => {
-    const joint = marginals[i][x] * v;
-    return [joint, joint / marginals[i + 1][z], generator[i][z][x]];
-  }))));
+  const information = leaps.map((leap, l) =>
+    kl(data.flatMap((p, y) => leap[y].map((v, z) => [p * v, v, marginals[l][z]]))),
+  );
+  const loss = encoder.map((table, i) =>
+    kl(
+      table.flatMap((row, x) =>
+        row.map((v, z) => {
+          const joint = marginals[i][x] * v;
+          return [joint, joint / marginals[i + 1][z], generator[i][z][x]];
+        }),
+      ),
+    ),
+  );
   loss.push(kl(prior.map((p, z) => [marginals.at(-1)[z], marginals.at(-1)[z], p])));
   const cost = encoder.map((table, i) => {
-    if (i === 0) return -total(data.flatMap((p, y) => table[y].map((v, z) => (v > 0 ? p * v * Math.log(generator[0][z][y]) : 0))));
-    return kl(data.flatMap((p, y) => leaps[i][y].flatMap((before, x) => table[x].map((v, z) => {
-      const joint = before * v;
-      return [p * joint, joint / leaps[i + 1][y][z], generator[i][z][x]];
-    }))));
+    if (i === 0)
+      return -total(data.flatMap((p, y) => table[y].map((v, z) => (v > 0 ? p * v * Math.log(generator[0][z][y]) : 0))));
+    return kl(
+      data.flatMap((p, y) =>
+        leaps[i][y].flatMap((before, x) =>
+          table[x].map((v, z) => {
+            const joint = before * v;
+            return [p * joint, joint / leaps[i + 1][y][z], generator[i][z][x]];
+          }),
+        ),
+      ),
+    );
   });
   cost.push(kl(data.flatMap((p, y) => leaps.at(-1)[y].map((v, z) => [p * v, v, prior[z]]))));
   const forgot = cost.map((_, i) => information[i] - (information[i + 1] ?? 0));

@@ -10,7 +10,16 @@ export const svgText = (x, y, words, anchor = "middle", kind = "") =>
   svg("text", { x, y, "text-anchor": anchor, class: kind }, words);
 
 const DRAG = 120; // pixels from 0 to `most`
-const KEYS = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 5, PageDown: -5, Home: -Infinity, End: Infinity };
+const KEYS = {
+  ArrowUp: 1,
+  ArrowRight: 1,
+  ArrowDown: -1,
+  ArrowLeft: -1,
+  PageUp: 5,
+  PageDown: -5,
+  Home: -Infinity,
+  End: Infinity,
+};
 
 /**
  * Fills `node`, an svg with the viewBox 0 0 240 240. `make(n)` builds the boxes, `show(M)` fills them.
@@ -24,12 +33,26 @@ export function matrixGrid(node, { title, name, change, most = 1, step = 0.05, f
   let boxes = [];
   let values = [];
   function box(i, j, side) {
-    const x = 26 + side * j + 2, y = 24 + side * i + 2, size = side - 4;
+    const x = 26 + side * j + 2,
+      y = 24 + side * i + 2,
+      size = side - 4;
     const fill = svg("rect", { x, width: size, class: `dpm-fill ${inkOf(j)}` });
     const words = svgText(x + size / 2, y + size / 2 + 5, "", "middle", "dpm-entry");
     const parts = [svg("rect", { x, y, width: size, height: size, rx: 3, class: "dpm-grip" }), fill, words];
     if (fixed(i, j)) return { i, j, y, size, fill, words, node: svg("g", { class: "dpm-box dpm-still" }, ...parts) };
-    const grip = svg("g", { class: "dpm-handle dpm-box", role: "slider", tabindex: 0, "aria-label": name(i, j), "aria-orientation": "vertical", "aria-valuemin": 0, "aria-valuemax": most }, ...parts);
+    const grip = svg(
+      "g",
+      {
+        class: "dpm-handle dpm-box",
+        role: "slider",
+        tabindex: 0,
+        "aria-label": name(i, j),
+        "aria-orientation": "vertical",
+        "aria-valuemin": 0,
+        "aria-valuemax": most,
+      },
+      ...parts,
+    );
     const set = (value, digits = 2) => change(i, j, Number(clamp(value, 0, most).toFixed(digits)));
     draggable(grip, {
       keys: KEYS,
@@ -43,7 +66,10 @@ export function matrixGrid(node, { title, name, change, most = 1, step = 0.05, f
     const side = 212 / n;
     const states = Array.from({ length: n }, (_, i) => i);
     boxes = states.flatMap((i) => states.map((j) => box(i, j, side)));
-    const margins = states.flatMap((i) => [svgText(12, 26 + side * (i + 0.5) + 5, i + 1), svgText(26 + side * (i + 0.5), 14, i + 1)]);
+    const margins = states.flatMap((i) => [
+      svgText(12, 26 + side * (i + 0.5) + 5, i + 1),
+      svgText(26 + side * (i + 0.5), 14, i + 1),
+    ]);
     node.replaceChildren(corner, ...margins, ...boxes.map((each) => each.node));
   }
   function show(matrix) {
@@ -71,32 +97,45 @@ export function showGraph(node, weights, law) {
     return [120 + 74 * Math.cos(angle), 124 + 74 * Math.sin(angle)];
   };
   function arrow(i, j, p) {
-    const [x1, y1] = place(i), [x2, y2] = place(j);
+    const [x1, y1] = place(i),
+      [x2, y2] = place(j);
     const width = 0.6 + 4.4 * p;
     if (i === j) {
       const out = Math.atan2(y1 - 124, x1 - 120);
       const at = (angle, r) => [x1 + r * Math.cos(out + angle), y1 + r * Math.sin(out + angle)].join(" ");
-      return svg("path", { d: `M ${at(-0.7, 20)} C ${at(-0.6, 47)} ${at(0.6, 47)} ${at(0.7, 20)}`, class: `dpm-arrow ${inkOf(i)}`, "stroke-width": width });
+      return svg("path", {
+        d: `M ${at(-0.7, 20)} C ${at(-0.6, 47)} ${at(0.6, 47)} ${at(0.7, 20)}`,
+        class: `dpm-arrow ${inkOf(i)}`,
+        "stroke-width": width,
+      });
     }
     const length = Math.hypot(x2 - x1, y2 - y1);
     const [ux, uy] = [(x2 - x1) / length, (y2 - y1) / length];
     const side = 6;
     const tip = 19 + 4 + width;
-    const ax = x1 + 19 * ux - side * uy, ay = y1 + 19 * uy + side * ux;
-    const bx = x2 - tip * ux - side * uy, by = y2 - tip * uy + side * ux;
+    const ax = x1 + 19 * ux - side * uy,
+      ay = y1 + 19 * uy + side * ux;
+    const bx = x2 - tip * ux - side * uy,
+      by = y2 - tip * uy + side * ux;
     const half = 2.5 + width;
     const head = `${bx + (half + 3) * ux},${by + (half + 3) * uy} ${bx - half * uy},${by + half * ux} ${bx + half * uy},${by - half * ux}`;
-    return svg("g", { class: inkOf(i) },
+    return svg(
+      "g",
+      { class: inkOf(i) },
       svg("line", { x1: ax, y1: ay, x2: bx, y2: by, class: "dpm-arrow", "stroke-width": width }),
-      svg("polygon", { points: head, class: "dpm-head" }));
+      svg("polygon", { points: head, class: "dpm-head" }),
+    );
   }
   const arrows = weights.flatMap((row, i) => row.map((p, j) => (p > 0 ? arrow(i, j, p) : "")));
   const nodes = law.map((p, i) => {
     const [x, y] = place(i);
-    return svg("g", { class: `dpm-node ${inkOf(i)}` },
+    return svg(
+      "g",
+      { class: `dpm-node ${inkOf(i)}` },
       svg("circle", { cx: x, cy: y, r: 17, class: "dpm-hollow" }),
       svg("circle", { cx: x, cy: y, r: 17 * Math.sqrt(clamp(p, 0, 1)), class: "dpm-full" }),
-      svgText(x, y + 5, i + 1, "middle", "dpm-state"));
+      svgText(x, y + 5, i + 1, "middle", "dpm-state"),
+    );
   });
   node.replaceChildren(...arrows, ...nodes);
 }

@@ -15,9 +15,13 @@ export function flowDown(z, t, t0, steps, data) {
   const slope = (at, time) => moments(at, time, data).score.map((s) => -0.5 * time * s);
   const path = [z];
   for (let k = 0; k < steps; k++) {
-    const now = t * Math.exp(h * k), after = t * Math.exp(h * (k + 1));
+    const now = t * Math.exp(h * k),
+      after = t * Math.exp(h * (k + 1));
     const first = slope(z, now);
-    const second = slope(z.map((v, i) => v + h * first[i]), after);
+    const second = slope(
+      z.map((v, i) => v + h * first[i]),
+      after,
+    );
     z = z.map((v, i) => v + 0.5 * h * (first[i] + second[i]));
     path.push(z);
   }
@@ -26,39 +30,100 @@ export function flowDown(z, t, t0, steps, data) {
 
 /** The half axes of the ellipse of one standard deviation of a 2 x 2 covariance, and the angle of the first. */
 export function ellipse([[a, b], [, c]]) {
-  const middle = 0.5 * (a + c), off = Math.hypot(0.5 * (a - c), b);
-  return { long: Math.sqrt(Math.max(0, middle + off)), short: Math.sqrt(Math.max(0, middle - off)), angle: 0.5 * Math.atan2(2 * b, a - c) };
+  const middle = 0.5 * (a + c),
+    off = Math.hypot(0.5 * (a - c), b);
+  return {
+    long: Math.sqrt(Math.max(0, middle + off)),
+    short: Math.sqrt(Math.max(0, middle - off)),
+    angle: 0.5 * Math.atan2(2 * b, a - c),
+  };
 }
 
 // --- The figure. ---
 
-const REACH = 2.5, LOW = -2.3, HIGH = 1.2; // log10 t
-const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1], PageUp: [0, 5], PageDown: [0, -5], Home: [-5, 0], End: [5, 0] };
+const REACH = 2.5,
+  LOW = -2.3,
+  HIGH = 1.2; // log10 t
+const KEYS = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, 1],
+  ArrowDown: [0, -1],
+  PageUp: [0, 5],
+  PageDown: [0, -5],
+  Home: [-5, 0],
+  End: [5, 0],
+};
 const PRESETS = {
-  five: { words: "five points", points: [[-1.5, 1.1], [1.3, 1.4], [1.6, -0.9], [-0.3, -1.6], [-1.1, -0.4]] },
-  two: { words: "two points", points: [[-1, 0], [1, 0]] },
-  line: { words: "on a line", points: [[-2, -1], [-1, -0.5], [0, 0], [1, 0.5], [2, 1]] },
+  five: {
+    words: "five points",
+    points: [
+      [-1.5, 1.1],
+      [1.3, 1.4],
+      [1.6, -0.9],
+      [-0.3, -1.6],
+      [-1.1, -0.4],
+    ],
+  },
+  two: {
+    words: "two points",
+    points: [
+      [-1, 0],
+      [1, 0],
+    ],
+  },
+  line: {
+    words: "on a line",
+    points: [
+      [-2, -1],
+      [-1, -0.5],
+      [0, 0],
+      [1, 0.5],
+      [2, 1],
+    ],
+  },
   one: { words: "one point", points: [[0.8, 0.5]] },
 };
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "guess");
   let points = PRESETS.five.points.map((p) => p.slice());
-  let probe = [0.3, 0.5], logT = Math.log10(model.get("t")), arrows = true;
+  let probe = [0.3, 0.5],
+    logT = Math.log10(model.get("t")),
+    arrows = true;
   let handles = [];
 
   const shade = figure.canvas();
-  const board = svg("svg", { class: "dpm-board", viewBox: "0 0 400 400", role: "group", "aria-label": "The plane: data points and a noisy point z, to be moved" });
-  const field = svg("g"), marks = svg("g"), grips = svg("g");
+  const board = svg("svg", {
+    class: "dpm-board",
+    viewBox: "0 0 400 400",
+    role: "group",
+    "aria-label": "The plane: data points and a noisy point z, to be moved",
+  });
+  const field = svg("g"),
+    marks = svg("g"),
+    grips = svg("g");
   board.append(field, marks, grips);
   const detail = html("p", { class: "dpm-detail dpm-now" });
-  const X = (v) => (400 * (v + REACH)) / (2 * REACH), Y = (v) => (400 * (REACH - v)) / (2 * REACH);
+  const X = (v) => (400 * (v + REACH)) / (2 * REACH),
+    Y = (v) => (400 * (REACH - v)) / (2 * REACH);
   const pair = (p, digits = 2) => `(${p.map((v) => v.toFixed(digits).replace("-", "−")).join(", ")})`;
 
   /** A handle that moves in two directions, by pointer or by the arrow keys. */
   function handle(label, kind, get, set) {
-    const node = svg("g", { class: `dpm-handle ${kind}`, role: "slider", tabindex: 0, "aria-label": label, "aria-valuemin": -REACH, "aria-valuemax": REACH },
-      svg("circle", { r: 19, class: "dpm-grip" }), kind === "dpm-probe" ? svg("path", { d: "M -9 0 H 9 M 0 -9 V 9", class: "dpm-cross" }) : svg("circle", { r: 7 }));
+    const node = svg(
+      "g",
+      {
+        class: `dpm-handle ${kind}`,
+        role: "slider",
+        tabindex: 0,
+        "aria-label": label,
+        "aria-valuemin": -REACH,
+        "aria-valuemax": REACH,
+      },
+      svg("circle", { r: 19, class: "dpm-grip" }),
+      kind === "dpm-probe" ? svg("path", { d: "M -9 0 H 9 M 0 -9 V 9", class: "dpm-cross" }) : svg("circle", { r: 7 }),
+    );
     const move = (x, y) => {
       set([clamp(Math.round(100 * x) / 100, -REACH, REACH), clamp(Math.round(100 * y) / 100, -REACH, REACH)]);
       figure.redraw();
@@ -68,26 +133,48 @@ function render({ model, el }) {
       step: (by, event) => move(...get().map((v, i) => v + (event.shiftKey ? 0.01 : 0.1) * by[i])),
       drag: (event) => {
         const box = board.getBoundingClientRect();
-        move((2 * REACH * (event.clientX - box.left)) / box.width - REACH, REACH - (2 * REACH * (event.clientY - box.top)) / box.height);
+        move(
+          (2 * REACH * (event.clientX - box.left)) / box.width - REACH,
+          REACH - (2 * REACH * (event.clientY - box.top)) / box.height,
+        );
       },
     });
     return { node, get };
   }
   function makeHandles() {
-    handles = points.map((_, k) => handle(`Data point ${k + 1}`, "dpm-datum", () => points[k], (p) => (points[k] = p)));
-    handles.push(handle("Noisy point z", "dpm-probe", () => probe, (p) => (probe = p)));
+    handles = points.map((_, k) =>
+      handle(
+        `Data point ${k + 1}`,
+        "dpm-datum",
+        () => points[k],
+        (p) => (points[k] = p),
+      ),
+    );
+    handles.push(
+      handle(
+        "Noisy point z",
+        "dpm-probe",
+        () => probe,
+        (p) => (probe = p),
+      ),
+    );
     grips.replaceChildren(...handles.map(({ node }) => node));
     figure.redraw();
   }
 
   function drawShade(data, t) {
-    const context = shade.getContext("2d"), cells = 50, side = shade.width / cells;
+    const context = shade.getContext("2d"),
+      cells = 50,
+      side = shade.width / cells;
     context.globalAlpha = 1;
     context.fillStyle = figure.colours.panel;
     context.fillRect(0, 0, shade.width, shade.height);
     const values = [];
     for (let r = 0; r < cells; r++) {
-      for (let c = 0; c < cells; c++) values.push(moments([-REACH + (2 * REACH * (c + 0.5)) / cells, REACH - (2 * REACH * (r + 0.5)) / cells], t, data).logP);
+      for (let c = 0; c < cells; c++)
+        values.push(
+          moments([-REACH + (2 * REACH * (c + 0.5)) / cells, REACH - (2 * REACH * (r + 0.5)) / cells], t, data).logP,
+        );
     }
     const top = Math.max(...values);
     context.fillStyle = figure.colours.limit;
@@ -95,8 +182,14 @@ function render({ model, el }) {
       const alpha = 0.4 * Math.exp(v - top);
       if (alpha < 0.004) return;
       context.globalAlpha = alpha;
-      const x = Math.round((n % cells) * side), y = Math.round(Math.floor(n / cells) * side);
-      context.fillRect(x, y, Math.round(((n % cells) + 1) * side) - x, Math.round((Math.floor(n / cells) + 1) * side) - y);
+      const x = Math.round((n % cells) * side),
+        y = Math.round(Math.floor(n / cells) * side);
+      context.fillRect(
+        x,
+        y,
+        Math.round(((n % cells) + 1) * side) - x,
+        Math.round((Math.floor(n / cells) + 1) * side) - y,
+      );
     });
     context.globalAlpha = 1;
   }
@@ -107,27 +200,39 @@ function render({ model, el }) {
       for (let c = 0; c < n; c++) {
         const z = [-REACH + (2 * REACH * (c + 0.5)) / n, -REACH + (2 * REACH * (r + 0.5)) / n];
         const { mean } = moments(z, t, data);
-        const along = [mean[0] - z[0], mean[1] - z[1]], length = Math.hypot(...along) || 1;
-        const shown = 0.3 * Math.tanh(length / 0.8) / length;
-        lines.push(`M ${X(z[0]).toFixed(1)} ${Y(z[1]).toFixed(1)} L ${X(z[0] + shown * along[0]).toFixed(1)} ${Y(z[1] + shown * along[1]).toFixed(1)}`);
+        const along = [mean[0] - z[0], mean[1] - z[1]],
+          length = Math.hypot(...along) || 1;
+        const shown = (0.3 * Math.tanh(length / 0.8)) / length;
+        lines.push(
+          `M ${X(z[0]).toFixed(1)} ${Y(z[1]).toFixed(1)} L ${X(z[0] + shown * along[0]).toFixed(1)} ${Y(z[1] + shown * along[1]).toFixed(1)}`,
+        );
         lines.push(`m -1.6 0 a 1.6 1.6 0 1 0 3.2 0 a 1.6 1.6 0 1 0 -3.2 0`);
       }
     }
     field.replaceChildren(svg("path", { d: lines.join(" "), class: "dpm-field" }));
   }
   figure.draw = () => {
-    const data = finiteSet(points), t = 10 ** logT;
+    const data = finiteSet(points),
+      t = 10 ** logT;
     const { mean, covariance, score, shares } = moments(probe, t, data);
     if (shade.width) drawShade(data, t);
     drawField(data, t);
     const { long, short, angle } = ellipse(covariance);
     const scale = 400 / (2 * REACH);
-    const path = flowDown(probe, t, 1e-4, 60, data).map((p) => `${X(p[0]).toFixed(1)},${Y(p[1]).toFixed(1)}`).join(" ");
+    const path = flowDown(probe, t, 1e-4, 60, data)
+      .map((p) => `${X(p[0]).toFixed(1)},${Y(p[1]).toFixed(1)}`)
+      .join(" ");
     marks.replaceChildren(
       svg("polyline", { points: path, class: "dpm-way" }),
-      svg("ellipse", { rx: Math.max(1, long * scale), ry: Math.max(1, short * scale), transform: `translate(${X(mean[0])} ${Y(mean[1])}) rotate(${(-180 * angle) / Math.PI})`, class: "dpm-unsure" }),
+      svg("ellipse", {
+        rx: Math.max(1, long * scale),
+        ry: Math.max(1, short * scale),
+        transform: `translate(${X(mean[0])} ${Y(mean[1])}) rotate(${(-180 * angle) / Math.PI})`,
+        class: "dpm-unsure",
+      }),
       svg("line", { x1: X(probe[0]), y1: Y(probe[1]), x2: X(mean[0]), y2: Y(mean[1]), class: "dpm-towards" }),
-      svg("circle", { cx: X(mean[0]), cy: Y(mean[1]), r: 6, class: "dpm-mean" }));
+      svg("circle", { cx: X(mean[0]), cy: Y(mean[1]), r: 6, class: "dpm-mean" }),
+    );
     handles.forEach(({ node, get }, k) => {
       const p = get();
       node.setAttribute("transform", `translate(${X(p[0])} ${Y(p[1])})`);
@@ -135,13 +240,25 @@ function render({ model, el }) {
       node.setAttribute("aria-valuetext", pair(p));
       if (k < points.length) node.lastChild.setAttribute("r", 5 + 8 * Math.sqrt(shares[k]));
     });
-    detail.textContent = `t = ${t.toPrecision(2)}, z = ${pair(probe)}: E[y | t, z] = ${pair(mean)}. Score (E − z)/t = ${pair(score)}. ` +
+    detail.textContent =
+      `t = ${t.toPrecision(2)}, z = ${pair(probe)}: E[y | t, z] = ${pair(mean)}. Score (E − z)/t = ${pair(score)}. ` +
       `Chances of the points: ${shares.map((s) => `${(100 * s).toFixed(0)}%`).join(", ")}. Spread of y: ${long.toFixed(2)} along, ${short.toFixed(2)} across.`;
-    Object.assign(figure.root.dataset, { t, mean: mean.join(" "), score: score.join(" "), z: probe.join(" "), points: points.length });
+    Object.assign(figure.root.dataset, {
+      t,
+      mean: mean.join(" "),
+      score: score.join(" "),
+      z: probe.join(" "),
+      points: points.length,
+    });
   };
 
   const level = slider({
-    label: "Noise t", min: LOW, max: HIGH, step: 0.05, value: logT, format: (v) => (10 ** v).toPrecision(2),
+    label: "Noise t",
+    min: LOW,
+    max: HIGH,
+    step: 0.05,
+    value: logT,
+    format: (v) => (10 ** v).toPrecision(2),
     input: (v) => {
       logT = v;
       figure.redraw();
@@ -149,7 +266,9 @@ function render({ model, el }) {
   });
   level.node.classList.add("dpm-time");
   const preset = chooser({
-    label: "Data", options: Object.entries(PRESETS).map(([k, { words }]) => [k, words]), value: "five",
+    label: "Data",
+    options: Object.entries(PRESETS).map(([k, { words }]) => [k, words]),
+    value: "five",
     change: (k) => {
       points = PRESETS[k].points.map((p) => p.slice());
       makeHandles();
@@ -167,7 +286,8 @@ function render({ model, el }) {
     makeHandles();
   });
   const show = checkbox({
-    label: "Arrows", checked: true,
+    label: "Arrows",
+    checked: true,
     change: (on) => {
       arrows = on;
       figure.redraw();
@@ -176,7 +296,14 @@ function render({ model, el }) {
   const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
   figure.add(
     html("div", { class: "dpm-plane" }, shade, board),
-    html("p", { class: "dpm-detail dpm-keys" }, key("data", "data, as large as they are likely"), key("model", "z, and E[y | t, z] with the spread of y"), key("drift", "towards the guess"), key("muted", "the flow down from z")),
+    html(
+      "p",
+      { class: "dpm-detail dpm-keys" },
+      key("data", "data, as large as they are likely"),
+      key("model", "z, and E[y | t, z] with the spread of y"),
+      key("drift", "towards the guess"),
+      key("muted", "the flow down from z"),
+    ),
     html("div", { class: "dpm-controls" }, level.node, show),
     html("div", { class: "dpm-controls" }, preset.node, more, less),
     detail,

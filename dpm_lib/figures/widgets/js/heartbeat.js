@@ -26,17 +26,28 @@ function render({ model, el }) {
     levels = thinned(tau, count);
     const uniform = uniforms(seed);
     const phases = Array.from({ length: ROWS }, () => Math.floor(uniform() * period));
-    data = flipped(phases.flatMap((phase) => Array.from({ length: d }, (_, i) => (i % period === phase ? 1 : 0))), levels, uniform);
+    data = flipped(
+      phases.flatMap((phase) => Array.from({ length: d }, (_, i) => (i % period === phase ? 1 : 0))),
+      levels,
+      uniform,
+    );
     drawn = unflipped(ROWS, d, levels, net, uniform);
     t = clamp(t, 0, count);
   }
 
   const rasters = ["data", "model"].map((key) => {
-    const canvas = figure.canvas(key === "data" ? "Data flipping, one string a row" : "The model un-flipping, one string a row");
+    const canvas = figure.canvas(
+      key === "data" ? "Data flipping, one string a row" : "The model un-flipping, one string a row",
+    );
     const words = html("p", { class: "dpm-detail" });
     const title = key === "data" ? "Data flipping" : "Model un-flipping";
-    const node = html("div", { class: "dpm-raster" },
-      html("p", { class: `dpm-title dpm-side-${key}` }, title), html("div", { class: "dpm-live" }, canvas), words);
+    const node = html(
+      "div",
+      { class: "dpm-raster" },
+      html("p", { class: `dpm-title dpm-side-${key}` }, title),
+      html("div", { class: "dpm-live" }, canvas),
+      words,
+    );
     return { key, canvas, words, node };
   });
 
@@ -71,7 +82,11 @@ function render({ model, el }) {
   read();
   draw(count);
   time = slider({
-    label: "Time", min: 0, max: count, value: 0, format: (v) => `t = ${v} of ${count}`,
+    label: "Time",
+    min: 0,
+    max: count,
+    value: 0,
+    format: (v) => `t = ${v} of ${count}`,
     input: (v) => {
       t = v;
       direction = v >= count ? -1 : v <= 0 ? 1 : direction;
@@ -86,7 +101,9 @@ function render({ model, el }) {
     figure.redraw();
   }
   const steps = chooser({
-    label: "Steps T", options: counts.map((c) => [String(c), String(c)]), value: String(count),
+    label: "Steps T",
+    options: counts.map((c) => [String(c), String(c)]),
+    value: String(count),
     change: (value) => {
       const place = t / count;
       count = Number(value);
@@ -96,7 +113,7 @@ function render({ model, el }) {
     },
   });
   const play = figure.playButton((seconds) => {
-    t = clamp(t + direction * seconds * (count / SECONDS) / (isCalm() ? 2 : 1), 0, count);
+    t = clamp(t + (direction * seconds * (count / SECONDS)) / (isCalm() ? 2 : 1), 0, count);
     if (t === (direction > 0 ? count : 0)) direction = -direction;
     time.set(Math.round(t));
     figure.redraw();

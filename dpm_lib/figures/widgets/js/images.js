@@ -41,9 +41,17 @@ function render({ model, el }) {
   }
   read();
 
-  const sides = [["held", "What the chain holds"], ["expected", "What the network expects"]].map(([key, title]) => {
+  const sides = [
+    ["held", "What the chain holds"],
+    ["expected", "What the network expects"],
+  ].map(([key, title]) => {
     const canvas = figure.canvas(`${title}: a sheet of pictures`);
-    const node = html("div", {}, html("p", { class: "dpm-title" }, title), html("div", { class: "dpm-live dpm-sheet" }, canvas));
+    const node = html(
+      "div",
+      {},
+      html("p", { class: "dpm-title" }, title),
+      html("div", { class: "dpm-live dpm-sheet" }, canvas),
+    );
     return { key, canvas, node };
   });
   const small = document.createElement("canvas");
@@ -67,7 +75,11 @@ function render({ model, el }) {
 
   const last = () => sets[chosen].times.length - 1;
   const time = slider({
-    label: "Time", min: 0, max: last(), value: 0, format: (v) => `t = ${sets[chosen].times[v]}`,
+    label: "Time",
+    min: 0,
+    max: last(),
+    value: 0,
+    format: (v) => `t = ${sets[chosen].times[v]}`,
     input: (v) => {
       frame = v;
       figure.redraw();
@@ -75,7 +87,9 @@ function render({ model, el }) {
   });
   time.node.classList.add("dpm-time");
   const kind = chooser({
-    label: "Pictures", options: sets.map(({ name }) => [name, name]), value: sets[0].name,
+    label: "Pictures",
+    options: sets.map(({ name }) => [name, name]),
+    value: sets[0].name,
     change: (name) => {
       chosen = sets.findIndex((set) => set.name === name);
       time.range.max = last();

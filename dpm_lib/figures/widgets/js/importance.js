@@ -77,16 +77,28 @@ function render({ model, el }) {
     const { wide, high, floor, xOf, yOf, flank } = scales();
     const curve = (m, s, kind) => {
       const points = Array.from({ length: 161 }, (_, i) => -REACH + (i * REACH) / 80);
-      return svg("polyline", { class: `dpm-line ${kind}`, points: points.map((x) => `${xOf(x)},${yOf(bell(x, m, s))}`).join(" ") });
+      return svg("polyline", {
+        class: `dpm-line ${kind}`,
+        points: points.map((x) => `${xOf(x)},${yOf(bell(x, m, s))}`).join(" "),
+      });
     };
     const circles = Array.from({ length: DOTS }, (_, i) => {
       const radius = Math.min(26, 4 * Math.sqrt(N * weights[i]));
-      return svg("circle", { class: "dpm-weight", cx: xOf(mean + width * z[i * d]), cy: floor + 12, r: radius.toFixed(2) });
+      return svg("circle", {
+        class: "dpm-weight",
+        cx: xOf(mean + width * z[i * d]),
+        cy: floor + 12,
+        r: radius.toFixed(2),
+      });
     });
     dots.replaceChildren(
       line(0, floor, wide, floor, "dpm-axis"),
-      curve(0, 1, "dpm-target"), curve(mean, width, "dpm-proposal"), ...circles,
-      ...[[xOf(mean), yOf(bell(mean, mean, width))], flank].map(([cx, cy]) => svg("circle", { class: "dpm-grip", cx, cy, r: 7 })),
+      curve(0, 1, "dpm-target"),
+      curve(mean, width, "dpm-proposal"),
+      ...circles,
+      ...[[xOf(mean), yOf(bell(mean, mean, width))], flank].map(([cx, cy]) =>
+        svg("circle", { class: "dpm-grip", cx, cy, r: 7 }),
+      ),
       ...[-4, -2, 0, 2, 4].map((x) => text(xOf(x), high - 4, String(x))),
     );
   }
@@ -99,11 +111,21 @@ function render({ model, el }) {
       .filter(([, share]) => share > 1e-4) // below, the line leaves the plot
       .map(([k, share]) => `${xOf(k)},${yOf(share)}`);
     decay.replaceChildren(
-      ...[1, 0.1, 0.01, 0.001].flatMap((s) => [line(left, yOf(s), wide - 12, yOf(s), "dpm-grid"), text(left - 6, yOf(s) + 4, String(s), "end")]),
+      ...[1, 0.1, 0.01, 0.001].flatMap((s) => [
+        line(left, yOf(s), wide - 12, yOf(s), "dpm-grid"),
+        text(left - 6, yOf(s) + 4, String(s), "end"),
+      ]),
       text(wide - 14, yOf(1 / N) - 4, "one draw: no estimate can be lower", "end"),
       line(left, high - bottom, wide - 12, high - bottom, "dpm-axis"),
       svg("polyline", { class: "dpm-line dpm-target", points: path.join(" ") }),
-      ...DIMENSIONS.map((k, i) => svg("circle", { class: k === d ? "dpm-measured dpm-chosen" : "dpm-measured", cx: xOf(k), cy: yOf(measured[i]), r: k === d ? 6 : 4 })),
+      ...DIMENSIONS.map((k, i) =>
+        svg("circle", {
+          class: k === d ? "dpm-measured dpm-chosen" : "dpm-measured",
+          cx: xOf(k),
+          cy: yOf(measured[i]),
+          r: k === d ? 6 : 4,
+        }),
+      ),
       ...[1, 10, 20, 30, 50].map((k) => text(xOf(k), high - 5, k === 1 ? "d = 1" : String(k))),
     );
   }
@@ -115,7 +137,9 @@ function render({ model, el }) {
     drawDots(normalised(all[at]));
     drawDecay(measured);
     const formula = effectiveShare(d, mean, width);
-    const words = formula ? `Formula: ${Number((N * formula).toPrecision(3))}.` : "Formula: 0, since the weights have infinite variance.";
+    const words = formula
+      ? `Formula: ${Number((N * formula).toPrecision(3))}.`
+      : "Formula: 0, since the weights have infinite variance.";
     detail.textContent = `d = ${d}: ${N} draws are worth ${(N * measured[at]).toFixed(1)}. ${words}`;
     for (const plot of [dots, decay]) plot.setAttribute("aria-label", detail.textContent);
     root.dataset.ess = N * measured[at];
@@ -125,12 +149,31 @@ function render({ model, el }) {
     change(value);
     figure.redraw();
   };
-  const means = slider({ label: "Proposal mean", ...MEAN, value: mean, format: (v) => v.toFixed(1), input: set((v) => (mean = v)) });
-  const widths = slider({ label: "Proposal width", ...WIDTH, value: width, format: (v) => v.toFixed(2), input: set((v) => (width = v)) });
+  const means = slider({
+    label: "Proposal mean",
+    ...MEAN,
+    value: mean,
+    format: (v) => v.toFixed(1),
+    input: set((v) => (mean = v)),
+  });
+  const widths = slider({
+    label: "Proposal width",
+    ...WIDTH,
+    value: width,
+    format: (v) => v.toFixed(2),
+    input: set((v) => (width = v)),
+  });
   const controls = [
     means,
     widths,
-    slider({ label: "Dimension", min: 0, max: DIMENSIONS.length - 1, value: 0, format: (i) => String(DIMENSIONS[i]), input: set((i) => (d = DIMENSIONS[i])) }),
+    slider({
+      label: "Dimension",
+      min: 0,
+      max: DIMENSIONS.length - 1,
+      value: 0,
+      format: (i) => String(DIMENSIONS[i]),
+      input: set((i) => (d = DIMENSIONS[i])),
+    }),
   ];
   let held = null; // what the pointer took hold of, where, and the proposal at that moment
   dots.addEventListener("pointerdown", (event) => {
@@ -142,21 +185,40 @@ function render({ model, el }) {
   });
   dots.addEventListener("pointermove", (event) => {
     if (!held || !dots.hasPointerCapture(event.pointerId)) return;
-    ({ mean, width } = dragged(held.part, held.start, ((event.clientX - held.from) * 2 * REACH) / (dots.clientWidth || 600)));
+    ({ mean, width } = dragged(
+      held.part,
+      held.start,
+      ((event.clientX - held.from) * 2 * REACH) / (dots.clientWidth || 600),
+    ));
     means.set(mean);
     widths.set(width);
     figure.redraw();
   });
 
   figure.add(
-    html("p", { class: "dpm-title" }, "Target and proposal", html("span", { class: "dpm-unit" }, " first coordinate; the area of a dot is its weight")),
+    html(
+      "p",
+      { class: "dpm-title" },
+      "Target and proposal",
+      html("span", { class: "dpm-unit" }, " first coordinate; the area of a dot is its weight"),
+    ),
     dots,
-    html("p", { class: "dpm-title" }, "Effective share of the draws", html("span", { class: "dpm-unit" }, " against the dimension: dots measured, line the formula")),
+    html(
+      "p",
+      { class: "dpm-title" },
+      "Effective share of the draws",
+      html("span", { class: "dpm-unit" }, " against the dimension: dots measured, line the formula"),
+    ),
     decay,
-    html("div", { class: "dpm-controls" }, ...controls.map((control) => control.node), button("New draws", () => {
-      seed += 1;
-      redrawNoise();
-    })),
+    html(
+      "div",
+      { class: "dpm-controls" },
+      ...controls.map((control) => control.node),
+      button("New draws", () => {
+        seed += 1;
+        redrawNoise();
+      }),
+    ),
     detail,
   );
   redrawNoise();

@@ -4,7 +4,8 @@ import { button, chooser, html, isCalm, openFigure, slider, uniforms } from "./c
 
 /** The jumps of a walker from `start` until `end`: times (0 first) and states. Exponential waits, then a target. */
 export function jumpPath(Q, start, end, uniform) {
-  const times = [0], states = [start];
+  const times = [0],
+    states = [start];
   for (;;) {
     const i = states[states.length - 1];
     const exit = -Q[i][i];
@@ -24,7 +25,8 @@ export function jumpPath(Q, start, end, uniform) {
 
 /** The state of a path at time t: that of its last jump. */
 export function stateAt({ times, states }, t) {
-  let low = 0, high = times.length;
+  let low = 0,
+    high = times.length;
   while (high - low > 1) {
     const middle = (low + high) >> 1;
     if (times[middle] <= t) low = middle;
@@ -58,7 +60,10 @@ function render({ model, el }) {
   const horizon = model.get("horizon");
   const n = Q.length;
   let count = 300;
-  let start = 0, seed = 1, k = 0, clock = 0;
+  let start = 0,
+    seed = 1,
+    k = 0,
+    clock = 0;
   let paths;
 
   const film = figure.canvas("The paths of three walkers, as steps between states");
@@ -83,7 +88,8 @@ function render({ model, el }) {
   function drawFilm(t) {
     const context = open(film);
     const pixel = devicePixelRatio;
-    const left = 26 * pixel, right = film.width - 8 * pixel;
+    const left = 26 * pixel,
+      right = film.width - 8 * pixel;
     const x = (s) => left + ((right - left) * s) / horizon;
     const y = (state, lane = 0) => (0.5 + state) * (film.height / n) + (lane - (SHOWN - 1) / 2) * 7 * pixel;
     context.fillStyle = colours.muted;
@@ -132,7 +138,8 @@ function render({ model, el }) {
     drawFilm(t);
     drawBars(counts, law);
     const possible = law.filter((p) => p > 0).length;
-    const chi = k > 0 ? ` Chi-square ${chiSquare(counts, law).toFixed(1)} with ${possible - 1} degrees of freedom.` : "";
+    const chi =
+      k > 0 ? ` Chi-square ${chiSquare(counts, law).toFixed(1)} with ${possible - 1} degrees of freedom.` : "";
     now.textContent = `At t = ${t.toFixed(2)}: walkers ${counts.map((c) => (c / count).toFixed(3)).join(", ")}; law ${law.map((p) => p.toFixed(3)).join(", ")}.${chi}`;
     Object.assign(root.dataset, { k, seed, count });
   };
@@ -142,7 +149,14 @@ function render({ model, el }) {
     time.set(k);
     figure.redraw();
   };
-  const time = slider({ label: "t", min: 0, max: STEPS, value: 0, format: (value) => ((value * horizon) / STEPS).toFixed(2), input: moveTo });
+  const time = slider({
+    label: "t",
+    min: 0,
+    max: STEPS,
+    value: 0,
+    format: (value) => ((value * horizon) / STEPS).toFixed(2),
+    input: moveTo,
+  });
   time.node.classList.add("dpm-time");
   const play = figure.playButton((seconds) => {
     clock += seconds * (isCalm() ? 10 : 30);
@@ -152,14 +166,18 @@ function render({ model, el }) {
     moveTo(k >= STEPS ? 0 : Math.min(STEPS, k + whole));
   });
   const begin = chooser({
-    label: "Start in", options: Q.map((_, i) => [i, `state ${i + 1}`]), value: 0,
+    label: "Start in",
+    options: Q.map((_, i) => [i, `state ${i + 1}`]),
+    value: 0,
     change: (value) => {
       start = Number(value);
       run();
     },
   });
   const crowd = chooser({
-    label: "Walkers", options: [30, 300, 3000].map((m) => [m, m]), value: count,
+    label: "Walkers",
+    options: [30, 300, 3000].map((m) => [m, m]),
+    value: count,
     change: (value) => {
       count = Number(value);
       run();
@@ -171,7 +189,12 @@ function render({ model, el }) {
   });
   figure.add(
     html("div", { class: "dpm-controls" }, begin.node, crowd.node, again),
-    html("div", { class: "dpm-pair" }, html("div", { class: "dpm-live" }, film), html("div", { class: "dpm-live" }, bars)),
+    html(
+      "div",
+      { class: "dpm-pair" },
+      html("div", { class: "dpm-live" }, film),
+      html("div", { class: "dpm-live" }, bars),
+    ),
     html("div", { class: "dpm-controls" }, play.button, time.node),
     now,
   );

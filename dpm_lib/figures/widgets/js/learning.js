@@ -2,7 +2,10 @@
 
 import { chooser, clamp, html, isCalm, openFigure, slider, svg } from "./common.js";
 
-const LEFT = 58, RIGHT = 10, TOP = 12, BOTTOM = 20;
+const LEFT = 58,
+  RIGHT = 10,
+  TOP = 12,
+  BOTTOM = 20;
 
 /** beta_1, ..., beta_T from log tau_1, ..., log tau_T: (tau_t - tau_{t-1}) / (1 + tau_t). */
 export function betas(logTau) {
@@ -45,7 +48,9 @@ function render({ model, el }) {
   function timeAxis({ width, height }, T) {
     const every = [1, 2, 5, 10, 20, 50].find((step) => T / step <= 10) ?? T;
     const x = (t) => LEFT + ((width - LEFT - RIGHT) * (t - 0.5)) / T;
-    const marks = Array.from({ length: T }, (_, i) => i + 1).filter((t) => t === 1 || (t % every === 0 && x(t) - x(1) > 36));
+    const marks = Array.from({ length: T }, (_, i) => i + 1).filter(
+      (t) => t === 1 || (t % every === 0 && x(t) - x(1) > 36),
+    );
     const labels = marks.map((t) => text(x(t), height - 5, t === 1 ? "t = 1" : t, "middle"));
     return { x, nodes: [line(LEFT, height - BOTTOM, width - RIGHT, height - BOTTOM, "dpm-axis"), ...labels] };
   }
@@ -81,7 +86,9 @@ function render({ model, el }) {
         text(LEFT - 6, y(part * top) + 4, Number((part * top).toPrecision(2))),
       ]),
       ...nodes,
-      ...values.map((v, i) => svg("rect", { x: x(i + 2) - width / 2, y: y(v), width, height: size.height - BOTTOM - y(v), class: "dpm-bar" })),
+      ...values.map((v, i) =>
+        svg("rect", { x: x(i + 2) - width / 2, y: y(v), width, height: size.height - BOTTOM - y(v), class: "dpm-bar" }),
+      ),
       svg("polyline", { points: joined(start.map((v, i) => [x(i + 2), y(v)])), class: "dpm-ghost" }),
     );
     const title = what === "kl_bits" ? "KL of each step, bits" : "What each step loses, bits";
@@ -126,7 +133,10 @@ function render({ model, el }) {
   read();
   open();
   const progress = slider({
-    label: "Training", min: 0, max: run.frames.length - 1, value: 0,
+    label: "Training",
+    min: 0,
+    max: run.frames.length - 1,
+    value: 0,
     format: (k) => `${run.frames[k].step} of ${run.frames.at(-1).step} steps`,
     input: (k) => {
       frame = k;
@@ -143,7 +153,9 @@ function render({ model, el }) {
     figure.redraw();
   });
   const which = chooser({
-    label: "Model", options: Object.keys(runs).map((key) => [key, key]), value: name,
+    label: "Model",
+    options: Object.keys(runs).map((key) => [key, key]),
+    value: name,
     change: (value) => {
       name = value;
       open();
@@ -153,7 +165,12 @@ function render({ model, el }) {
     },
   });
   const shown = chooser({
-    label: "Bars", options: [["loss_bits", "loss"], ["kl_bits", "KL"]], value: what,
+    label: "Bars",
+    options: [
+      ["loss_bits", "loss"],
+      ["kl_bits", "KL"],
+    ],
+    value: what,
     change: (value) => {
       what = value;
       figure.redraw();
@@ -162,10 +179,24 @@ function render({ model, el }) {
   figure.add(
     html("div", { class: "dpm-controls" }, play.button, progress.node),
     html("div", { class: "dpm-controls" }, which.node, shown.node),
-    html("p", { class: "dpm-title" }, "Schedule β", html("sub", {}, "t"), html("span", { class: "dpm-unit" }, " (dashed: at the start)")),
-    curve, barTitle, bars,
-    html("p", { class: "dpm-title" }, "K in bits, over training", html("span", { class: "dpm-unit" }, " orange: the model; purple: the best network for the schedule")),
-    course, detail,
+    html(
+      "p",
+      { class: "dpm-title" },
+      "Schedule β",
+      html("sub", {}, "t"),
+      html("span", { class: "dpm-unit" }, " (dashed: at the start)"),
+    ),
+    curve,
+    barTitle,
+    bars,
+    html(
+      "p",
+      { class: "dpm-title" },
+      "K in bits, over training",
+      html("span", { class: "dpm-unit" }, " orange: the model; purple: the best network for the schedule"),
+    ),
+    course,
+    detail,
   );
   figure.onResize(curve);
   figure.onChange("runs", () => {

@@ -4,7 +4,11 @@ import { chooser, html, openFigure, slider, svg } from "./common.js";
 import { account, coupledBits } from "./tiny.js";
 
 const bits = (nats) => nats / Math.LN2;
-const fixed = (value, digits = 4) => value.toFixed(digits).replace("-", "−").replace(/^−(0\.0+)$/, "$1");
+const fixed = (value, digits = 4) =>
+  value
+    .toFixed(digits)
+    .replace("-", "−")
+    .replace(/^−(0\.0+)$/, "$1");
 
 // --- Formulas, as MathML: the browser sets them, and no font or script is fetched. ---
 
@@ -17,7 +21,8 @@ const node = (tag, ...children) => {
 const word = (text) => node("mi", text);
 const sign = (text) => node("mo", text);
 const row = (...parts) => node("mrow", ...parts.map((part) => (typeof part === "string" ? sign(part) : part)));
-const index = (t) => (typeof t === "number" ? node("mn", String(t)) : t === "t-1" ? row(word("t"), "−", node("mn", "1")) : word(t));
+const index = (t) =>
+  typeof t === "number" ? node("mn", String(t)) : t === "t-1" ? row(word("t"), "−", node("mn", "1")) : word(t);
 const x = (t) => node("msub", word("x"), index(t));
 const X = (t) => node("msub", word("X"), index(t));
 const law = (name, ...inner) => row(name === "π" ? word("π") : word(name), "(", ...inner, ")");
@@ -31,8 +36,8 @@ const space = () => {
 const mean = (...inner) => row(word("𝔼"), space(), ...inner);
 const log = (...inner) => row(word("log"), space(), ...inner);
 const entropy = (t) => row(node("msub", word("H"), word("q")), "(", X(t), "|", X(0), ")");
-const sum = (from, inner) => row(
-  node("munderover", sign("∑"), row(word("t"), "=", node("mn", String(from))), word("T")), inner);
+const sum = (from, inner) =>
+  row(node("munderover", sign("∑"), row(word("t"), "=", node("mn", String(from))), word("T")), inner);
 
 const formula = (inner) => {
   const made = node("math", inner);
@@ -47,68 +52,124 @@ const ENDS = [
   { kind: "entropy 1", ink: "limit", sign: "−", build: () => entropy(1) },
 ];
 const STEP = (from, ...below) => ({
-  kind: "step", ink: "model", sign: "+",
+  kind: "step",
+  ink: "model",
+  sign: "+",
   build: () => sum(from, mean(log(over(given("p", "t-1", "t"), given("q", ...below))))),
 });
-const BACK = { kind: "back", ink: "model", sign: "+", build: () => sum(2, mean(log(over(given("p", "t-1", "t"), given("q", "t-1", "t", 0))))) };
-const TURN = { kind: "turn", ink: "data", sign: "+", build: () => sum(2, mean(log(over(given("q", "t-1", 0), given("q", "t", 0))))) };
-const KLS = {
-  kind: "KL", ink: "model", sign: "−",
-  build: () => sum(2, mean(node("msub", word("D"), word("KL")), "(", given("q", "t-1", "t", 0), "‖", given("p", "t-1", "t"), ")")),
+const BACK = {
+  kind: "back",
+  ink: "model",
+  sign: "+",
+  build: () => sum(2, mean(log(over(given("p", "t-1", "t"), given("q", "t-1", "t", 0))))),
 };
-const PRINTED = { kind: "prior entropy", ink: "muted", sign: "−", build: () => row(node("msub", word("H"), word("p")), "(", X("T"), ")") };
+const TURN = {
+  kind: "turn",
+  ink: "data",
+  sign: "+",
+  build: () => sum(2, mean(log(over(given("q", "t-1", 0), given("q", "t", 0))))),
+};
+const KLS = {
+  kind: "KL",
+  ink: "model",
+  sign: "−",
+  build: () =>
+    sum(2, mean(node("msub", word("D"), word("KL")), "(", given("q", "t-1", "t", 0), "‖", given("p", "t-1", "t"), ")")),
+};
+const PRINTED = {
+  kind: "prior entropy",
+  ink: "muted",
+  sign: "−",
+  build: () => row(node("msub", word("H"), word("p")), "(", X("T"), ")"),
+};
 
 const LINES = [
   {
-    left: "L", relation: "=", name: "What we want", holds: "a definition",
+    left: "L",
+    relation: "=",
+    name: "What we want",
+    holds: "a definition",
     why: "The mean log probability that the model gives to data. Here it is had by matrix products: from π back to x₀, one step at a time, and no path is listed.",
     terms: [{ kind: "log p", ink: "data", sign: "", build: () => mean(log(law("p", x(0)))) }],
   },
   {
-    left: "", relation: "=", name: "Multiply and divide by q", holds: "exactly, since q can take every path that p can",
+    left: "",
+    relation: "=",
+    name: "Multiply and divide by q",
+    holds: "exactly, since q can take every path that p can",
     why: "p(x₀) is the mean weight w of forward trajectories from x₀. Now it is a sum over paths.",
     terms: [{ kind: "log E w", ink: "data", sign: "", build: () => mean(log(mean("[", word("w"), "|", x(0), "]"))) }],
   },
   {
-    left: "", relation: "≥", name: "Jensen: the logarithm moves inside", holds: "as an inequality; the only one",
+    left: "",
+    relation: "≥",
+    name: "Jensen: the logarithm moves inside",
+    holds: "as an inequality; the only one",
     why: "What is lost is the divergence from the forward paths to the paths the model would have taken to x₀.",
     terms: [{ kind: "log w", ink: "model", sign: "", build: () => mean(log(word("w"))) }],
   },
   {
-    left: "K", relation: "=", name: "The logarithm of a product is a sum", holds: "for every single path",
-    why: "One term for the prior, and one for each step.", terms: [PRIOR, STEP(1, "t", "t-1")],
+    left: "K",
+    relation: "=",
+    name: "The logarithm of a product is a sum",
+    holds: "for every single path",
+    why: "One term for the prior, and one for each step.",
+    terms: [PRIOR, STEP(1, "t", "t-1")],
   },
   {
-    left: "", relation: "=", name: "The edge", holds: "for every single path",
+    left: "",
+    relation: "=",
+    name: "The edge",
+    holds: "for every single path",
     why: "The last step back is the forward kernel turned round, which is reversible in π: its ratio to the forward step is π(x₀)/π(x₁).",
     terms: [PRIOR, EDGE, STEP(2, "t", "t-1")],
   },
   {
-    left: "", relation: "=", name: "Markov", holds: "for every single path, for t ≥ 2",
+    left: "",
+    relation: "=",
+    name: "Markov",
+    holds: "for every single path, for t ≥ 2",
     why: "Given the state before, the next one does not care about x₀. So x₀ may be written in, and the number stays.",
     terms: [PRIOR, EDGE, STEP(2, "t", "t-1", 0)],
   },
   {
-    left: "", relation: "=", name: "Bayes turns each step round", holds: "for every single path",
-    why: "Now both kernels point back. The price is a ratio of leaps from x₀.", terms: [PRIOR, EDGE, BACK, TURN],
+    left: "",
+    relation: "=",
+    name: "Bayes turns each step round",
+    holds: "for every single path",
+    why: "Now both kernels point back. The price is a ratio of leaps from x₀.",
+    terms: [PRIOR, EDGE, BACK, TURN],
   },
   {
-    left: "", relation: "=", name: "The ratios telescope", holds: "for every path; the entropies in the mean",
-    why: "All leaps cancel but the first and the last, and the mean of −log q is an entropy.", terms: [PRIOR, EDGE, BACK, ...ENDS],
+    left: "",
+    relation: "=",
+    name: "The ratios telescope",
+    holds: "for every path; the entropies in the mean",
+    why: "All leaps cancel but the first and the last, and the mean of −log q is an entropy.",
+    terms: [PRIOR, EDGE, BACK, ...ENDS],
   },
   {
-    left: "", relation: "=", name: "Average each step by hand", holds: "in the mean",
-    why: "Take the mean over the state before, given the state at t and x₀: a KL divergence. This is the K that is trained.", terms: [PRIOR, EDGE, KLS, ...ENDS],
+    left: "",
+    relation: "=",
+    name: "Average each step by hand",
+    holds: "in the mean",
+    why: "Take the mean over the state before, given the state at t and x₀: a KL divergence. This is the K that is trained.",
+    terms: [PRIOR, EDGE, KLS, ...ENDS],
   },
   {
-    left: "", relation: "≟", name: "As the paper prints it", holds: "only if 𝔼 log π(x₀) = −H(π)",
+    left: "",
+    relation: "≟",
+    name: "As the paper prints it",
+    holds: "only if 𝔼 log π(x₀) = −H(π)",
     why: "≟ means: equal under a condition. The prior and the edge are put together as minus the entropy of π. With a fair coin that is right for all data. With any other, the data must look to π as π's own draws do. The dashed bar runs from K to what is printed.",
     terms: [PRINTED, KLS, ...ENDS],
   },
 ];
 
 const NAMES = {
-  law: "the model's own error, KL of q(x₀) from p(x₀)", jensen: "Jensen", prior: "the last state is not quite π",
+  law: "the model's own error, KL of q(x₀) from p(x₀)",
+  jensen: "Jensen",
+  prior: "the last state is not quite π",
 };
 
 function render({ model, el }) {
@@ -125,14 +186,33 @@ function render({ model, el }) {
       const value = html("span", { class: "dpm-term-value" });
       values.push({ kind, value });
       const lead = before ? html("span", { class: "dpm-plus" }, before) : "";
-      return html("span", { class: `dpm-term dpm-ink-${ink}` }, lead, html("span", { class: "dpm-box-term" }, formula(build()), value));
+      return html(
+        "span",
+        { class: `dpm-term dpm-ink-${ink}` },
+        lead,
+        html("span", { class: "dpm-box-term" }, formula(build()), value),
+      );
     });
     const value = html("span", { class: "dpm-worth" });
     const bar = svg("svg", { class: "dpm-strip", "aria-hidden": "true" });
-    const press = html("button", {
-      type: "button", class: "dpm-line-button", "aria-expanded": "false", tabindex: i + 1 === chosen ? 0 : -1, click: () => choose(number, false),
-    }, html("span", { class: "dpm-line-number" }, String(number)),
-      html("span", { class: "dpm-formula" }, html("span", { class: "dpm-relation" }, `${line.left} ${line.relation}`), ...terms), value);
+    const press = html(
+      "button",
+      {
+        type: "button",
+        class: "dpm-line-button",
+        "aria-expanded": "false",
+        tabindex: i + 1 === chosen ? 0 : -1,
+        click: () => choose(number, false),
+      },
+      html("span", { class: "dpm-line-number" }, String(number)),
+      html(
+        "span",
+        { class: "dpm-formula" },
+        html("span", { class: "dpm-relation" }, `${line.left} ${line.relation}`),
+        ...terms,
+      ),
+      value,
+    );
     press.addEventListener("keydown", (event) => {
       const next = { ArrowDown: number + 1, ArrowUp: number - 1, Home: 1, End: LINES.length }[event.key];
       if (next === undefined || next < 1 || next > LINES.length) return;
@@ -142,7 +222,11 @@ function render({ model, el }) {
     const more = html("div", { class: "dpm-more" });
     return { press, value, values, bar, more, item: html("li", {}, press, bar, more) };
   });
-  const list = html("ol", { class: "dpm-lines", "aria-label": "The lines of the derivation" }, ...rows.map((each) => each.item));
+  const list = html(
+    "ol",
+    { class: "dpm-lines", "aria-label": "The lines of the derivation" },
+    ...rows.map((each) => each.item),
+  );
 
   function choose(number, focus) {
     chosen = number;
@@ -166,11 +250,18 @@ function render({ model, el }) {
   function drawAccounts(lines, parts, at) {
     const width = accounts.clientWidth || 600;
     const K = lines[8].value;
-    const marks = [[K, "K"], [lines[0].value, "L"], [parts.limit, "−H(X₀)"]];
+    const marks = [
+      [K, "K"],
+      [lines[0].value, "L"],
+      [parts.limit, "−H(X₀)"],
+    ];
     const T = settings.beta.length;
     const steps = Array.from({ length: T }, (_, i) => [`step ${i + 1}`, i ? "model" : "drift"]);
     const splits = [
-      [["jensen", "model"], ["law", "limit"]],
+      [
+        ["jensen", "model"],
+        ["law", "limit"],
+      ],
       [["prior", "muted"], ...steps.reverse()],
     ];
     const children = [];
@@ -181,10 +272,17 @@ function render({ model, el }) {
         const to = from + parts[name];
         const [a, b] = [at(from, width), at(to, width)];
         const opacity = ink === "model" && name !== "jensen" ? 0.62 + 0.25 * (k % 2) : 0.87;
-        children.push(svg("rect", { x: a, y, width: Math.max(0, b - a), height: 20, class: `dpm-segment dpm-ink-${ink}`, opacity },
-          svg("title", {}, `${NAMES[name] ?? name}: ${fixed(bits(parts[name]))} bits`)));
-        const label = { jensen: "Jensen", law: "model", prior: "prior", "step 1": "edge" }[name] ?? `t = ${name.slice(5)}`;
-        if (b - a > 7.5 * label.length + 4) children.push(svg("text", { x: (a + b) / 2, y: y + 14.5, "text-anchor": "middle", class: "dpm-on" }, label));
+        children.push(
+          svg(
+            "rect",
+            { x: a, y, width: Math.max(0, b - a), height: 20, class: `dpm-segment dpm-ink-${ink}`, opacity },
+            svg("title", {}, `${NAMES[name] ?? name}: ${fixed(bits(parts[name]))} bits`),
+          ),
+        );
+        const label =
+          { jensen: "Jensen", law: "model", prior: "prior", "step 1": "edge" }[name] ?? `t = ${name.slice(5)}`;
+        if (b - a > 7.5 * label.length + 4)
+          children.push(svg("text", { x: (a + b) / 2, y: y + 14.5, "text-anchor": "middle", class: "dpm-on" }, label));
         from = to;
       });
     });
@@ -196,12 +294,19 @@ function render({ model, el }) {
     });
     const printed = at(lines[9].value, width);
     if (Math.abs(bits(lines[9].value - K)) > 5e-4) {
-      children.push(svg("path", { d: `M${printed} 74 l-6 10 h12 z`, class: "dpm-printed" }), text(printed, 97, "as printed", printed > width - 70 ? "end" : printed < 70 ? "start" : "middle"));
+      children.push(
+        svg("path", { d: `M${printed} 74 l-6 10 h12 z`, class: "dpm-printed" }),
+        text(printed, 97, "as printed", printed > width - 70 ? "end" : printed < 70 ? "start" : "middle"),
+      );
     }
     accounts.replaceChildren(...children);
     const one = `−H(X₀) ${fixed(bits(parts.limit), 3)}, L ${fixed(bits(lines[0].value), 3)}, K ${fixed(bits(K), 3)} bits. `;
     const first = `The gap of ${fixed(bits(parts.limit - K), 3)} bits is Jensen ${fixed(bits(parts.jensen), 3)} + the model's law ${fixed(bits(parts.law), 3)}. `;
-    const others = steps.slice().reverse().map(([name], i) => `${i ? `t = ${i + 1}` : "edge"} ${fixed(bits(parts[name]), 3)}`).join(", ");
+    const others = steps
+      .slice()
+      .reverse()
+      .map(([name], i) => `${i ? `t = ${i + 1}` : "edge"} ${fixed(bits(parts[name]), 3)}`)
+      .join(", ");
     const above = lines[9].value > lines[0].value + 1e-9;
     words.textContent = `${one}${first}Or, step by step: prior ${fixed(bits(parts.prior), 3)}, ${others}.${above ? " The printed formula lies above L: it bounds nothing." : ""}`;
     accounts.setAttribute("aria-label", words.textContent);
@@ -216,33 +321,69 @@ function render({ model, el }) {
     for (const [, value] of line.terms) sums.push(sums.at(-1) + value);
     const [low, high] = [Math.min(...sums), Math.max(...sums)];
     const px = (value) => label + ((value - low) / (high - low || 1)) * (width - label - number);
-    const inkOf = (name) => about.terms.find(({ kind }) => kind === name || kind === name.replace(/ \d+$/, ""))?.ink ?? "muted";
-    const plot = svg("svg", { class: "dpm-stairs", width, height: 22 * (line.terms.length + 1) + 18, "aria-hidden": "true" });
+    const inkOf = (name) =>
+      about.terms.find(({ kind }) => kind === name || kind === name.replace(/ \d+$/, ""))?.ink ?? "muted";
+    const plot = svg("svg", {
+      class: "dpm-stairs",
+      width,
+      height: 22 * (line.terms.length + 1) + 18,
+      "aria-hidden": "true",
+    });
     line.terms.forEach(([name, value], i) => {
       const [a, b] = [px(sums[i]), px(sums[i + 1])];
       plot.append(
         text(0, 22 * i + 15, TERM_NAMES[name] ?? termName(name)),
-        svg("rect", { x: Math.min(a, b), y: 22 * i + 3, width: Math.max(1, Math.abs(b - a)), height: 15, class: `dpm-segment dpm-ink-${inkOf(name)}` }),
+        svg("rect", {
+          x: Math.min(a, b),
+          y: 22 * i + 3,
+          width: Math.max(1, Math.abs(b - a)),
+          height: 15,
+          class: `dpm-segment dpm-ink-${inkOf(name)}`,
+        }),
         svg("line", { x1: b, x2: b, y1: 22 * i + 3, y2: 22 * i + 40, class: "dpm-grid" }),
-        text(width, 22 * i + 15, fixed(bits(value)), "end"));
+        text(width, 22 * i + 15, fixed(bits(value)), "end"),
+      );
     });
     const y = 22 * line.terms.length;
     const [a, b] = [px(0), px(line.value)];
     plot.append(svg("line", { x1: a, x2: a, y1: 0, y2: y + 22, class: "dpm-zero" }), text(a, y + 35, "0", "middle"));
-    plot.append(text(0, y + 15, "the line"), svg("rect", { x: Math.min(a, b), y: y + 3, width: Math.abs(b - a), height: 15, class: "dpm-segment dpm-whole" }),
-      svg("text", { x: width, y: y + 15, "text-anchor": "end", class: "dpm-strong" }, fixed(bits(line.value))));
+    plot.append(
+      text(0, y + 15, "the line"),
+      svg("rect", { x: Math.min(a, b), y: y + 3, width: Math.abs(b - a), height: 15, class: "dpm-segment dpm-whole" }),
+      svg("text", { x: width, y: y + 15, "text-anchor": "end", class: "dpm-strong" }, fixed(bits(line.value))),
+    );
     return plot;
   }
-  const TERM_NAMES = { prior: "prior", edge: "edge", "entropy T": "entropy at T", "entropy 1": "− entropy at 1", "prior entropy": "− entropy of π", "log p": "log p", "log E w": "log mean w", "log w": "log w" };
-  const termName = (name) => name.replace("KL ", "− KL, t = ").replace("step ", "ratio, t = ").replace("back ", "back, t = ").replace("turn ", "leaps, t = ");
+  const TERM_NAMES = {
+    prior: "prior",
+    edge: "edge",
+    "entropy T": "entropy at T",
+    "entropy 1": "− entropy at 1",
+    "prior entropy": "− entropy of π",
+    "log p": "log p",
+    "log E w": "log mean w",
+    "log w": "log w",
+  };
+  const termName = (name) =>
+    name
+      .replace("KL ", "− KL, t = ")
+      .replace("step ", "ratio, t = ")
+      .replace("back ", "back, t = ")
+      .replace("turn ", "leaps, t = ");
 
   function slack(lines, parts, i) {
-    if (i === 0) return `L is ${fixed(bits(parts.limit - lines[0].value))} bits short of −H(X₀): the KL of the data from the model.`;
+    if (i === 0)
+      return `L is ${fixed(bits(parts.limit - lines[0].value))} bits short of −H(X₀): the KL of the data from the model.`;
     const gap = bits(lines[i].value - lines[i - 1].value);
     if (i === 2) return `Slack ${fixed(-gap)} bits.`;
-    if (i === 9) return Math.abs(gap) < 1e-9 ? "Equal here." : `Off by ${fixed(gap)} bits: ${lines[9].value > lines[0].value ? "above log p itself, so no bound" : gap > 0 ? "too high" : "too low"}.`;
+    if (i === 9)
+      return Math.abs(gap) < 1e-9
+        ? "Equal here."
+        : `Off by ${fixed(gap)} bits: ${lines[9].value > lines[0].value ? "above log p itself, so no bound" : gap > 0 ? "too high" : "too low"}.`;
     const digits = Math.abs(gap) < 1e-16 ? "0" : Math.abs(gap).toExponential(0).replace("-", "−");
-    const spread = lines[i].spread ? ` Largest difference on any of the ${8 ** (settings.beta.length + 1)} paths: ${bits(lines[i].spread).toExponential(0).replace("-", "−")}.` : "";
+    const spread = lines[i].spread
+      ? ` Largest difference on any of the ${8 ** (settings.beta.length + 1)} paths: ${bits(lines[i].spread).toExponential(0).replace("-", "−")}.`
+      : "";
     return `Differs from the line before by ${digits} bits: rounding.${spread}`;
   }
 
@@ -259,7 +400,9 @@ function render({ model, el }) {
       value.textContent = fixed(bits(lines[i].value));
       for (const { kind, value: box } of values) {
         const mine = lines[i].terms.filter(([name]) => name === kind || name.replace(/ \d+$/, "") === kind);
-        const worth = mine.reduce((total, [, v]) => total + v, 0) * (kind === "KL" || kind === "entropy 1" || kind === "prior entropy" ? -1 : 1);
+        const worth =
+          mine.reduce((total, [, v]) => total + v, 0) *
+          (kind === "KL" || kind === "entropy 1" || kind === "prior entropy" ? -1 : 1);
         box.textContent = open ? fixed(bits(worth), 3) : "";
       }
       const [K, L] = [lines[i].value, lines[0].value];
@@ -267,18 +410,44 @@ function render({ model, el }) {
       const off = Math.abs(K - slackFrom) > 1e-9;
       const strips = [
         svg("line", { x1: 8, x2: width - 8, y1: 5, y2: 5, class: "dpm-grid" }),
-        svg("rect", { x: at(slackFrom, width), width: Math.max(0, at(L, width) - at(slackFrom, width)), y: 2, height: 6, class: "dpm-segment dpm-ink-model" }),
-        svg("rect", { x: at(L, width), width: Math.max(0, at(parts.limit, width) - at(L, width)), y: 2, height: 6, class: "dpm-segment dpm-ink-limit" }),
-        ...(off ? [svg("rect", { x: at(Math.min(K, slackFrom), width), width: Math.abs(at(K, width) - at(slackFrom, width)), y: 1, height: 8, class: "dpm-misprint" })] : []),
+        svg("rect", {
+          x: at(slackFrom, width),
+          width: Math.max(0, at(L, width) - at(slackFrom, width)),
+          y: 2,
+          height: 6,
+          class: "dpm-segment dpm-ink-model",
+        }),
+        svg("rect", {
+          x: at(L, width),
+          width: Math.max(0, at(parts.limit, width) - at(L, width)),
+          y: 2,
+          height: 6,
+          class: "dpm-segment dpm-ink-limit",
+        }),
+        ...(off
+          ? [
+              svg("rect", {
+                x: at(Math.min(K, slackFrom), width),
+                width: Math.abs(at(K, width) - at(slackFrom, width)),
+                y: 1,
+                height: 8,
+                class: "dpm-misprint",
+              }),
+            ]
+          : []),
         svg("circle", { cx: at(K, width), cy: 5, r: 4, class: "dpm-dot" }),
       ];
       bar.replaceChildren(...strips);
       const about = LINES[i];
-      more.replaceChildren(...(open ? [
-        html("p", {}, html("strong", {}, `${about.name}. `), about.why),
-        staircase(lines[i], about),
-        html("p", { class: "dpm-detail" }, `Holds ${about.holds}. ${slack(lines, parts, i)}`),
-      ] : []));
+      more.replaceChildren(
+        ...(open
+          ? [
+              html("p", {}, html("strong", {}, `${about.name}. `), about.why),
+              staircase(lines[i], about),
+              html("p", { class: "dpm-detail" }, `Holds ${about.holds}. ${slack(lines, parts, i)}`),
+            ]
+          : []),
+      );
     });
     root.dataset.line = chosen;
     root.dataset.k = bits(lines[8].value);
@@ -288,25 +457,46 @@ function render({ model, el }) {
 
   // --- Controls ---
   const RANGES = [
-    ["coupling", "Coupling of the bits", -1.5, 1.5], ["field", "Lean towards 1", -1, 1], ["coin", "Prior's coin, P(1)", 0.1, 0.9],
+    ["coupling", "Coupling of the bits", -1.5, 1.5],
+    ["field", "Lean towards 1", -1, 1],
+    ["coin", "Prior's coin, P(1)", 0.1, 0.9],
     ["error", "Reverse steps' error", 0, 1],
   ];
-  const controls = RANGES.map(([name, label, min, max]) => slider({
-    label, min, max, step: 0.05, value: settings[name], format: (v) => v.toFixed(2),
-    input: (v) => {
-      settings[name] = v;
-      figure.redraw();
-    },
-  }));
-  const rates = settings.beta.map((b, i) => slider({
-    label: `β${"₁₂₃₄"[i]}`, min: 0.01, max: 1, step: 0.01, value: b, format: (v) => v.toFixed(2),
-    input: (v) => {
-      settings.beta[i] = v;
-      figure.redraw();
-    },
-  }));
+  const controls = RANGES.map(([name, label, min, max]) =>
+    slider({
+      label,
+      min,
+      max,
+      step: 0.05,
+      value: settings[name],
+      format: (v) => v.toFixed(2),
+      input: (v) => {
+        settings[name] = v;
+        figure.redraw();
+      },
+    }),
+  );
+  const rates = settings.beta.map((b, i) =>
+    slider({
+      label: `β${"₁₂₃₄"[i]}`,
+      min: 0.01,
+      max: 1,
+      step: 0.01,
+      value: b,
+      format: (v) => v.toFixed(2),
+      input: (v) => {
+        settings.beta[i] = v;
+        figure.redraw();
+      },
+    }),
+  );
   const form = chooser({
-    label: "Reverse step", options: [["bits", "bits apart"], ["joint", "bits together"]], value: settings.joint ? "joint" : "bits",
+    label: "Reverse step",
+    options: [
+      ["bits", "bits apart"],
+      ["joint", "bits together"],
+    ],
+    value: settings.joint ? "joint" : "bits",
     change: (v) => {
       settings.joint = v === "joint";
       figure.redraw();
@@ -315,7 +505,10 @@ function render({ model, el }) {
   const all = [...controls.map((each) => each.node), ...rates.map((each) => each.node), form.node];
   figure.add(
     html("div", { class: "dpm-sliders" }, ...all),
-    html("p", { class: "dpm-title" }, "Where each bit goes, from K to −H(X₀)"), accounts, words, list,
+    html("p", { class: "dpm-title" }, "Where each bit goes, from K to −H(X₀)"),
+    accounts,
+    words,
+    list,
   );
   figure.onResize(accounts);
   figure.onChange("settings", () => {

@@ -2,7 +2,10 @@
 
 import { chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
 
-const LEFT = 12, RIGHT = 12, TOP = 10, BOTTOM = 34;
+const LEFT = 12,
+  RIGHT = 12,
+  TOP = 10,
+  BOTTOM = 34;
 
 /**
  * N(y, s^2) cut to each cell between edges: [{ logMass, mean, variance }], by Simpson's rule where the mass lies.
@@ -17,7 +20,9 @@ export function cut(y, s, edges, strips = 200) {
     let sums = [0, 0, 0];
     for (let i = 0; i <= strips; i++) {
       const x = a + ((b - a) * i) / strips;
-      const f = Math.exp((-(x - y) * (x - y) + (peak - y) * (peak - y)) / (2 * s * s)) * (i === 0 || i === strips ? 1 : i % 2 ? 4 : 2);
+      const f =
+        Math.exp((-(x - y) * (x - y) + (peak - y) * (peak - y)) / (2 * s * s)) *
+        (i === 0 || i === strips ? 1 : i % 2 ? 4 : 2);
       sums = sums.map((sum, p) => sum + f * (x - peak) ** p);
     }
     const shift = sums[1] / sums[0];
@@ -53,9 +58,20 @@ function render({ model, el }) {
 
   const plot = svg("svg", { class: "dpm-plot dpm-cells", role: "group", "aria-label": "the pixel's density by level" });
   const backdrop = svg("g");
-  const handle = svg("g", { class: "dpm-handle", role: "slider", tabindex: 0, "aria-orientation": "horizontal",
-    "aria-label": "noisy value of the pixel, in levels", "aria-valuemin": 0, "aria-valuemax": L },
-    svg("circle", { r: 15, class: "dpm-grip" }), svg("circle", { r: 6 }));
+  const handle = svg(
+    "g",
+    {
+      class: "dpm-handle",
+      role: "slider",
+      tabindex: 0,
+      "aria-orientation": "horizontal",
+      "aria-label": "noisy value of the pixel, in levels",
+      "aria-valuemin": 0,
+      "aria-valuemax": L,
+    },
+    svg("circle", { r: 15, class: "dpm-grip" }),
+    svg("circle", { r: 6 }),
+  );
   plot.append(backdrop, handle);
   const words = html("p", { class: "dpm-results" });
   const sizes = () => ({ width: plot.clientWidth || 600, height: plot.clientHeight || 200 });
@@ -88,14 +104,32 @@ function render({ model, el }) {
     const tallest = Math.max(...weights);
     const [from, to] = [clamp(mean - deviation, 0, L), clamp(mean + deviation, 0, L)];
     backdrop.replaceChildren(
-      ...weights.map((w, k) => svg("rect", { class: "dpm-opinion", x: across(k + 0.08, width), width: across(0.84, width) - LEFT,
-        y: up(w / tallest), height: base - up(w / tallest) })),
-      svg("rect", { class: "dpm-band", x: across(from, width), width: Math.max(1, across(to, width) - across(from, width)), y: TOP, height: base - TOP }),
-      svg("polygon", { class: "dpm-posterior", points: [`${across(0, width)},${base}`, ...line, `${across(L, width)},${base}`].join(" ") }),
+      ...weights.map((w, k) =>
+        svg("rect", {
+          class: "dpm-opinion",
+          x: across(k + 0.08, width),
+          width: across(0.84, width) - LEFT,
+          y: up(w / tallest),
+          height: base - up(w / tallest),
+        }),
+      ),
+      svg("rect", {
+        class: "dpm-band",
+        x: across(from, width),
+        width: Math.max(1, across(to, width) - across(from, width)),
+        y: TOP,
+        height: base - TOP,
+      }),
+      svg("polygon", {
+        class: "dpm-posterior",
+        points: [`${across(0, width)},${base}`, ...line, `${across(L, width)},${base}`].join(" "),
+      }),
       svg("polyline", { class: "dpm-evidence", points: bell.join(" ") }),
       svg("line", { class: "dpm-mean", x1: across(mean, width), x2: across(mean, width), y1: TOP, y2: base }),
       svg("line", { class: "dpm-grid", x1: LEFT, x2: width - RIGHT, y1: base, y2: base }),
-      ...[0, Math.floor(L / 2), L - 1].map((k) => svg("text", { x: across(k + 0.5, width), y: height - 4, "text-anchor": "middle" }, k)),
+      ...[0, Math.floor(L / 2), L - 1].map((k) =>
+        svg("text", { x: across(k + 0.5, width), y: height - 4, "text-anchor": "middle" }, k),
+      ),
     );
     handle.setAttribute("transform", `translate(${across(y, width)} ${base})`);
     handle.setAttribute("aria-valuenow", y.toFixed(2));
@@ -104,7 +138,11 @@ function render({ model, el }) {
     Object.assign(root.dataset, { mean, deviation, y });
   };
   const noise = slider({
-    label: "Noise", min: Math.log(least), max: Math.log(most), step: 0.02, value: Math.log(s),
+    label: "Noise",
+    min: Math.log(least),
+    max: Math.log(most),
+    step: 0.02,
+    value: Math.log(s),
     format: (v) => `± ${Math.exp(v).toPrecision(2)} levels`,
     input: (v) => {
       s = Math.exp(v);
@@ -112,7 +150,9 @@ function render({ model, el }) {
     },
   });
   const said = chooser({
-    label: "The others say", options: [...opinions.keys()].map((key) => [key, key]), value: opinion,
+    label: "The others say",
+    options: [...opinions.keys()].map((key) => [key, key]),
+    value: opinion,
     change: (name) => {
       opinion = name;
       figure.redraw();
@@ -122,10 +162,13 @@ function render({ model, el }) {
     html("div", { class: "dpm-controls" }, noise.node, said.node),
     plot,
     words,
-    html("p", { class: "dpm-legend" },
+    html(
+      "p",
+      { class: "dpm-legend" },
       html("span", { class: "dpm-key-data" }, "its own noisy value says"),
       html("span", { class: "dpm-key-muted" }, "the others say"),
-      html("span", { class: "dpm-key-model" }, "both")),
+      html("span", { class: "dpm-key-model" }, "both"),
+    ),
   );
   figure.onResize(plot);
   return figure.close;

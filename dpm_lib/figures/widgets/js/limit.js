@@ -65,7 +65,8 @@ export function endLaw(n) {
 /** The largest difference between the exact law of the end of a walk of n steps and the normal law. */
 export function distanceToNormal(n) {
   const law = endLaw(n);
-  let below = 0, gap = 0;
+  let below = 0,
+    gap = 0;
   for (let k = 0; k <= n; k++) {
     const normal = normalCdf((2 * k - n) / Math.sqrt(n));
     gap = Math.max(gap, Math.abs(normal - below), Math.abs(normal - below - law[k]));
@@ -76,16 +77,32 @@ export function distanceToNormal(n) {
 
 // --- The figure. ---
 
-const PATHS = 12, CROWD = 4000, OCTAVES = 14;
+const PATHS = 12,
+  CROWD = 4000,
+  OCTAVES = 14;
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "limit");
-  let power = model.get("power"), lens = 0, seed = 1;
+  let power = model.get("power"),
+    lens = 0,
+    seed = 1;
   let paths, ends, n;
 
-  const course = svg("svg", { class: "dpm-plot dpm-paths", role: "img", "aria-label": "Twelve random walks, drawn to scale, under a lens at the start" });
-  const hill = svg("svg", { class: "dpm-plot dpm-ends", role: "img", "aria-label": "Histogram of where 4000 walks are at time 1, over the normal density" });
-  const squares = svg("svg", { class: "dpm-plot dpm-squares", role: "img", "aria-label": "Sum of squared increments of the walks against the number of instants" });
+  const course = svg("svg", {
+    class: "dpm-plot dpm-paths",
+    role: "img",
+    "aria-label": "Twelve random walks, drawn to scale, under a lens at the start",
+  });
+  const hill = svg("svg", {
+    class: "dpm-plot dpm-ends",
+    role: "img",
+    "aria-label": "Histogram of where 4000 walks are at time 1, over the normal density",
+  });
+  const squares = svg("svg", {
+    class: "dpm-plot dpm-squares",
+    role: "img",
+    "aria-label": "Sum of squared increments of the walks against the number of instants",
+  });
   const detail = html("p", { class: "dpm-detail dpm-now" });
   const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
   const sizeOf = (plot) => [plot.clientWidth || 300, plot.clientHeight || 170];
@@ -100,10 +117,14 @@ function render({ model, el }) {
     zoom.set(lens);
     figure.redraw();
   }
-  const L = 38, R = 8, T = 8, B = 20;
+  const L = 38,
+    R = 8,
+    T = 8,
+    B = 20;
   function drawPaths() {
     const [width, height] = sizeOf(course);
-    const until = 4 ** -lens, reach = 2.6 * 2 ** -lens;
+    const until = 4 ** -lens,
+      reach = 2.6 * 2 ** -lens;
     const x = (t) => L + ((width - L - R) * t) / until;
     const y = (w) => (T + height - B) / 2 - ((height - T - B) * w) / (2 * reach);
     const count = Math.round(n * until);
@@ -114,12 +135,19 @@ function render({ model, el }) {
       return svg("polyline", { points: points.join(" "), class: i ? "dpm-walk" : "dpm-walk dpm-first" });
     });
     const rim = Array.from({ length: 41 }, (_, k) => [x((until * k) / 40), 2 * Math.sqrt((until * k) / 40)]);
-    const bound = (sign) => svg("polyline", { points: rim.map(([a, w]) => `${a},${y(sign * w)}`).join(" "), class: "dpm-target" });
+    const bound = (sign) =>
+      svg("polyline", { points: rim.map(([a, w]) => `${a},${y(sign * w)}`).join(" "), class: "dpm-target" });
     const show = (value) => (value === 0 ? "0" : Number(value.toPrecision(2)).toString()).replace("-", "−");
     course.replaceChildren(
-      svg("line", { x1: L, x2: width - R, y1: y(0), y2: y(0), class: "dpm-grid" }), ...lines, bound(1), bound(-1),
-      text(L - 4, y(2 * 2 ** -lens) + 4, show(2 * 2 ** -lens), "end"), text(L - 4, y(0) + 4, "0", "end"), text(L - 4, y(-2 * 2 ** -lens) + 4, show(-2 * 2 ** -lens), "end"),
-      text(x(0), height - 4, "0"), text(x(until), height - 4, lens === 0 ? "t = 1" : `t = 1/${4 ** lens}`, "end"),
+      svg("line", { x1: L, x2: width - R, y1: y(0), y2: y(0), class: "dpm-grid" }),
+      ...lines,
+      bound(1),
+      bound(-1),
+      text(L - 4, y(2 * 2 ** -lens) + 4, show(2 * 2 ** -lens), "end"),
+      text(L - 4, y(0) + 4, "0", "end"),
+      text(L - 4, y(-2 * 2 ** -lens) + 4, show(-2 * 2 ** -lens), "end"),
+      text(x(0), height - 4, "0"),
+      text(x(until), height - 4, lens === 0 ? "t = 1" : `t = 1/${4 ** lens}`, "end"),
     );
   }
   function drawHill() {
@@ -129,51 +157,90 @@ function render({ model, el }) {
     const many = Math.ceil(3.6 / wide);
     const odd = n % 2 === 1 && wide === step ? step / 2 : 0;
     const bars = new Float64Array(2 * many + 1);
-    for (const end of ends) bars[clamp(Math.floor((end - odd) / wide + 0.5 + 1e-9) + many, 0, 2 * many)] += 1 / (CROWD * wide);
+    for (const end of ends)
+      bars[clamp(Math.floor((end - odd) / wide + 0.5 + 1e-9) + many, 0, 2 * many)] += 1 / (CROWD * wide);
     const x = (w) => L + ((width - L - R) * (w + 3.5)) / 7;
     const y = (d) => height - B - ((height - T - B) * Math.min(d, 0.62)) / 0.62;
     const rects = Array.from(bars, (value, i) => {
-      const low = clamp((i - many - 0.5) * wide + odd, -3.5, 3.5), high = clamp((i - many + 0.5) * wide + odd, -3.5, 3.5);
-      return svg("rect", { x: x(low), width: Math.max(0, x(high) - x(low) - 1), y: y(value), height: height - B - y(value), class: "dpm-walkers" });
+      const low = clamp((i - many - 0.5) * wide + odd, -3.5, 3.5),
+        high = clamp((i - many + 0.5) * wide + odd, -3.5, 3.5);
+      return svg("rect", {
+        x: x(low),
+        width: Math.max(0, x(high) - x(low) - 1),
+        y: y(value),
+        height: height - B - y(value),
+        class: "dpm-walkers",
+      });
     });
-    const bell = Array.from({ length: 141 }, (_, k) => -3.5 + k / 20).map((w) => `${x(w)},${y(Math.exp(-w * w / 2) / Math.sqrt(2 * Math.PI))}`);
-    hill.replaceChildren(...rects, svg("polyline", { points: bell.join(" "), class: "dpm-exact" }),
+    const bell = Array.from({ length: 141 }, (_, k) => -3.5 + k / 20).map(
+      (w) => `${x(w)},${y(Math.exp((-w * w) / 2) / Math.sqrt(2 * Math.PI))}`,
+    );
+    hill.replaceChildren(
+      ...rects,
+      svg("polyline", { points: bell.join(" "), class: "dpm-exact" }),
       svg("line", { x1: L, x2: width - R, y1: height - B, y2: height - B, class: "dpm-axis" }),
-      ...[-2, 0, 2].map((w) => text(x(w), height - 4, String(w).replace("-", "−"))), text(L, T + 8, "at t = 1", "start"));
+      ...[-2, 0, 2].map((w) => text(x(w), height - 4, String(w).replace("-", "−"))),
+      text(L, T + 8, "at t = 1", "start"),
+    );
   }
   function drawSquares() {
     const [width, height] = sizeOf(squares);
     const x = (k) => L + ((width - L - R) * k) / OCTAVES;
     const y = (q) => height - B - ((height - T - B) * Math.min(q, 3)) / 3;
     const band = Array.from({ length: OCTAVES + 1 }, (_, k) => 2 * Math.sqrt(2 / 2 ** k));
-    const bound = (sign) => svg("polyline", { points: band.map((b, k) => `${x(k)},${y(Math.max(0, 1 + sign * b))}`).join(" "), class: "dpm-target" });
+    const bound = (sign) =>
+      svg("polyline", {
+        points: band.map((b, k) => `${x(k)},${y(Math.max(0, 1 + sign * b))}`).join(" "),
+        class: "dpm-target",
+      });
     const lines = paths.map((path, i) => {
       const points = Array.from({ length: power + 1 }, (_, k) => `${x(k)},${y(squaredIncrements(path, 2 ** k))}`);
       return svg("polyline", { points: points.join(" "), class: i ? "dpm-walk" : "dpm-walk dpm-first" });
     });
-    squares.replaceChildren(svg("line", { x1: L, x2: width - R, y1: y(1), y2: y(1), class: "dpm-grid" }), ...lines, bound(1), bound(-1),
-      ...[0, 1, 2, 3].map((q) => text(L - 4, y(q) + 4, q, "end")), ...[0, 4, 8, 12].map((k) => text(x(k), height - 4, 2 ** k)),
-      text(width - R, T + 8, "squared steps, by number of looks", "end"));
+    squares.replaceChildren(
+      svg("line", { x1: L, x2: width - R, y1: y(1), y2: y(1), class: "dpm-grid" }),
+      ...lines,
+      bound(1),
+      bound(-1),
+      ...[0, 1, 2, 3].map((q) => text(L - 4, y(q) + 4, q, "end")),
+      ...[0, 4, 8, 12].map((k) => text(x(k), height - 4, 2 ** k)),
+      text(width - R, T + 8, "squared steps, by number of looks", "end"),
+    );
   }
   figure.draw = () => {
     drawPaths();
     drawHill();
     drawSquares();
     const first = paths[0];
-    detail.textContent = `n = ${n}: ${n} step${n > 1 ? "s" : ""} of ±${(1 / Math.sqrt(n)).toPrecision(3)} in a unit of time. ` +
+    detail.textContent =
+      `n = ${n}: ${n} step${n > 1 ? "s" : ""} of ±${(1 / Math.sqrt(n)).toPrecision(3)} in a unit of time. ` +
       `Exact law of the end against the normal: off by ${distanceToNormal(n).toFixed(4)} at most. ` +
       `The thick walk, at its ${n + 1} instants: squared steps ${squaredIncrements(first, n).toFixed(3)}, absolute steps ${absoluteIncrements(first, n).toFixed(1)}.`;
-    Object.assign(figure.root.dataset, { t: 0, n, lens, distance: distanceToNormal(n), squares: squaredIncrements(first, n) });
+    Object.assign(figure.root.dataset, {
+      t: 0,
+      n,
+      lens,
+      distance: distanceToNormal(n),
+      squares: squaredIncrements(first, n),
+    });
   };
   const number = slider({
-    label: "Steps n", min: 0, max: OCTAVES, value: power, format: (value) => String(2 ** value),
+    label: "Steps n",
+    min: 0,
+    max: OCTAVES,
+    value: power,
+    format: (value) => String(2 ** value),
     input: (value) => {
       power = value;
       toss();
     },
   });
   const zoom = slider({
-    label: "Lens", min: 0, max: 7, value: 0, format: (value) => (value ? `×${4 ** value} in time, ×${2 ** value} in height` : "off"),
+    label: "Lens",
+    min: 0,
+    max: 7,
+    value: 0,
+    format: (value) => (value ? `×${4 ** value} in time, ×${2 ** value} in height` : "off"),
     input: (value) => {
       lens = value;
       figure.redraw();
@@ -185,8 +252,15 @@ function render({ model, el }) {
   });
   const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
   figure.add(
-    course, html("div", { class: "dpm-two" }, hill, squares),
-    html("p", { class: "dpm-detail dpm-keys" }, key("model", "walks"), key("data", "normal density"), key("limit", "two standard deviations of the limit")),
+    course,
+    html("div", { class: "dpm-two" }, hill, squares),
+    html(
+      "p",
+      { class: "dpm-detail dpm-keys" },
+      key("model", "walks"),
+      key("data", "normal density"),
+      key("limit", "two standard deviations of the limit"),
+    ),
     html("div", { class: "dpm-controls" }, number.node, again),
     html("div", { class: "dpm-controls" }, zoom.node),
     detail,

@@ -45,7 +45,8 @@ export function strongErrors(kind, dw, count, most) {
   for (let i = 0; i < count; i++) {
     const own = dw.subarray(i * fine, (i + 1) * fine);
     const end = truth(kind, own)[fine];
-    for (let k = 0; k <= most; k++) squares[k] += (eulerPath(KINDS[kind], coarsen(own, fine / 2 ** k))[2 ** k] - end) ** 2;
+    for (let k = 0; k <= most; k++)
+      squares[k] += (eulerPath(KINDS[kind], coarsen(own, fine / 2 ** k))[2 ** k] - end) ** 2;
   }
   return squares.map((s) => Math.sqrt(s / count));
 }
@@ -58,15 +59,27 @@ export function weakError(kind, n) {
 
 // --- The figure. ---
 
-const OCTAVES = 8, FINE = 2 ** 12, PATHS = 200;
+const OCTAVES = 8,
+  FINE = 2 ** 12,
+  PATHS = 200;
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "orders");
-  let kind = "multiplicative", power = 3, seed = 1;
+  let kind = "multiplicative",
+    power = 3,
+    seed = 1;
   let own, exact, errors;
 
-  const race = svg("svg", { class: "dpm-plot dpm-race", role: "img", "aria-label": "The exact path, and Euler-Maruyama on the same noise" });
-  const fall = svg("svg", { class: "dpm-plot dpm-errors", role: "img", "aria-label": "Strong and weak error against the number of steps, both logarithmic" });
+  const race = svg("svg", {
+    class: "dpm-plot dpm-race",
+    role: "img",
+    "aria-label": "The exact path, and Euler-Maruyama on the same noise",
+  });
+  const fall = svg("svg", {
+    class: "dpm-plot dpm-errors",
+    role: "img",
+    "aria-label": "Strong and weak error against the number of steps, both logarithmic",
+  });
   const detail = html("p", { class: "dpm-detail dpm-now" });
   const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
   const sizeOf = (plot) => [plot.clientWidth || 600, plot.clientHeight || 200];
@@ -79,11 +92,15 @@ function render({ model, el }) {
     exact = truth(kind, own);
     figure.redraw();
   }
-  const L = 40, R = 10, T = 10, B = 20;
+  const L = 40,
+    R = 10,
+    T = 10,
+    B = 20;
   function drawRace() {
     const [width, height] = sizeOf(race);
     const rough = eulerPath(KINDS[kind], coarsen(own, FINE / 2 ** power));
-    const low = Math.min(...exact, ...rough) - 0.1, high = Math.max(...exact, ...rough) + 0.1;
+    const low = Math.min(...exact, ...rough) - 0.1,
+      high = Math.max(...exact, ...rough) + 0.1;
     const x = (t) => L + (width - L - R) * t;
     const y = (v) => T + ((height - T - B) * (high - v)) / (high - low);
     const fine = [];
@@ -92,9 +109,11 @@ function render({ model, el }) {
     const dots = rough.length < 70 ? coarse.map(([cx, cy]) => svg("circle", { cx, cy, r: 3, class: "dpm-dot" })) : [];
     race.replaceChildren(
       svg("polyline", { points: fine.join(" "), class: "dpm-truth" }),
-      svg("polyline", { points: coarse.map((pair) => pair.join(",")).join(" "), class: "dpm-steps" }), ...dots,
+      svg("polyline", { points: coarse.map((pair) => pair.join(",")).join(" "), class: "dpm-steps" }),
+      ...dots,
       svg("line", { x1: L, x2: width - R, y1: height - B, y2: height - B, class: "dpm-axis" }),
-      text(x(0), height - 4, "t = 0"), text(x(1), height - 4, "1", "end"),
+      text(x(0), height - 4, "t = 0"),
+      text(x(1), height - 4, "1", "end"),
     );
     return Math.abs(rough[rough.length - 1] - exact[FINE]);
   }
@@ -102,33 +121,58 @@ function render({ model, el }) {
     const [width, height] = sizeOf(fall);
     const x = (k) => L + ((width - L - R) * k) / OCTAVES;
     const y = (e) => T + ((height - T - B) * (0.7 - Math.log10(e))) / 4.2;
-    const ticks = [1, 0.1, 0.01, 0.001].flatMap((e) => [svg("line", { x1: L, x2: width - R, y1: y(e), y2: y(e), class: "dpm-grid" }), text(L - 5, y(e) + 4, e, "end")]);
+    const ticks = [1, 0.1, 0.01, 0.001].flatMap((e) => [
+      svg("line", { x1: L, x2: width - R, y1: y(e), y2: y(e), class: "dpm-grid" }),
+      text(L - 5, y(e) + 4, e, "end"),
+    ]);
     const weak = Array.from({ length: OCTAVES + 1 }, (_, k) => weakError(kind, 2 ** k));
     const order = kind === "additive" ? 1 : 0.5;
     const guide = Array.from(errors, (_, k) => `${x(k)},${y(errors[OCTAVES] * 2 ** (order * (OCTAVES - k)))}`);
-    const dots = (values, name) => Array.from(values, (e, k) => svg("circle", { cx: x(k), cy: y(e), r: k === power ? 6 : 4, class: name }));
-    fall.replaceChildren(...ticks,
+    const dots = (values, name) =>
+      Array.from(values, (e, k) => svg("circle", { cx: x(k), cy: y(e), r: k === power ? 6 : 4, class: name }));
+    fall.replaceChildren(
+      ...ticks,
       svg("polyline", { points: guide.join(" "), class: "dpm-target" }),
-      ...dots(errors, "dpm-dot"), ...dots(weak, "dpm-dot dpm-calm"),
-      ...[0, 2, 4, 6, 8].map((k) => text(x(k), height - 4, k === 0 ? "1 step" : 2 ** k)));
+      ...dots(errors, "dpm-dot"),
+      ...dots(weak, "dpm-dot dpm-calm"),
+      ...[0, 2, 4, 6, 8].map((k) => text(x(k), height - 4, k === 0 ? "1 step" : 2 ** k)),
+    );
     return weak;
   }
   figure.draw = () => {
-    const miss = drawRace(), weak = drawFall();
+    const miss = drawRace(),
+      weak = drawFall();
     const slope = Math.log2(errors[OCTAVES - 4] / errors[OCTAVES]) / 4;
-    detail.textContent = `${2 ** power} step${power ? "s" : ""}: this path ends ${miss.toFixed(3)} off. Root mean square over ${PATHS} paths ${errors[power].toPrecision(2)}; ` +
+    detail.textContent =
+      `${2 ** power} step${power ? "s" : ""}: this path ends ${miss.toFixed(3)} off. Root mean square over ${PATHS} paths ${errors[power].toPrecision(2)}; ` +
       `error of the mean ${weak[power].toPrecision(2)}. From 16 to 256 steps the strong error falls like steps to the power −${slope.toFixed(2)}.`;
-    Object.assign(figure.root.dataset, { t: 0, steps: 2 ** power, kind, strong: errors[power], weak: weak[power], slope });
+    Object.assign(figure.root.dataset, {
+      t: 0,
+      steps: 2 ** power,
+      kind,
+      strong: errors[power],
+      weak: weak[power],
+      slope,
+    });
   };
   const number = slider({
-    label: "Steps", min: 0, max: OCTAVES, value: power, format: (value) => String(2 ** value),
+    label: "Steps",
+    min: 0,
+    max: OCTAVES,
+    value: power,
+    format: (value) => String(2 ** value),
     input: (value) => {
       power = value;
       figure.redraw();
     },
   });
   const noise = chooser({
-    label: "Noise", options: [["multiplicative", "depends on x: √(1 + x²)"], ["additive", "constant"]], value: kind,
+    label: "Noise",
+    options: [
+      ["multiplicative", "depends on x: √(1 + x²)"],
+      ["additive", "constant"],
+    ],
+    value: kind,
     change: (value) => {
       kind = value;
       draw();
@@ -141,8 +185,16 @@ function render({ model, el }) {
   const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
   figure.add(
     html("div", { class: "dpm-controls" }, number.node, noise.node, again),
-    race, fall,
-    html("p", { class: "dpm-detail dpm-keys" }, key("muted", "exact path"), key("model", "Euler-Maruyama, and its strong error"), key("data", "its weak error"), key("limit", "power law")),
+    race,
+    fall,
+    html(
+      "p",
+      { class: "dpm-detail dpm-keys" },
+      key("muted", "exact path"),
+      key("model", "Euler-Maruyama, and its strong error"),
+      key("data", "its weak error"),
+      key("limit", "power law"),
+    ),
     detail,
   );
   draw();

@@ -3,7 +3,10 @@
 import { clamp, draggable, html, openFigure, presetChooser, slider, svg } from "./common.js";
 import { bentTau, exactBits, heartbeatKinds } from "./bits.js";
 
-const LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 20;
+const LEFT = 58,
+  RIGHT = 14,
+  TOP = 12,
+  BOTTOM = 20;
 
 /** The knots with knot k moved to `value`, kept falling: between its neighbours. */
 export const moved = (knots, k, value) =>
@@ -38,9 +41,20 @@ function render({ model, el }) {
   function makeHandles() {
     handles.length = 0;
     for (let k = 1; k < knots.length - 1; k++) {
-      const node = svg("g", { class: "dpm-handle", role: "slider", tabindex: 0, "aria-orientation": "vertical",
-        "aria-label": `alpha bar at ${Math.round((100 * k) / (knots.length - 1))} percent of the way`, "aria-valuemin": 0, "aria-valuemax": 1 },
-        svg("circle", { r: 15, class: "dpm-grip" }), svg("circle", { r: 6 }));
+      const node = svg(
+        "g",
+        {
+          class: "dpm-handle",
+          role: "slider",
+          tabindex: 0,
+          "aria-orientation": "vertical",
+          "aria-label": `alpha bar at ${Math.round((100 * k) / (knots.length - 1))} percent of the way`,
+          "aria-valuemin": 0,
+          "aria-valuemax": 1,
+        },
+        svg("circle", { r: 15, class: "dpm-grip" }),
+        svg("circle", { r: 6 }),
+      );
       const put = (next) => {
         knots = moved(knots, k, next);
         own();
@@ -66,7 +80,10 @@ function render({ model, el }) {
       ]),
       text(across(0, width), height - 5, "t = 0", "middle"),
       text(across(1, width), height - 5, T, "middle"),
-      svg("polyline", { class: "dpm-line", points: points.map(([x, y]) => `${across(x, width)},${level(y, height)}`).join(" ") }),
+      svg("polyline", {
+        class: "dpm-line",
+        points: points.map(([x, y]) => `${across(x, width)},${level(y, height)}`).join(" "),
+      }),
     );
     for (const { k, node } of handles) {
       const t = 1 + (k / (knots.length - 1)) * (T - 1);
@@ -86,10 +103,18 @@ function render({ model, el }) {
         line(LEFT, y(part * top), width - RIGHT, y(part * top), "dpm-grid"),
         text(LEFT - 6, y(part * top) + 4, Number((part * top).toPrecision(2))),
       ]),
-      ...Array.from(steps).slice(2).map((v, i) => {
-        const top = y(bits(v));
-        return svg("rect", { x: across((i + 1.5) / T, width), y: top, width: wide, height: Math.max(0, height - BOTTOM - top), class: "dpm-bar" });
-      }),
+      ...Array.from(steps)
+        .slice(2)
+        .map((v, i) => {
+          const top = y(bits(v));
+          return svg("rect", {
+            x: across((i + 1.5) / T, width),
+            y: top,
+            width: wide,
+            height: Math.max(0, height - BOTTOM - top),
+            class: "dpm-bar",
+          });
+        }),
       text(across(0, width), height - 5, "t = 0", "middle"),
       text(across(1, width), height - 5, T, "middle"),
     );
@@ -110,21 +135,32 @@ function render({ model, el }) {
   };
 
   const number = slider({
-    label: "Steps T", min: 10, max: 200, step: 10, value: T, format: String,
+    label: "Steps T",
+    min: 10,
+    max: 200,
+    step: 10,
+    value: T,
+    format: String,
     input: (next) => {
       T = next;
       own();
     },
   });
   const first = slider({
-    label: "First step", min: -8, max: -0.5, step: 0.01, value: logBeta, format: (v) => `β₁ = ${(10 ** v).toPrecision(2)}`,
+    label: "First step",
+    min: -8,
+    max: -0.5,
+    step: 0.01,
+    value: logBeta,
+    format: (v) => `β₁ = ${(10 ** v).toPrecision(2)}`,
     input: (next) => {
       logBeta = next;
       own();
     },
   });
   const preset = presetChooser({
-    label: "Schedule", names: Object.keys(presets),
+    label: "Schedule",
+    names: Object.keys(presets),
     change: (name) => {
       ({ T, log10_beta_1: logBeta, knots } = structuredClone(presets[name]));
       number.set(T);
@@ -139,16 +175,34 @@ function render({ model, el }) {
   }
   figure.add(
     html("div", { class: "dpm-controls" }, preset.node, number.node, first.node),
-    html("p", { class: "dpm-title" }, "Signal left", html("span", { class: "dpm-unit" }, " alpha bar; drag a point, or use the arrow keys")),
+    html(
+      "p",
+      { class: "dpm-title" },
+      "Signal left",
+      html("span", { class: "dpm-unit" }, " alpha bar; drag a point, or use the arrow keys"),
+    ),
     curve,
-    html("p", { class: "dpm-title" }, "Lost by each step, because its bits are drawn apart", html("span", { class: "dpm-unit" }, " bits")),
+    html(
+      "p",
+      { class: "dpm-title" },
+      "Lost by each step, because its bits are drawn apart",
+      html("span", { class: "dpm-unit" }, " bits"),
+    ),
     bars,
-    html("p", { class: "dpm-results" }, html("span", {}, "K = ", value, " bits"), html("span", {}, `limit −log₂ ${period} = ${fixed(-Math.log2(period), 4)} bits`)),
+    html(
+      "p",
+      { class: "dpm-results" },
+      html("span", {}, "K = ", value, " bits"),
+      html("span", {}, `limit −log₂ ${period} = ${fixed(-Math.log2(period), 4)} bits`),
+    ),
     stack,
-    html("p", { class: "dpm-words" },
+    html(
+      "p",
+      { class: "dpm-words" },
       html("span", { class: "dpm-word-edge" }, "edge step ", words.edge),
       html("span", { class: "dpm-word-apart" }, "bits apart ", words.apart),
-      html("span", { class: "dpm-word-end" }, "end ", words.end)),
+      html("span", { class: "dpm-word-end" }, "end ", words.end),
+    ),
   );
   makeHandles();
   figure.onResize(curve);

@@ -1,8 +1,22 @@
 // A likelihood painted on a roll of Gaussians, and four reverse chains that are multiplied by it. Twin of dpm_lib.tilts.
 
-import { button, chooser, clamp, drawPoints, html, isCalm, openFigure, openSquare, presetChooser, slider, uniforms } from "./common.js";
+import {
+  button,
+  chooser,
+  clamp,
+  drawPoints,
+  html,
+  isCalm,
+  openFigure,
+  openSquare,
+  presetChooser,
+  slider,
+  uniforms,
+} from "./common.js";
 
-const EXTENT = 2.5, CELLS = 20, MOST = 14;
+const EXTENT = 2.5,
+  CELLS = 20,
+  MOST = 14;
 const METHODS = ["constant", "annealed", "twisted", "particles"];
 
 // --- Numbers. A roll is { centres: flat 2K, logWeights: K, variance }; r is { dabs: [[x, y], ...], width, floor }. ---
@@ -29,7 +43,9 @@ export function multiply(blend, count, variance, terms, out) {
   let top = -Infinity;
   let n = 0;
   for (let k = 0; k < count; k++) {
-    const w = blend[3 * k], x = blend[3 * k + 1], y = blend[3 * k + 2];
+    const w = blend[3 * k],
+      x = blend[3 * k + 1],
+      y = blend[3 * k + 2];
     for (const [h, u, v, s] of terms) {
       const flat = s === Infinity;
       const shrink = flat ? 1 : s / (s + variance);
@@ -54,14 +70,17 @@ export function multiply(blend, count, variance, terms, out) {
 
 /** The law of x_0 given x_t, into `blend` (flat, 3 a part): how many parts, and their variance. */
 export function guess(x, y, tau, roll, blend) {
-  const alpha = 1 / (1 + tau), noise = tau / (1 + tau), root = Math.sqrt(alpha);
+  const alpha = 1 / (1 + tau),
+    noise = tau / (1 + tau),
+    root = Math.sqrt(alpha);
   const spread = alpha * roll.variance + noise;
   const K = roll.logWeights.length;
   let top = -Infinity;
   const logs = (guess.logs ??= new Float64Array(4096));
   let total = 0;
   for (let k = 0; k < K; k++) {
-    const dx = x - root * roll.centres[2 * k], dy = y - root * roll.centres[2 * k + 1];
+    const dx = x - root * roll.centres[2 * k],
+      dy = y - root * roll.centres[2 * k + 1];
     logs[k] = roll.logWeights[k] - (dx * dx + dy * dy) / (2 * spread);
     if (logs[k] > top) top = logs[k];
   }
@@ -71,7 +90,8 @@ export function guess(x, y, tau, roll, blend) {
   let n = 0;
   for (let k = 0; k < K; k++) {
     if (logs[k] < top - 16) continue;
-    const cx = roll.centres[2 * k], cy = roll.centres[2 * k + 1];
+    const cx = roll.centres[2 * k],
+      cy = roll.centres[2 * k + 1];
     blend[3 * n] = logs[k] - norm;
     blend[3 * n + 1] = cx + gain * (x - root * cx);
     blend[3 * n + 2] = cy + gain * (y - root * cy);
@@ -84,7 +104,11 @@ export function guess(x, y, tau, roll, blend) {
 export function bridge(before, tau) {
   const ratio = before / tau;
   const root = Math.sqrt(1 / (1 + before));
-  return { from: ratio * root * Math.sqrt(1 + tau), to: root * (1 - ratio), variance: (before * (1 - ratio)) / (1 + before) };
+  return {
+    from: ratio * root * Math.sqrt(1 + tau),
+    to: root * (1 - ratio),
+    variance: (before * (1 - ratio)) / (1 + before),
+  };
 }
 
 /**
@@ -142,7 +166,10 @@ export function posterior(roll, terms) {
 export function normalCdf(z) {
   const u = Math.abs(z) / Math.SQRT2;
   const t = 1 / (1 + 0.3275911 * u);
-  const tail = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))) * Math.exp(-u * u);
+  const tail =
+    t *
+    (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))) *
+    Math.exp(-u * u);
   return z > 0 ? 1 - tail / 2 : tail / 2;
 }
 
@@ -155,7 +182,10 @@ export function cellMasses(out, cells = CELLS, extent = EXTENT) {
     const weight = Math.exp(out[4 * k] - out.top) / out.total;
     if (weight < 1e-7) continue;
     const scale = Math.sqrt(out[4 * k + 3]);
-    for (const [axis, at] of [[ax, out[4 * k + 1]], [ay, out[4 * k + 2]]]) {
+    for (const [axis, at] of [
+      [ax, out[4 * k + 1]],
+      [ay, out[4 * k + 2]],
+    ]) {
       let last = normalCdf((edges[0] - at) / scale);
       for (let i = 0; i < cells; i++) {
         const next = normalCdf((edges[i + 1] - at) / scale);
@@ -190,10 +220,12 @@ export function openChain(method, T, roll, r, n, uniform) {
   const constant = termsOf(r);
   const power = (t) => 1 - t / T;
   const at = (t) => (method === "annealed" || method === "particles" ? termsOf(r, Math.max(power(t), 1e-9)) : constant);
-  const points = new Float64Array(2 * n), logWeights = new Float64Array(n);
+  const points = new Float64Array(2 * n),
+    logWeights = new Float64Array(n);
   const chain = { points, logWeights, t: T, least: n };
   const shift = [0, 0];
-  if (method === "twisted") { // pi times the line that touches log r_T at 0
+  if (method === "twisted") {
+    // pi times the line that touches log r_T at 0
     const [count, variance] = guess(0, 0, tau[T], roll, blend);
     const before = meanOf(blend, count);
     multiply(blend, count, variance, constant, out);
@@ -205,10 +237,21 @@ export function openChain(method, T, roll, r, n, uniform) {
   for (let i = 0; i < n; i++) draw(out, uniform, points, i);
   if (method === "particles") logWeights.fill(logZ);
   chain.step = () => {
-    const now = at(chain.t), next = at(chain.t - 1);
+    const now = at(chain.t),
+      next = at(chain.t - 1);
     for (let i = 0; i < n; i++) {
       const [x, y] = [points[2 * i], points[2 * i + 1]];
-      const log = perturbed(x, y, tau[chain.t - 1], tau[chain.t], roll, method === "twisted" ? constant : next, method === "twisted", blend, out);
+      const log = perturbed(
+        x,
+        y,
+        tau[chain.t - 1],
+        tau[chain.t],
+        roll,
+        method === "twisted" ? constant : next,
+        method === "twisted",
+        blend,
+        out,
+      );
       if (method === "particles") logWeights[i] += log - Math.log(valueAt(now, x, y));
       draw(out, uniform, points, i);
     }
@@ -228,7 +271,8 @@ function meanOf(blend, count) {
 
 export function productMean(out) {
   const mean = [0, 0];
-  for (let k = 0; k < out.n; k++) for (const i of [0, 1]) mean[i] += (Math.exp(out[4 * k] - out.top) / out.total) * out[4 * k + 1 + i];
+  for (let k = 0; k < out.n; k++)
+    for (const i of [0, 1]) mean[i] += (Math.exp(out[4 * k] - out.top) / out.total) * out[4 * k + 1 + i];
   return mean;
 }
 
@@ -248,7 +292,8 @@ export function resample(points, logWeights, u) {
   const top = logWeights.reduce((a, b) => Math.max(a, b), -Infinity);
   const mean = top + Math.log(logWeights.reduce((sum, v) => sum + Math.exp(v - top), 0) / n);
   const old = points.slice();
-  let k = 0, total = w[0];
+  let k = 0,
+    total = w[0];
   for (let i = 0; i < n; i++) {
     while (k < n - 1 && total < (i + u) / n) total += w[++k];
     points[2 * i] = old[2 * k];
@@ -260,16 +305,27 @@ export function resample(points, logWeights, u) {
 // --- The figure. ---
 
 export const PRESETS = {
-  "two spots": [[-0.6, 1.1], [0.9, -0.5]],
+  "two spots": [
+    [-0.6, 1.1],
+    [0.9, -0.5],
+  ],
   "a line": Array.from({ length: 11 }, (_, i) => [-2 + 0.4 * i, 0.25]),
-  "one corner": [[1.7, 1.3], [1.9, 0.8], [1.3, 1.7]],
+  "one corner": [
+    [1.7, 1.3],
+    [1.9, 0.8],
+    [1.3, 1.7],
+  ],
   nothing: [],
 };
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "paint");
   const { root, colours } = figure;
-  const roll = { centres: model.get("centres").flat(), logWeights: Float64Array.from(model.get("weights"), Math.log), variance: model.get("variance") };
+  const roll = {
+    centres: model.get("centres").flat(),
+    logWeights: Float64Array.from(model.get("weights"), Math.log),
+    variance: model.get("variance"),
+  };
   let [T, n, width, seed] = [model.get("T"), model.get("n"), 0.3, 1];
   let dabs = PRESETS["two spots"].slice();
   let brush = [0, 0];
@@ -278,16 +334,35 @@ function render({ model, el }) {
 
   const canvas = figure.canvas();
   canvas.removeAttribute("aria-hidden");
-  for (const [key, value] of Object.entries({ role: "application", tabindex: 0, class: "dpm-brush", "aria-label": "Likelihood on the roll: drag to paint; or move the brush with the arrow keys, Enter paints, Backspace takes back" })) canvas.setAttribute(key, value);
+  for (const [key, value] of Object.entries({
+    role: "application",
+    tabindex: 0,
+    class: "dpm-brush",
+    "aria-label":
+      "Likelihood on the roll: drag to paint; or move the brush with the arrow keys, Enter paints, Backspace takes back",
+  }))
+    canvas.setAttribute(key, value);
   const panels = METHODS.map((method) => {
     const picture = figure.canvas(`Draws by the method ${method}, over the exact posterior`);
     const words = html("span", { class: "dpm-value" });
-    return { method, picture, words, node: html("div", { class: "dpm-panel-of" }, html("p", { class: "dpm-title" }, method), picture, html("p", {}, words)) };
+    return {
+      method,
+      picture,
+      words,
+      node: html(
+        "div",
+        { class: "dpm-panel-of" },
+        html("p", { class: "dpm-title" }, method),
+        picture,
+        html("p", {}, words),
+      ),
+    };
   });
   const detail = html("p", { class: "dpm-detail" });
 
   const likelihood = () => ({ dabs, width, floor: 0.01 });
-  function change() { // the picture changed: the exact answer at once, the chains from the start
+  function change() {
+    // the picture changed: the exact answer at once, the chains from the start
     exact = posterior(roll, termsOf(likelihood()));
     mass = cellMasses(exact);
     restart();
@@ -300,7 +375,8 @@ function render({ model, el }) {
     figure.redraw();
     animate ||= requestAnimationFrame(work);
   }
-  function work() { // as many steps as fit a frame: all chains are finished soon, and the page stays awake
+  function work() {
+    // as many steps as fit a frame: all chains are finished soon, and the page stays awake
     animate = 0;
     if (play.button.textContent === "Pause" || held) return;
     const until = performance.now() + 14;
@@ -317,7 +393,8 @@ function render({ model, el }) {
     for (let j = 0; j < CELLS; j++) {
       for (let i = 0; i < CELLS; i++) {
         context.globalAlpha = 0.55 * Math.sqrt(mass[j * CELLS + i] / top);
-        const left = x(-EXTENT + i * side), high = y(-EXTENT + (j + 1) * side);
+        const left = x(-EXTENT + i * side),
+          high = y(-EXTENT + (j + 1) * side);
         context.fillRect(left, high, x(-EXTENT + (i + 1) * side) - left + 0.5, y(-EXTENT + j * side) - high + 0.5);
       }
     }
@@ -352,20 +429,34 @@ function render({ model, el }) {
         const square = openSquare(picture, EXTENT, colours.panel);
         shade(square);
         const w = shares(chain.logWeights);
-        drawPoints(square, chain.points, n, { colour: colours.model, size: 1.8, alpha: method === "particles" ? 0.35 : 0.6 });
-        if (method === "particles") { // the heavy ones once more
+        drawPoints(square, chain.points, n, {
+          colour: colours.model,
+          size: 1.8,
+          alpha: method === "particles" ? 0.35 : 0.6,
+        });
+        if (method === "particles") {
+          // the heavy ones once more
           const heavy = chain.points.filter((_, i) => w[i >> 1] > 1 / n);
           drawPoints(square, heavy, heavy.length / 2, { colour: colours.model, size: 2.4, alpha: 0.6 });
         }
       }
       const done = chain.t === 0;
       const far = done ? cellDistance(mass, chain.points, shares(chain.logWeights)) : NaN;
-      words.textContent = done ? `TV ${far.toFixed(2)}${method === "particles" ? `, effective ${Math.round(chain.size)}` : ""}` : `t = ${chain.t}`;
+      words.textContent = done
+        ? `TV ${far.toFixed(2)}${method === "particles" ? `, effective ${Math.round(chain.size)}` : ""}`
+        : `t = ${chain.t}`;
       root.dataset[method] = far;
     });
-    detail.textContent = `Total variation on ${CELLS} × ${CELLS} cells. ${n} independent draws of the exact posterior, on the left, have ${own.toFixed(2)}; ` +
+    detail.textContent =
+      `Total variation on ${CELLS} × ${CELLS} cells. ${n} independent draws of the exact posterior, on the left, have ${own.toFixed(2)}; ` +
       `on average they have ${noiseFloor(mass, n).toFixed(2)}: a method that has as little cannot be told from them.`;
-    Object.assign(root.dataset, { t: chains[0].t, dabs: dabs.length, brush: brush.map((v) => v.toFixed(2)).join(","), own, floor: noiseFloor(mass, n) });
+    Object.assign(root.dataset, {
+      t: chains[0].t,
+      dabs: dabs.length,
+      brush: brush.map((v) => v.toFixed(2)).join(","),
+      own,
+      floor: noiseFloor(mass, n),
+    });
   };
 
   function dab() {
@@ -382,7 +473,9 @@ function render({ model, el }) {
   let held = false;
   const move = (event) => {
     const box = canvas.getBoundingClientRect();
-    brush = [((event.clientX - box.left) / box.width) * 2 - 1, 1 - (2 * (event.clientY - box.top)) / box.height].map((v) => clamp(v * EXTENT, -EXTENT, EXTENT));
+    brush = [((event.clientX - box.left) / box.width) * 2 - 1, 1 - (2 * (event.clientY - box.top)) / box.height].map(
+      (v) => clamp(v * EXTENT, -EXTENT, EXTENT),
+    );
     if (held) dab();
     figure.redraw();
   };
@@ -412,21 +505,30 @@ function render({ model, el }) {
   });
 
   const preset = presetChooser({
-    label: "Likelihood", names: Object.keys(PRESETS), value: "two spots",
+    label: "Likelihood",
+    names: Object.keys(PRESETS),
+    value: "two spots",
     change: (name) => {
       dabs = PRESETS[name].slice();
       change();
     },
   });
   const thick = slider({
-    label: "Brush", min: 0.15, max: 0.6, step: 0.05, value: width, format: (v) => v.toFixed(2),
+    label: "Brush",
+    min: 0.15,
+    max: 0.6,
+    step: 0.05,
+    value: width,
+    format: (v) => v.toFixed(2),
     input: (value) => {
       width = value;
       change();
     },
   });
   const steps = chooser({
-    label: "Steps T", options: ["10", "20", "40", "80"].map((v) => [v, v]), value: String(T),
+    label: "Steps T",
+    options: ["10", "20", "40", "80"].map((v) => [v, v]),
+    value: String(T),
     change: (value) => {
       T = Number(value);
       restart();
@@ -446,7 +548,8 @@ function render({ model, el }) {
     figure.redraw();
   });
   play.button.addEventListener("click", () => {
-    if (play.button.textContent !== "Pause") animate ||= requestAnimationFrame(work); // finish what was paused
+    if (play.button.textContent !== "Pause")
+      animate ||= requestAnimationFrame(work); // finish what was paused
     else if (chains[0].t === 0) restart();
   });
   const again = button("New draws", () => {
@@ -454,15 +557,25 @@ function render({ model, el }) {
     restart();
   });
   figure.add(
-    html("div", { class: "dpm-stage" },
+    html(
+      "div",
+      { class: "dpm-stage" },
       html("div", { class: "dpm-live" }, canvas),
-      html("div", { class: "dpm-panel" },
+      html(
+        "div",
+        { class: "dpm-panel" },
         html("p", { class: "dpm-title" }, "Paint what you know"),
-        html("p", { class: "dpm-about" }, "Green: the likelihood. Violet: draws of the exact posterior. Blue: the centres of the roll."),
+        html(
+          "p",
+          { class: "dpm-about" },
+          "Green: the likelihood. Violet: draws of the exact posterior. Blue: the centres of the roll.",
+        ),
         html("div", { class: "dpm-controls" }, preset.node, thick.node),
         html("div", { class: "dpm-controls" }, button("Take back", undo), play.button, again),
         html("div", { class: "dpm-controls" }, steps.node),
-        detail)),
+        detail,
+      ),
+    ),
     html("div", { class: "dpm-four" }, ...panels.map(({ node }) => node)),
   );
   change();

@@ -8,7 +8,8 @@ import { moments } from "./mixture.js";
 
 /** A Brownian motion at rising `levels`, from 0 at level 0: one standard normal number for each. */
 export function brownian(levels, normals) {
-  let last = 0, w = 0;
+  let last = 0,
+    w = 0;
   return Float64Array.from(levels, (level, i) => {
     w += Math.sqrt(level - last) * normals[i];
     last = level;
@@ -27,26 +28,43 @@ export function preserved(x, tau, data) {
 
 /** All levels of all schedules but 0, and `extra` more between the least and the largest: rising, each once. */
 export function levelsOf(schedules, extra) {
-  const own = Object.values(schedules).flat().filter((v) => v > 0);
-  const low = Math.min(...own), high = Math.max(...own);
+  const own = Object.values(schedules)
+    .flat()
+    .filter((v) => v > 0);
+  const low = Math.min(...own),
+    high = Math.max(...own);
   const more = Array.from({ length: extra }, (_, i) => low * (high / low) ** ((i + 0.5) / extra));
   return [...new Set([...own, ...more])].sort((a, b) => a - b);
 }
 
 // --- The figure. ---
 
-const PATHS = 6, CHOSEN = 0;
+const PATHS = 6,
+  CHOSEN = 0;
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "pictures");
   const schedules = model.get("schedules");
-  const data = { centers: model.get("centers").map((c) => [c]), weights: model.get("weights"), variance: model.get("variance") };
+  const data = {
+    centers: model.get("centers").map((c) => [c]),
+    weights: model.get("weights"),
+    variance: model.get("variance"),
+  };
   const levels = levelsOf(schedules, 600);
-  let name = Object.keys(schedules)[0], seed = 1, zoom = true;
-  let tau = schedules[name], k = tau.length - 1, owed = 0, paths;
+  let name = Object.keys(schedules)[0],
+    seed = 1,
+    zoom = true;
+  let tau = schedules[name],
+    k = tau.length - 1,
+    owed = 0,
+    paths;
 
   const left = svg("svg", { class: "dpm-plot dpm-shrunk", role: "img", "aria-label": "Paths of x against the step k" });
-  const right = svg("svg", { class: "dpm-plot dpm-unshrunk", role: "img", "aria-label": "The same paths of z against the noise variance tau" });
+  const right = svg("svg", {
+    class: "dpm-plot dpm-unshrunk",
+    role: "img",
+    "aria-label": "The same paths of z against the noise variance tau",
+  });
   const detail = html("p", { class: "dpm-detail dpm-now" });
   const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
   const words = (v) => String(v).replace("-", "−");
@@ -56,7 +74,8 @@ function render({ model, el }) {
     const uniform = uniforms(seed);
     const normals = new Float64Array(levels.length);
     paths = Array.from({ length: PATHS }, () => {
-      let pick = uniform(), which = 0;
+      let pick = uniform(),
+        which = 0;
       while (which + 1 < data.weights.length && pick > data.weights[which]) pick -= data.weights[which++];
       const spread = fillNormals(new Float64Array(1), uniform)[0] * Math.sqrt(data.variance);
       const y = data.centers[which][0] + spread;
@@ -67,51 +86,97 @@ function render({ model, el }) {
   const zAt = (path, level) => (level === 0 ? path.y : path.at.get(level));
 
   function panel(node, { high, marks, x, xMarks, places, title }) {
-    const width = node.clientWidth || 320, height = node.clientHeight || 240;
-    const L = 30, B = 36, R = 8, T = 20;
+    const width = node.clientWidth || 320,
+      height = node.clientHeight || 240;
+    const L = 30,
+      B = 36,
+      R = 8,
+      T = 20;
     const px = (v) => L + ((width - L - R - 46) * v) / x;
     const py = (v) => T + ((height - T - B) * (high - v)) / (2 * high);
-    const line = (points, kind) => svg("polyline", { points: points.map(([a, b]) => `${px(a).toFixed(1)},${clamp(py(b), -9, height + 9).toFixed(1)}`).join(" "), class: kind });
-    const bell = places.density, top = Math.max(...bell.map(([, p]) => p));
+    const line = (points, kind) =>
+      svg("polyline", {
+        points: points.map(([a, b]) => `${px(a).toFixed(1)},${clamp(py(b), -9, height + 9).toFixed(1)}`).join(" "),
+        class: kind,
+      });
+    const bell = places.density,
+      top = Math.max(...bell.map(([, p]) => p));
     const edge = px(x) + 4;
     node.replaceChildren(
       ...marks.map((v) => svg("line", { x1: L, x2: px(x), y1: py(v), y2: py(v), class: "dpm-grid" })),
       ...marks.map((v) => text(L - 4, py(v) + 4, short(v), "end")),
       ...xMarks.map(([v, name]) => text(px(v), height - 20, name)),
-      text((L + px(x)) / 2, height - 4, places.axis), text(L, 13, title, "start"),
+      text((L + px(x)) / 2, height - 4, places.axis),
+      text(L, 13, title, "start"),
       ...paths.map((_, i) => line(places.paths[i], i === CHOSEN ? "dpm-walk dpm-first" : "dpm-walk dpm-faint")),
-      svg("polyline", { points: bell.map(([v, p]) => `${(edge + (40 * p) / top).toFixed(1)},${py(v).toFixed(1)}`).join(" "), class: "dpm-law dpm-ink-limit" }),
-      svg("circle", { cx: px(places.now[0]), cy: py(places.now[1]), r: 5, class: "dpm-dot" }));
+      svg("polyline", {
+        points: bell.map(([v, p]) => `${(edge + (40 * p) / top).toFixed(1)},${py(v).toFixed(1)}`).join(" "),
+        class: "dpm-law dpm-ink-limit",
+      }),
+      svg("circle", { cx: px(places.now[0]), cy: py(places.now[1]), r: 5, class: "dpm-dot" }),
+    );
   }
-  const bell = (high, density) => Array.from({ length: 121 }, (_, i) => -high + (2 * high * i) / 120).map((v) => [v, Math.exp(density(v))]);
+  const bell = (high, density) =>
+    Array.from({ length: 121 }, (_, i) => -high + (2 * high * i) / 120).map((v) => [v, Math.exp(density(v))]);
 
   figure.draw = () => {
-    const T = tau.length - 1, now = tau[k];
+    const T = tau.length - 1,
+      now = tau[k];
     const steps = Array.from({ length: k + 1 }, (_, j) => j);
     const chosen = paths[CHOSEN];
     const safe = Math.max(now, 1e-9);
     const shrunk = toPreserving(zAt(chosen, now), now);
     panel(left, {
-      high: 3.2, marks: [-2, 0, 2], x: T, xMarks: [0, T / 2, T].map((v) => [v, v]), title: "x",
-      places: { axis: "step k", now: [k, shrunk], paths: paths.map((p) => steps.map((j) => [j, toPreserving(zAt(p, tau[j]), tau[j])])), density: bell(3.2, (v) => preserved(v, safe, data).logP) },
+      high: 3.2,
+      marks: [-2, 0, 2],
+      x: T,
+      xMarks: [0, T / 2, T].map((v) => [v, v]),
+      title: "x",
+      places: {
+        axis: "step k",
+        now: [k, shrunk],
+        paths: paths.map((p) => steps.map((j) => [j, toPreserving(zAt(p, tau[j]), tau[j])])),
+        density: bell(3.2, (v) => preserved(v, safe, data).logP),
+      },
     });
     const far = zoom ? Math.max(now, 1e-3) : tau[T];
     const high = 3.2 * Math.sqrt(1 + far);
-    const mark = 10 ** Math.floor(Math.log10(high)) * (high / 10 ** Math.floor(Math.log10(high)) > 5 ? 4 : high / 10 ** Math.floor(Math.log10(high)) > 2.5 ? 2 : 1);
+    const mark =
+      10 ** Math.floor(Math.log10(high)) *
+      (high / 10 ** Math.floor(Math.log10(high)) > 5 ? 4 : high / 10 ** Math.floor(Math.log10(high)) > 2.5 ? 2 : 1);
     const before = [0, ...levels.filter((level) => level <= now)];
     panel(right, {
-      high, marks: [-mark, 0, mark], x: far, xMarks: [[0, 0], [far, short(far)]], title: "z",
-      places: { axis: "noise variance τ", now: [now, zAt(chosen, now)], paths: paths.map((p) => before.map((level) => [level, zAt(p, level)])), density: bell(high, (v) => moments([v], safe, data).logP) },
+      high,
+      marks: [-mark, 0, mark],
+      x: far,
+      xMarks: [
+        [0, 0],
+        [far, short(far)],
+      ],
+      title: "z",
+      places: {
+        axis: "noise variance τ",
+        now: [now, zAt(chosen, now)],
+        paths: paths.map((p) => before.map((level) => [level, zAt(p, level)])),
+        density: bell(high, (v) => moments([v], safe, data).logP),
+      },
     });
-    const z = zAt(chosen, now), logP = moments([z], safe, data), logQ = preserved(shrunk, safe, data);
-    detail.textContent = `Step ${k} of ${T}: ᾱ = ${(1 / (1 + now)).toPrecision(3)}, τ = ${short(now)}, √(1 + τ) = ${Math.sqrt(1 + now).toFixed(3)}. ` +
+    const z = zAt(chosen, now),
+      logP = moments([z], safe, data),
+      logQ = preserved(shrunk, safe, data);
+    detail.textContent =
+      `Step ${k} of ${T}: ᾱ = ${(1 / (1 + now)).toPrecision(3)}, τ = ${short(now)}, √(1 + τ) = ${Math.sqrt(1 + now).toFixed(3)}. ` +
       `The thick path: x = ${words(shrunk.toFixed(3))}, z = ${words(z.toFixed(3))}. ` +
       `Log density ${words(logQ.logP.toFixed(3))} at x, ${words(logP.logP.toFixed(3))} at z; score ${words(logQ.score.toFixed(3))} at x, ${words(logP.score[0].toFixed(3))} at z.`;
     Object.assign(figure.root.dataset, { t: k, tau: now, x: shrunk, z, seed, schedule: name });
   };
 
   const clock = slider({
-    label: "Step k", min: 0, max: tau.length - 1, value: k, format: (v) => `k = ${v}`,
+    label: "Step k",
+    min: 0,
+    max: tau.length - 1,
+    value: k,
+    format: (v) => `k = ${v}`,
     input: (v) => {
       play.set(false);
       k = v;
@@ -132,7 +197,9 @@ function render({ model, el }) {
     figure.redraw();
   });
   const choice = chooser({
-    label: "Schedule", options: Object.keys(schedules).map((v) => [v, v]), value: name,
+    label: "Schedule",
+    options: Object.keys(schedules).map((v) => [v, v]),
+    value: name,
     change: (v) => {
       name = v;
       tau = schedules[name];
@@ -143,7 +210,12 @@ function render({ model, el }) {
     },
   });
   const lens = chooser({
-    label: "Axes on the right", options: [["zoom", "as far as the path has come"], ["whole", "as far as it will go"]], value: "zoom",
+    label: "Axes on the right",
+    options: [
+      ["zoom", "as far as the path has come"],
+      ["whole", "as far as it will go"],
+    ],
+    value: "zoom",
     change: (v) => {
       zoom = v === "zoom";
       figure.redraw();

@@ -1,7 +1,16 @@
 // Three rows over one time slider: data diffusing, the model un-diffusing, the drift it has learned.
 
 import {
-  checkbox, chooser, clamp, drawPoints, fixedPoint, html, isCalm, openFigure, openSquare, slider,
+  checkbox,
+  chooser,
+  clamp,
+  drawPoints,
+  fixedPoint,
+  html,
+  isCalm,
+  openFigure,
+  openSquare,
+  slider,
 } from "./common.js";
 
 const FOLLOWED = 5; // points drawn large, with their trail
@@ -33,7 +42,8 @@ export function advance({ t, direction, rest }, steps, T, holdSteps) {
 function drawArrows(square, at, drift, offset, cell, colour) {
   const { context, x, y, pixel } = square;
   let longest = 0;
-  for (let i = 0; i < at.length; i += 2) longest = Math.max(longest, Math.hypot(drift[offset + i], drift[offset + i + 1]));
+  for (let i = 0; i < at.length; i += 2)
+    longest = Math.max(longest, Math.hypot(drift[offset + i], drift[offset + i + 1]));
   context.strokeStyle = colour;
   context.lineWidth = 1.1 * pixel;
   context.lineCap = "round";
@@ -90,7 +100,11 @@ function writeTime({ context, pixel }, t, { muted, panel }) {
 }
 
 const ROWS = [
-  { key: "data", title: "Data diffusing", about: "Each point takes small random steps; the shape dissolves into noise." },
+  {
+    key: "data",
+    title: "Data diffusing",
+    about: "Each point takes small random steps; the shape dissolves into noise.",
+  },
   { key: "model", title: "Model un-diffusing", about: "Fresh noise at t = T walks back, one learned step at a time." },
   { key: "drift", title: "Learned drift", about: "" },
 ];
@@ -151,7 +165,11 @@ function render({ model, el }) {
     const square = openSquare(canvas, extent, colours.panel);
     let longest = 0;
     if (key === "drift") {
-      drawPoints(square, pointsAt(frames.data, t, n, count, scratch), count, { ...style, colour: colours.data, alpha: 0.18 });
+      drawPoints(square, pointsAt(frames.data, t, n, count, scratch), count, {
+        ...style,
+        colour: colours.data,
+        alpha: 0.18,
+      });
       longest = drawArrows(square, at, drift, Math.round(t) * at.length, cell, colours.drift);
     } else {
       const points = pointsAt(frames[key], t, n, count, scratch);
@@ -167,9 +185,10 @@ function render({ model, el }) {
     for (const { key, live, words, stills, node } of rows) {
       const longest = drawPanel(live, key, t, { size: 2, alpha: 0.6, trails: follow });
       if (key === "drift") {
-        words.textContent = t < 0.5
-          ? "At t = 0 there is no step left to take."
-          : `Where one step back from t moves a point on average. The longest arrow stands for ${longest.toPrecision(2)}.`;
+        words.textContent =
+          t < 0.5
+            ? "At t = 0 there is no step left to take."
+            : `Where one step back from t moves a point on average. The longest arrow stands for ${longest.toPrecision(2)}.`;
       }
       node.classList.toggle("dpm-active", key === (state.direction > 0 ? "data" : "model"));
       for (const still of stills) {
@@ -181,7 +200,11 @@ function render({ model, el }) {
   };
 
   const time = slider({
-    label: "Time", min: 0, max: T, value: state.t, format: (t) => `t = ${t} of ${T}`,
+    label: "Time",
+    min: 0,
+    max: T,
+    value: state.t,
+    format: (t) => `t = ${t} of ${T}`,
     input: (t) => {
       play.set(false); // whoever takes hold of time has it
       goTo(t);
@@ -199,11 +222,21 @@ function render({ model, el }) {
     figure.redraw();
   });
   const pace = chooser({
-    label: "Speed", options: [["0.25", "¼×"], ["0.5", "½×"], ["1", "1×"], ["2", "2×"]], value: "1",
+    label: "Speed",
+    options: [
+      ["0.25", "¼×"],
+      ["0.5", "½×"],
+      ["1", "1×"],
+      ["2", "2×"],
+    ],
+    value: "1",
     change: (value) => (speed = Number(value)),
   });
   const points = slider({
-    label: "Points", min: Math.min(50, n), max: n, value: n,
+    label: "Points",
+    min: Math.min(50, n),
+    max: n,
+    value: n,
     input: (value) => {
       count = value;
       figure.redrawAll();

@@ -73,7 +73,16 @@ export function setRate(Q, i, j, rate) {
 const MOST = 3; // the largest rate one can set
 const STEPS = 120;
 
-const rateWords = (rate) => (Number.isNaN(rate) ? "–" : Math.abs(rate) >= 99.5 ? "≫" : rate === 0 ? "0" : Math.abs(rate) < 9.95 ? rate.toFixed(2).replace("-", "−") : rate.toFixed(0).replace("-", "−"));
+const rateWords = (rate) =>
+  Number.isNaN(rate)
+    ? "–"
+    : Math.abs(rate) >= 99.5
+      ? "≫"
+      : rate === 0
+        ? "0"
+        : Math.abs(rate) < 9.95
+          ? rate.toFixed(2).replace("-", "−")
+          : rate.toFixed(0).replace("-", "−");
 const chanceWords = (p) => (p === 0 ? "0" : p.toFixed(2));
 const list = (values) => `(${values.map((v) => v.toFixed(3)).join(", ")})`;
 const sum = (values) => values.reduce((a, b) => a + b, 0);
@@ -87,8 +96,18 @@ function render({ model, el }) {
   let reverse = false;
   let clock = 0;
 
-  const graph = svg("svg", { class: "dpm-plot dpm-graph", viewBox: "0 0 240 240", role: "img", "aria-label": "The chain as a graph; the thicker an arrow, the faster; the fuller a circle, the likelier the state" });
-  const editor = svg("svg", { class: "dpm-plot dpm-matrix", viewBox: "0 0 240 240", role: "group", "aria-label": "The rate matrix Q, one row per state" });
+  const graph = svg("svg", {
+    class: "dpm-plot dpm-graph",
+    viewBox: "0 0 240 240",
+    role: "img",
+    "aria-label": "The chain as a graph; the thicker an arrow, the faster; the fuller a circle, the likelier the state",
+  });
+  const editor = svg("svg", {
+    class: "dpm-plot dpm-matrix",
+    viewBox: "0 0 240 240",
+    role: "group",
+    "aria-label": "The rate matrix Q, one row per state",
+  });
   const other = svg("svg", { class: "dpm-plot dpm-circle", viewBox: "0 0 240 240", role: "img" });
   const course = svg("svg", { class: "dpm-plot dpm-course", role: "img" });
   const keys = html("p", { class: "dpm-detail dpm-keys" });
@@ -102,10 +121,18 @@ function render({ model, el }) {
       preset.select.value = "your own";
       update();
     },
-    most: MOST, step: 0.1, fixed: (i, j) => i === j, format: rateWords,
+    most: MOST,
+    step: 0.1,
+    fixed: (i, j) => i === j,
+    format: rateWords,
   });
   const shown = { forward: chanceWords, back: (share) => rateWords(share * MOST) }; // boxes are full at 1
-  const side = matrixGrid(other, { title: () => (reverse ? "R" : "P"), most: 1, fixed: () => true, format: (value) => shown[reverse ? "back" : "forward"](value) });
+  const side = matrixGrid(other, {
+    title: () => (reverse ? "R" : "P"),
+    most: 1,
+    fixed: () => true,
+    format: (value) => shown[reverse ? "back" : "forward"](value),
+  });
 
   function load(chosen) {
     name = chosen;
@@ -117,7 +144,10 @@ function render({ model, el }) {
     side.make(n);
     const states = Q.map((_, i) => html("option", { value: i }, `state ${i + 1}`));
     end.select.replaceChildren(...states);
-    begin.select.replaceChildren(html("option", { value: -1 }, "a mixture"), ...states.map((option) => option.cloneNode(true)));
+    begin.select.replaceChildren(
+      html("option", { value: -1 }, "a mixture"),
+      ...states.map((option) => option.cloneNode(true)),
+    );
     begin.select.value = start;
     end.select.value = target;
     update();
@@ -140,30 +170,72 @@ function render({ model, el }) {
   }
 
   function drawCourse() {
-    const width = course.clientWidth || 600, height = course.clientHeight || 180;
-    const L = 30, R = 10, T = 8, B = 20;
+    const width = course.clientWidth || 600,
+      height = course.clientHeight || 180;
+    const L = 30,
+      R = 10,
+      T = 8,
+      B = 20;
     const x = (step) => L + ((width - L - R) * step) / STEPS;
     const y = (p) => T + (height - T - B) * (1 - p);
     const ticks = [0, 0.5, 1].flatMap((p) => [
-      svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: "dpm-grid" }), svgText(L - 5, y(p) + 4, p, "end"),
+      svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: "dpm-grid" }),
+      svgText(L - 5, y(p) + 4, p, "end"),
     ]);
-    const marks = [0, 0.25, 0.5, 0.75, 1].map((share) => svgText(x(share * STEPS), height - 4, share === 0 ? "s = 0" : Number((share * horizon).toFixed(2)), share === 1 ? "end" : "middle"));
-    const curve = (rows, kind) => Q.map((_, i) => svg("polyline", { points: rows.map((row, step) => (row ? `${x(step)},${y(row[i])}` : "")).join(" "), class: `dpm-law ${kind} ${inkOf(i)}` }));
+    const marks = [0, 0.25, 0.5, 0.75, 1].map((share) =>
+      svgText(
+        x(share * STEPS),
+        height - 4,
+        share === 0 ? "s = 0" : Number((share * horizon).toFixed(2)),
+        share === 1 ? "end" : "middle",
+      ),
+    );
+    const curve = (rows, kind) =>
+      Q.map((_, i) =>
+        svg("polyline", {
+          points: rows.map((row, step) => (row ? `${x(step)},${y(row[i])}` : "")).join(" "),
+          class: `dpm-law ${kind} ${inkOf(i)}`,
+        }),
+      );
     const cursor = svg("line", { x1: x(k), x2: x(k), y1: T, y2: height - B, class: "dpm-axis" });
-    course.replaceChildren(...ticks, ...marks, ...curve(ways.functions, "dpm-dashed"), ...curve(reverse ? back : ways.laws, ""), cursor);
-    course.setAttribute("aria-label", `${reverse ? "Solid: the law of the reversed chain, started at T" : "Solid: the law, forward"}; dashed: the function, backward; one colour per state`);
+    course.replaceChildren(
+      ...ticks,
+      ...marks,
+      ...curve(ways.functions, "dpm-dashed"),
+      ...curve(reverse ? back : ways.laws, ""),
+      cursor,
+    );
+    course.setAttribute(
+      "aria-label",
+      `${reverse ? "Solid: the law of the reversed chain, started at T" : "Solid: the law, forward"}; dashed: the function, backward; one colour per state`,
+    );
   }
   figure.draw = () => {
     const s = (k * horizon) / STEPS;
-    const law = ways.laws[k], u = ways.functions[k], r = back[k];
+    const law = ways.laws[k],
+      u = ways.functions[k],
+      r = back[k];
     const R = reverseRates(Q, law);
-    showGraph(graph, (reverse ? R : Q).map((row, i) => row.map((q, j) => (i === j ? 0 : clamp(q / MOST, 0, 1) || 0))), reverse ? r ?? law.map(() => 0) : law);
+    showGraph(
+      graph,
+      (reverse ? R : Q).map((row, i) => row.map((q, j) => (i === j ? 0 : clamp(q / MOST, 0, 1) || 0))),
+      reverse ? (r ?? law.map(() => 0)) : law,
+    );
     side.show(reverse ? R.map((row) => row.map((q) => q / MOST)) : transition(Q, s));
-    other.setAttribute("aria-label", reverse ? "The rates of the reversed chain at time s" : "The matrix P(s) = exp(Q s)");
+    other.setAttribute(
+      "aria-label",
+      reverse ? "The rates of the reversed chain at time s" : "The matrix P(s) = exp(Q s)",
+    );
     drawCourse();
     const seen = `Pr(X_T = ${target + 1})`;
     keys.replaceChildren(
-      html("span", {}, reverse ? `solid: the reversed chain, Pr(X_s = i | X_T = ${target + 1})` : "solid: forward, p_s(i) = Pr(X_s = i)"),
+      html(
+        "span",
+        {},
+        reverse
+          ? `solid: the reversed chain, Pr(X_s = i | X_T = ${target + 1})`
+          : "solid: forward, p_s(i) = Pr(X_s = i)",
+      ),
       html("span", {}, `dashed: backward, u_s(i) = Pr(X_T = ${target + 1} | X_s = i)`),
       html("span", {}, `matrices: Q, and ${reverse ? "the reversed rates R(s)" : "P(s) = exp(Q s)"}`),
     );
@@ -176,14 +248,18 @@ function render({ model, el }) {
   const names = Object.keys(presets);
   const preset = presetChooser({ label: "Chain", names, change: load });
   const begin = chooser({
-    label: "Start in", options: [], value: "",
+    label: "Start in",
+    options: [],
+    value: "",
     change: (value) => {
       start = Number(value);
       update();
     },
   });
   const end = chooser({
-    label: "End asked about", options: [], value: "",
+    label: "End asked about",
+    options: [],
+    value: "",
     change: (value) => {
       target = Number(value);
       update();
@@ -196,7 +272,14 @@ function render({ model, el }) {
       moveTo(k);
     },
   });
-  const time = slider({ label: "s", min: 0, max: STEPS, value: k, format: (value) => ((value * horizon) / STEPS).toFixed(2), input: (value) => moveTo(value) });
+  const time = slider({
+    label: "s",
+    min: 0,
+    max: STEPS,
+    value: k,
+    format: (value) => ((value * horizon) / STEPS).toFixed(2),
+    input: (value) => moveTo(value),
+  });
   time.node.classList.add("dpm-time");
   const play = figure.playButton((seconds) => {
     clock += seconds * 24;
@@ -207,7 +290,15 @@ function render({ model, el }) {
     moveTo(next > STEPS ? 0 : next < 0 ? STEPS : next);
   });
   figure.add(
-    html("div", { class: "dpm-controls" }, preset.node, begin.node, end.node, turn, button("Reset", () => load(name))),
+    html(
+      "div",
+      { class: "dpm-controls" },
+      preset.node,
+      begin.node,
+      end.node,
+      turn,
+      button("Reset", () => load(name)),
+    ),
     html("div", { class: "dpm-three" }, graph, editor, other),
     course,
     html("div", { class: "dpm-controls" }, play.button, time.node),

@@ -5,7 +5,8 @@ import { account, BITS, climb, CODES, kept, ladder } from "./four.js";
 
 const NAMES = { autoregressive: "autoregressive model", vae: "VAE with a code of two bits", diffusion: "diffusion" };
 const inBits = (nats) => nats / Math.LN2;
-const fixed = (nats, digits = 3) => (Math.abs(inBits(nats)) < 0.5 * 10 ** -digits ? 0 : inBits(nats)).toFixed(digits).replace("-", "−");
+const fixed = (nats, digits = 3) =>
+  (Math.abs(inBits(nats)) < 0.5 * 10 ** -digits ? 0 : inBits(nats)).toFixed(digits).replace("-", "−");
 const word = (x, bits) => x.toString(2).padStart(bits, "0").slice(-bits);
 
 function render({ model, el }) {
@@ -19,7 +20,8 @@ function render({ model, el }) {
   const bars = svg("svg", { class: "dpm-plot dpm-costs", role: "img" });
   const gap = svg("svg", { class: "dpm-plot dpm-gap", role: "img" });
   const detail = html("p", { class: "dpm-detail dpm-now", role: "status" });
-  const text = (x, py, words, anchor = "middle", kind = null) => svg("text", { x, y: py, "text-anchor": anchor, class: kind }, words);
+  const text = (x, py, words, anchor = "middle", kind = null) =>
+    svg("text", { x, y: py, "text-anchor": anchor, class: kind }, words);
   const z = (l) => (l ? `z${"₁₂₃₄"[l - 1]}` : "y");
 
   function compute() {
@@ -30,7 +32,12 @@ function render({ model, el }) {
   }
   function cells(l) {
     const code = path[l];
-    if (settings.kind === "vae" && l) return { symbols: [...word(code, 2)], changed: l > 1 ? [...word(code ^ path[l - 1], 2)].map(Number) : [], note: `≈ ${word(CODES[code], BITS)}` };
+    if (settings.kind === "vae" && l)
+      return {
+        symbols: [...word(code, 2)],
+        changed: l > 1 ? [...word(code ^ path[l - 1], 2)].map(Number) : [],
+        note: `≈ ${word(CODES[code], BITS)}`,
+      };
     if (settings.kind === "autoregressive") {
       const n = kept(l, settings.rungs);
       return { symbols: [...(n ? word(code, n) : ""), ...Array(BITS - n).fill("")], changed: [] };
@@ -49,15 +56,29 @@ function render({ model, el }) {
       const { symbols, changed, note } = cells(l);
       const left = x(l) - (symbols.length * side) / 2;
       nodes.push(text(x(l), 14, z(l), "middle", "dpm-name"));
-      symbols.forEach((symbol, i) => nodes.push(
-        svg("rect", { x: left + i * side + 1, y: 24, width: side - 2, height: 24, class: `dpm-cell${symbol === "" ? " dpm-blank" : symbol === "1" ? " dpm-on-cell" : ""}${changed[i] ? " dpm-flipped" : ""}` }),
-        text(left + (i + 0.5) * side, 41, symbol, "middle", symbol === "1" ? "dpm-on" : null)));
+      symbols.forEach((symbol, i) =>
+        nodes.push(
+          svg("rect", {
+            x: left + i * side + 1,
+            y: 24,
+            width: side - 2,
+            height: 24,
+            class: `dpm-cell${symbol === "" ? " dpm-blank" : symbol === "1" ? " dpm-on-cell" : ""}${changed[i] ? " dpm-flipped" : ""}`,
+          }),
+          text(left + (i + 0.5) * side, 41, symbol, "middle", symbol === "1" ? "dpm-on" : null),
+        ),
+      );
       nodes.push(text(x(l), 66, note ?? `${fixed(sums.information[l], 2)} bits`, "middle", null));
       if (note) nodes.push(text(x(l), 82, `${fixed(sums.information[l], 2)} bits`));
       if (l) nodes.push(text((x(l) + x(l - 1)) / 2, 41, step - BITS * side > 12 ? "→" : "", "middle"));
     });
     strings.replaceChildren(...nodes);
-    const said = path.map((_, l) => `${z(l)} ${cells(l).symbols.map((s) => s || "blank").join(" ")}, ${fixed(sums.information[l], 2)} bits left`);
+    const said = path.map(
+      (_, l) =>
+        `${z(l)} ${cells(l)
+          .symbols.map((s) => s || "blank")
+          .join(" ")}, ${fixed(sums.information[l], 2)} bits left`,
+    );
     strings.setAttribute("aria-label", `A run of the encoder: ${said.join("; ")}`);
   }
   function drawBars() {
@@ -75,13 +96,22 @@ function render({ model, el }) {
       const last = i === settings.rungs;
       nodes.push(
         svg("rect", { x: centre - wide / 2, y: floor - a, width: wide, height: a, class: "dpm-segment dpm-ink-data" }),
-        svg("rect", { x: centre - wide / 2, y: floor - a - b, width: wide, height: b, class: "dpm-segment dpm-ink-model" }),
+        svg("rect", {
+          x: centre - wide / 2,
+          y: floor - a - b,
+          width: wide,
+          height: b,
+          class: "dpm-segment dpm-ink-model",
+        }),
         text(centre, floor - a - b - 5, fixed(cost, 2)),
         text(centre, height - 20, last ? "prior" : i ? `KL ${z(i)}←${z(i + 1)}` : `${z(0)}←${z(1)}`),
-        text(centre, height - 5, `+${fixed(sums.loss[i], 3)}`, "middle", "dpm-lost"));
+        text(centre, height - 5, `+${fixed(sums.loss[i], 3)}`, "middle", "dpm-lost"),
+      );
     });
     bars.replaceChildren(...nodes);
-    const said = sums.cost.map((c, i) => `${i === settings.rungs ? "prior" : `rung ${i + 1}`} ${fixed(c)} of which ${fixed(sums.loss[i])} lost`);
+    const said = sums.cost.map(
+      (c, i) => `${i === settings.rungs ? "prior" : `rung ${i + 1}`} ${fixed(c)} of which ${fixed(sums.loss[i])} lost`,
+    );
     bars.setAttribute("aria-label", `The cost of each rung, bits: ${said.join("; ")}`);
   }
   function drawGap() {
@@ -100,7 +130,10 @@ function render({ model, el }) {
     if (l - k > 34) nodes.push(text(k, 13, "ELBO", k < 24 ? "start" : "middle"));
     else nodes.push(text(k, 62, "ELBO", k < 24 ? "start" : k > width - 24 ? "end" : "middle"));
     gap.replaceChildren(...nodes);
-    gap.setAttribute("aria-label", `ELBO ${fixed(sums.elbo)}, L ${fixed(sums.likelihood)}, minus H of y ${fixed(sums.limit)} bits`);
+    gap.setAttribute(
+      "aria-label",
+      `ELBO ${fixed(sums.elbo)}, L ${fixed(sums.likelihood)}, minus H of y ${fixed(sums.limit)} bits`,
+    );
   }
   figure.draw = () => {
     drawStrings();
@@ -116,22 +149,38 @@ function render({ model, el }) {
   };
 
   const kind = chooser({
-    label: "Model", options: Object.entries(NAMES), value: settings.kind,
+    label: "Model",
+    options: Object.entries(NAMES),
+    value: settings.kind,
     change: (v) => {
       settings.kind = v;
       compute();
     },
   });
-  const ranges = [["rungs", "Rungs N", 1, 4, 1, String], ["error", "Error of the generator", 0, 1, 0.05, (v) => v.toFixed(2)], ["coupling", "Coupling of the bits", -1, 1.5, 0.05, (v) => v.toFixed(2)]];
-  const sliders = ranges.map(([name, label, min, max, step, format]) => slider({
-    label, min, max, step, value: settings[name], format,
-    input: (v) => {
-      settings[name] = v;
-      compute();
-    },
-  }).node);
+  const ranges = [
+    ["rungs", "Rungs N", 1, 4, 1, String],
+    ["error", "Error of the generator", 0, 1, 0.05, (v) => v.toFixed(2)],
+    ["coupling", "Coupling of the bits", -1, 1.5, 0.05, (v) => v.toFixed(2)],
+  ];
+  const sliders = ranges.map(
+    ([name, label, min, max, step, format]) =>
+      slider({
+        label,
+        min,
+        max,
+        step,
+        value: settings[name],
+        format,
+        input: (v) => {
+          settings[name] = v;
+          compute();
+        },
+      }).node,
+  );
   const data = chooser({
-    label: "String y", options: Array.from({ length: 2 ** BITS }, (_, i) => [i, word(i, BITS)]), value: y,
+    label: "String y",
+    options: Array.from({ length: 2 ** BITS }, (_, i) => [i, word(i, BITS)]),
+    value: y,
     change: (v) => {
       y = Number(v);
       path = climb(now, y, uniform);
@@ -142,13 +191,29 @@ function render({ model, el }) {
     path = climb(now, y, uniform);
     figure.redraw();
   });
-  const keys = html("p", { class: "dpm-detail dpm-keys" }, html("span", { class: "dpm-ink-data" }, "forgotten by this rung"), html("span", { class: "dpm-ink-model" }, "lost on the way back"));
+  const keys = html(
+    "p",
+    { class: "dpm-detail dpm-keys" },
+    html("span", { class: "dpm-ink-data" }, "forgotten by this rung"),
+    html("span", { class: "dpm-ink-model" }, "lost on the way back"),
+  );
   figure.add(
-    html("div", { class: "dpm-controls" }, kind.node, data.node, again), html("div", { class: "dpm-sliders" }, ...sliders),
-    html("p", { class: "dpm-title" }, "What each rung knows of y"), strings,
-    html("p", { class: "dpm-title" }, "What each rung costs, bits"), keys, bars,
+    html("div", { class: "dpm-controls" }, kind.node, data.node, again),
+    html("div", { class: "dpm-sliders" }, ...sliders),
+    html("p", { class: "dpm-title" }, "What each rung knows of y"),
+    strings,
+    html("p", { class: "dpm-title" }, "What each rung costs, bits"),
+    keys,
+    bars,
     html("p", { class: "dpm-title" }, "The gap"),
-    html("p", { class: "dpm-detail dpm-keys" }, html("span", { class: "dpm-ink-drift" }, "slack of the bound"), html("span", { class: "dpm-ink-limit" }, "error of the model")), gap, detail,
+    html(
+      "p",
+      { class: "dpm-detail dpm-keys" },
+      html("span", { class: "dpm-ink-drift" }, "slack of the bound"),
+      html("span", { class: "dpm-ink-limit" }, "error of the model"),
+    ),
+    gap,
+    detail,
   );
   for (const node of [strings, bars, gap]) figure.onResize(node);
   compute();

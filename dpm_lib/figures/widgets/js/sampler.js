@@ -1,8 +1,19 @@
 // A trained network sampling in the page: the reverse chain, one step at a time, in plain JavaScript.
 
 import {
-  button, checkbox, chooser, drawPoints, fillNormals, fixedPoint, html, isCalm, numbers, openFigure, openSquare,
-  slider, uniforms,
+  button,
+  checkbox,
+  chooser,
+  drawPoints,
+  fillNormals,
+  fixedPoint,
+  html,
+  isCalm,
+  numbers,
+  openFigure,
+  openSquare,
+  slider,
+  uniforms,
 } from "./common.js";
 
 /**
@@ -28,7 +39,10 @@ function linear(h, n, columns, { out, inputs, W }, b, result) {
     const [wo, wp, wq, wr] = [o * inputs, p * inputs, q * inputs, r * inputs];
     for (let k = 0; k < n; k++) {
       const row = k * columns;
-      let so = b[o], sp = b[p], sq = b[q], sr = b[r];
+      let so = b[o],
+        sp = b[p],
+        sq = b[q],
+        sr = b[r];
       for (let i = 0; i < columns; i++) {
         const value = h[row + i];
         so += W[wo + i] * value;
@@ -214,14 +228,25 @@ function render({ model, el }) {
     step();
   });
   const size = slider({
-    label: "Points", min: 100, max: 2000, step: 100, value: count,
+    label: "Points",
+    min: 100,
+    max: 2000,
+    step: 100,
+    value: count,
     input: (value) => {
       count = value;
       restart();
     },
   });
   const pace = chooser({
-    label: "Steps a second", options: [["2", "2"], ["5", "5"], ["10", "10"], ["60", "60"]], value: "10",
+    label: "Steps a second",
+    options: [
+      ["2", "2"],
+      ["5", "5"],
+      ["10", "10"],
+      ["60", "60"],
+    ],
+    value: "10",
     change: (value) => {
       perSecond = Number(value);
       wait = 0;
@@ -235,14 +260,20 @@ function render({ model, el }) {
   });
 
   figure.add(
-    html("div", { class: "dpm-stage" },
+    html(
+      "div",
+      { class: "dpm-stage" },
       html("div", { class: "dpm-live" }, canvas),
-      html("div", { class: "dpm-panel" },
+      html(
+        "div",
+        { class: "dpm-panel" },
         html("div", { class: "dpm-controls" }, play.button, button("Step", step), again),
         html("div", { class: "dpm-controls" }, pace.node),
         html("div", { class: "dpm-controls" }, size.node),
         html("div", { class: "dpm-controls" }, switchNoise),
-        readout)),
+        readout,
+      ),
+    ),
   );
   restart();
   figure.onChange("weights shapes log_tau target scale extent covariance", () => {

@@ -3,8 +3,13 @@
 import { clamp, draggable, html, openFigure, slider, svg } from "./common.js";
 import { dataEntropy, estimate, levelDensities, lineRule, noiseEntropy } from "./immse.js";
 
-const LOW = -4, HIGH = 4, PER_DECADE = 20;
-const LEFT = 40, RIGHT = 14, TOP = 10, BOTTOM = 40;
+const LOW = -4,
+  HIGH = 4,
+  PER_DECADE = 20;
+const LEFT = 40,
+  RIGHT = 14,
+  TOP = 10,
+  BOTTOM = 40;
 const NAMES = ["which half", "which pair", "which point", "where in its blob"];
 const INKS = ["data", "model", "drift", "limit"];
 
@@ -21,9 +26,17 @@ function render({ model, el }) {
   let place = 4 * PER_DECADE;
   let densities = null;
 
-  const hills = svg("svg", { class: "dpm-plot dpm-hills", role: "group", "aria-label": "Information per unit of log t, with a handle for each spacing" });
+  const hills = svg("svg", {
+    class: "dpm-plot dpm-hills",
+    role: "group",
+    "aria-label": "Information per unit of log t, with a handle for each spacing",
+  });
   const backdrop = svg("g");
-  const seen = svg("svg", { class: "dpm-plot dpm-seen", role: "img", "aria-label": "Density of what is seen at this noise, over the eight points" });
+  const seen = svg("svg", {
+    class: "dpm-plot dpm-seen",
+    role: "img",
+    "aria-label": "Density of what is seen at this noise, over the eight points",
+  });
   const detail = html("p", { class: "dpm-detail dpm-now" });
   const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
   const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
@@ -36,8 +49,20 @@ function render({ model, el }) {
 
   // A spacing g is told at noise of about (g / 2)^2: there its handle stands.
   const handles = spacings.map((_, k) => {
-    const node = svg("g", { class: `dpm-handle dpm-sideways dpm-ink-${INKS[k]}`, role: "slider", tabindex: 0, "aria-label": `Spacing: ${NAMES[k]}`, "aria-orientation": "horizontal",
-      "aria-valuemin": 0.02, "aria-valuemax": 100 }, svg("circle", { r: 15, class: "dpm-grip" }), svg("circle", { r: 7, class: "dpm-dot" }));
+    const node = svg(
+      "g",
+      {
+        class: `dpm-handle dpm-sideways dpm-ink-${INKS[k]}`,
+        role: "slider",
+        tabindex: 0,
+        "aria-label": `Spacing: ${NAMES[k]}`,
+        "aria-orientation": "horizontal",
+        "aria-valuemin": 0.02,
+        "aria-valuemax": 100,
+      },
+      svg("circle", { r: 15, class: "dpm-grip" }),
+      svg("circle", { r: 7, class: "dpm-dot" }),
+    );
     const set = (log) => {
       spacings[k] = 10 ** clamp(Math.round(log * 50) / 50, -1.7, 2);
       densities = null;
@@ -62,14 +87,29 @@ function render({ model, el }) {
     const top = Math.max(0.6, 1.08 * Math.max(...stacked.map((sums) => sums.at(-1))));
     const y = (v) => high - BOTTOM - (v / top) * (high - BOTTOM - TOP);
     const x = (i) => across(LOW + i / PER_DECADE, wide);
-    const rows = NAMES.map((_, k) => svg("polygon", { class: `dpm-layer dpm-ink-${INKS[k]}`,
-      points: list([...stacked.map((s, i) => [x(i), y(s[k + 1])]), ...stacked.map((s, i) => [x(i), y(s[k])]).reverse()]) }));
-    for (let k = LOW; k <= HIGH; k++) rows.push(line(x((k - LOW) * PER_DECADE), TOP, x((k - LOW) * PER_DECADE), high - BOTTOM, "dpm-grid"), text(x((k - LOW) * PER_DECADE), high - 5, k === HIGH ? "t" : power(k)));
-    for (const v of [0, 0.25, 0.5]) rows.push(line(LEFT, y(v), wide - RIGHT, y(v), v ? "dpm-grid" : "dpm-axis"), text(LEFT - 6, y(v) + 4, v, "end"));
+    const rows = NAMES.map((_, k) =>
+      svg("polygon", {
+        class: `dpm-layer dpm-ink-${INKS[k]}`,
+        points: list([
+          ...stacked.map((s, i) => [x(i), y(s[k + 1])]),
+          ...stacked.map((s, i) => [x(i), y(s[k])]).reverse(),
+        ]),
+      }),
+    );
+    for (let k = LOW; k <= HIGH; k++)
+      rows.push(
+        line(x((k - LOW) * PER_DECADE), TOP, x((k - LOW) * PER_DECADE), high - BOTTOM, "dpm-grid"),
+        text(x((k - LOW) * PER_DECADE), high - 5, k === HIGH ? "t" : power(k)),
+      );
+    for (const v of [0, 0.25, 0.5])
+      rows.push(line(LEFT, y(v), wide - RIGHT, y(v), v ? "dpm-grid" : "dpm-axis"), text(LEFT - 6, y(v) + 4, v, "end"));
     rows.push(line(x(place), TOP, x(place), high - BOTTOM, "dpm-cut"));
     backdrop.replaceChildren(...rows);
     handles.forEach((node, k) => {
-      node.setAttribute("transform", `translate(${across(clamp(2 * Math.log10(spacings[k] / 2), LOW, HIGH), wide)} ${high - BOTTOM + 9})`);
+      node.setAttribute(
+        "transform",
+        `translate(${across(clamp(2 * Math.log10(spacings[k] / 2), LOW, HIGH), wide)} ${high - BOTTOM + 9})`,
+      );
       node.setAttribute("aria-valuenow", short(spacings[k]));
       node.setAttribute("aria-valuetext", short(spacings[k]));
     });
@@ -88,7 +128,10 @@ function render({ model, el }) {
     const tallest = Math.max(...heights);
     seen.replaceChildren(
       line(LEFT, high - 16, wide - RIGHT, high - 16, "dpm-axis"),
-      svg("polyline", { class: "dpm-line", points: list(spots.map((v, i) => [x(v), high - 18 - (high - 26) * (heights[i] / tallest)])) }),
+      svg("polyline", {
+        class: "dpm-line",
+        points: list(spots.map((v, i) => [x(v), high - 18 - (high - 26) * (heights[i] / tallest)])),
+      }),
       ...centers.map((c) => line(x(c), high - 12, x(c), high - 2, "dpm-tick")),
     );
   }
@@ -102,24 +145,40 @@ function render({ model, el }) {
     const told = NAMES.map((_, k) => {
       const cell = (from) => {
         const inner = places(spacings.slice(from));
-        return estimate({ centers: inner, weights: inner.map(() => 1 / inner.length), variance: variance() }, t, rule).entropy;
+        return estimate({ centers: inner, weights: inner.map(() => 1 / inner.length), variance: variance() }, t, rule)
+          .entropy;
       };
       return cell(k) - (k < 3 ? cell(k + 1) : noiseEntropy(t));
     });
-    detail.textContent = `Seen through noise t = ${short(t)}, a point tells ${NAMES.map((name, k) => `${name} ${told[k].toFixed(2)}`).join(", ")} nats. ` +
+    detail.textContent =
+      `Seen through noise t = ${short(t)}, a point tells ${NAMES.map((name, k) => `${name} ${told[k].toFixed(2)}`).join(", ")} nats. ` +
       `Whole choices are worth log 2 = 0.69 each; the place in a blob has no end.`;
-    Object.assign(root.dataset, { told: told.join(" "), spacings: spacings.join(" "), t, entropy: dataEntropy(data, rule) });
+    Object.assign(root.dataset, {
+      told: told.join(" "),
+      spacings: spacings.join(" "),
+      t,
+      entropy: dataEntropy(data, rule),
+    });
   };
 
   const noise = slider({
-    label: "Look through noise t", min: 0, max: levels.length - 1, value: place, format: (i) => short(levels[i]),
+    label: "Look through noise t",
+    min: 0,
+    max: levels.length - 1,
+    value: place,
+    format: (i) => short(levels[i]),
     input: (next) => {
       place = next;
       figure.redraw();
     },
   });
   const width = slider({
-    label: "Width of a blob", min: -6, max: 2, step: 0.1, value: blob, format: (v) => short(10 ** (v / 2)),
+    label: "Width of a blob",
+    min: -6,
+    max: 2,
+    step: 0.1,
+    value: blob,
+    format: (v) => short(10 ** (v / 2)),
     input: (next) => {
       blob = next;
       densities = null;
@@ -127,12 +186,27 @@ function render({ model, el }) {
     },
   });
   figure.add(
-    html("p", { class: "dpm-title" }, "Information per unit of log t", html("span", { class: "dpm-unit" }, " in nats, stacked; drag the three dots")),
+    html(
+      "p",
+      { class: "dpm-title" },
+      "Information per unit of log t",
+      html("span", { class: "dpm-unit" }, " in nats, stacked; drag the three dots"),
+    ),
     hills,
-    html("p", { class: "dpm-detail dpm-keys" }, ...NAMES.map((name, k) => html("span", { class: `dpm-ink-${INKS[k]}` }, name))),
+    html(
+      "p",
+      { class: "dpm-detail dpm-keys" },
+      ...NAMES.map((name, k) => html("span", { class: `dpm-ink-${INKS[k]}` }, name)),
+    ),
     html("div", { class: "dpm-controls" }, noise.node, width.node),
-    html("p", { class: "dpm-title" }, "What is seen", html("span", { class: "dpm-unit" }, " density of z(t); the eight points below it")),
-    seen, detail,
+    html(
+      "p",
+      { class: "dpm-title" },
+      "What is seen",
+      html("span", { class: "dpm-unit" }, " density of z(t); the eight points below it"),
+    ),
+    seen,
+    detail,
   );
   for (const node of [hills, seen]) figure.onResize(node);
   return figure.close;

@@ -92,7 +92,12 @@ function render({ model, el }) {
     limit = model.get("limit_bits");
     beta = Float64Array.from(model.get("beta"));
     T = beta.length;
-    const smallest = Math.min(...beta, ...Object.values(presets).flat().map((b) => Math.max(b, SMALLEST)));
+    const smallest = Math.min(
+      ...beta,
+      ...Object.values(presets)
+        .flat()
+        .map((b) => Math.max(b, SMALLEST)),
+    );
     low = Math.floor(Math.log10(smallest) - 0.3);
     const count = Math.min(HANDLES, T - 1);
     handles = Array.from({ length: count }, (_, k) => Math.round(2 + ((T - 2) * k) / Math.max(1, count - 1)));
@@ -105,13 +110,17 @@ function render({ model, el }) {
   const detail = html("p", { class: "dpm-detail" });
   const results = Object.fromEntries(["K", "limit", "gap"].map((key) => [key, html("b", { class: "dpm-value" })]));
   const preset = chooser({
-    label: "Schedule", options: [], value: "",
+    label: "Schedule",
+    options: [],
+    value: "",
     change: (name) => {
       if (name in presets) setBeta(Float64Array.from(presets[name]), name);
     },
   });
   const shape = chooser({
-    label: "Covariance", options: model.get("forms").map((name) => [name, name]), value: form,
+    label: "Covariance",
+    options: model.get("forms").map((name) => [name, name]),
+    value: form,
     change: (name) => {
       form = name;
       figure.redraw();
@@ -119,20 +128,37 @@ function render({ model, el }) {
   });
   figure.add(
     html("div", { class: "dpm-controls" }, preset.node, shape.node),
-    html("p", { class: "dpm-title" }, "Schedule β", html("sub", {}, "t"), html("span", { class: "dpm-unit" }, " drag a point, or use the arrow keys; β₁ (square) is fixed")),
+    html(
+      "p",
+      { class: "dpm-title" },
+      "Schedule β",
+      html("sub", {}, "t"),
+      html("span", { class: "dpm-unit" }, " drag a point, or use the arrow keys; β₁ (square) is fixed"),
+    ),
     curve,
-    html("p", { class: "dpm-title" }, "KL", html("sub", {}, "t"), html("span", { class: "dpm-unit" }, " bits erased by each step")),
+    html(
+      "p",
+      { class: "dpm-title" },
+      "KL",
+      html("sub", {}, "t"),
+      html("span", { class: "dpm-unit" }, " bits erased by each step"),
+    ),
     bars,
     detail,
-    html("p", { class: "dpm-results" },
+    html(
+      "p",
+      { class: "dpm-results" },
       html("span", {}, "K = ", results.K, " bits"),
       html("span", {}, "limit −H(X", html("sub", {}, "0"), ") = ", results.limit, " bits"),
-      html("span", {}, "gap = ", results.gap, " bits")),
+      html("span", {}, "gap = ", results.gap, " bits"),
+    ),
   );
 
   function listPresets() {
     const names = [...Object.keys(presets), "your own"];
-    preset.select.replaceChildren(...names.map((name) => html("option", { value: name, disabled: !(name in presets) }, name)));
+    preset.select.replaceChildren(
+      ...names.map((name) => html("option", { value: name, disabled: !(name in presets) }, name)),
+    );
   }
   function setBeta(next, name = "your own") {
     beta = next;
@@ -145,7 +171,10 @@ function render({ model, el }) {
   }
 
   // --- Places on the plots, in CSS pixels ---
-  const LEFT = 40, RIGHT = 10, TOP = 10, BOTTOM = 20;
+  const LEFT = 40,
+    RIGHT = 10,
+    TOP = 10,
+    BOTTOM = 20;
   const sizeOf = (plot) => ({ width: plot.clientWidth || 600, height: plot.clientHeight || 150 });
   const slot = (width) => (width - LEFT - RIGHT) / T;
   const xOf = (t, width) => LEFT + slot(width) * (t - 0.5);
@@ -168,8 +197,20 @@ function render({ model, el }) {
   function makeHandles() {
     knobs.length = 0;
     handles.forEach((t, k) => {
-      const node = svg("g", { class: "dpm-handle", role: "slider", tabindex: 0, "aria-label": `beta ${t}`, "aria-orientation": "vertical", "aria-valuemin": low, "aria-valuemax": 0 },
-        svg("circle", { r: 15, class: "dpm-grip" }), svg("circle", { r: 6 }));
+      const node = svg(
+        "g",
+        {
+          class: "dpm-handle",
+          role: "slider",
+          tabindex: 0,
+          "aria-label": `beta ${t}`,
+          "aria-orientation": "vertical",
+          "aria-valuemin": low,
+          "aria-valuemax": 0,
+        },
+        svg("circle", { r: 15, class: "dpm-grip" }),
+        svg("circle", { r: 6 }),
+      );
       const multiply = (factor) => {
         const left = handles[k - 1] ?? 1;
         const right = handles[k + 1] ?? T + 1;
@@ -201,8 +242,11 @@ function render({ model, el }) {
       ...grid,
       ...timeAxis(width, height),
       svg("polyline", { points: path.join(" "), class: "dpm-line" }),
-      svg("rect", { x: fixedX - 4, y: fixedY - 4, width: 8, height: 8, class: "dpm-fixed" },
-        svg("title", {}, `beta 1 = ${short(beta[0])}, fixed`)),
+      svg(
+        "rect",
+        { x: fixedX - 4, y: fixedY - 4, width: 8, height: 8, class: "dpm-fixed" },
+        svg("title", {}, `beta 1 = ${short(beta[0])}, fixed`),
+      ),
     );
     for (const { t, node } of knobs) {
       node.setAttribute("transform", `translate(${xOf(t, width)} ${yOfBeta(beta[t - 1], height)})`);
@@ -227,7 +271,12 @@ function render({ model, el }) {
       ...timeAxis(width, height),
       ...Array.from({ length: T - 1 }, (_, i) => i + 2).map((t) => {
         const top = yOf(bits(kl[t]));
-        const box = { x: xOf(t, width) - 0.4 * slot(width), y: top, width: 0.8 * slot(width), height: height - BOTTOM - top };
+        const box = {
+          x: xOf(t, width) - 0.4 * slot(width),
+          y: top,
+          width: 0.8 * slot(width),
+          height: height - BOTTOM - top,
+        };
         return svg("rect", { ...box, class: t === chosen ? "dpm-bar dpm-chosen" : "dpm-bar" });
       }),
     );
@@ -249,8 +298,14 @@ function render({ model, el }) {
   bars.addEventListener("focus", () => chosen < 2 && choose(2));
   bars.addEventListener("keydown", (event) => {
     const next = {
-      ArrowRight: chosen + 1, ArrowUp: chosen + 1, ArrowLeft: chosen - 1, ArrowDown: chosen - 1,
-      PageUp: chosen + 10, PageDown: chosen - 10, Home: 2, End: T,
+      ArrowRight: chosen + 1,
+      ArrowUp: chosen + 1,
+      ArrowLeft: chosen - 1,
+      ArrowDown: chosen - 1,
+      PageUp: chosen + 10,
+      PageDown: chosen - 10,
+      Home: 2,
+      End: T,
     }[event.key];
     if (next === undefined) return;
     event.preventDefault();

@@ -2,7 +2,8 @@
 
 import { chooser, clamp, draggable, html, numbers, openFigure } from "./common.js";
 
-const SIDE = 8, LEVELS = 16;
+const SIDE = 8,
+  LEVELS = 16;
 
 /** The pixels of one draw: a view into bytes of shape (digits, places, draws, 64). */
 export const drawOf = (bytes, [, places, draws, pixels], digit, place, k) =>
@@ -10,7 +11,8 @@ export const drawOf = (bytes, [, places, draws, pixels], digit, place, k) =>
 
 /** Mean over draws of the missing pixels' distance from the truth, root mean square, in levels: of single draws. */
 export function missing(bytes, shape, truth, digit, place) {
-  let sum = 0, count = 0;
+  let sum = 0,
+    count = 0;
   for (let k = 0; k < shape[2]; k++) {
     const draw = drawOf(bytes, shape, digit, place, k);
     for (let i = 0; i < draw.length; i++) {
@@ -25,17 +27,29 @@ export function missing(bytes, shape, truth, digit, place) {
 function render({ model, el }) {
   const figure = openFigure(model, el, "digits");
   const { root } = figure;
-  const shape = model.get("shape"), truth = model.get("truth");
+  const shape = model.get("shape"),
+    truth = model.get("truth");
   const methods = model.get("methods");
   const size = shape.reduce((a, b) => a * b, 1);
   const all = numbers(model.get("draws"), Uint8Array);
   const bytes = Object.fromEntries(methods.map((name, k) => [name, all.subarray(k * size, (k + 1) * size)]));
   const last = shape[1] - 1;
-  let digit = 0, place = 0, method = methods[1] ?? methods[0];
+  let digit = 0,
+    place = 0,
+    method = methods[1] ?? methods[0];
 
   const pad = figure.canvas();
   pad.removeAttribute("aria-hidden");
-  for (const [key, value] of Object.entries({ class: "dpm-pad", role: "slider", tabindex: 0, "aria-label": "First missing column", "aria-valuemin": 1, "aria-valuemax": last + 1, "aria-orientation": "horizontal" })) pad.setAttribute(key, value);
+  for (const [key, value] of Object.entries({
+    class: "dpm-pad",
+    role: "slider",
+    tabindex: 0,
+    "aria-label": "First missing column",
+    "aria-valuemin": 1,
+    "aria-valuemax": last + 1,
+    "aria-orientation": "horizontal",
+  }))
+    pad.setAttribute(key, value);
   const sheet = Array.from({ length: shape[2] }, (_, k) => figure.canvas(`Draw ${k + 1}`));
   const words = html("p", { class: "dpm-detail" });
 
@@ -51,7 +65,8 @@ function render({ model, el }) {
       context.fillRect(Math.floor(x * side), Math.floor(y * side), Math.ceil(side), Math.ceil(side));
     }
     context.strokeStyle = context.fillStyle = figure.colours.model;
-    const left = place * side, wide = (SIDE / 2) * side;
+    const left = place * side,
+      wide = (SIDE / 2) * side;
     if (cover) {
       context.globalAlpha = 0.97;
       context.fillRect(left, 0, wide, canvas.height);
@@ -65,7 +80,8 @@ function render({ model, el }) {
     if (pad.width) picture(pad, truth[digit], true);
     sheet.forEach((canvas, k) => canvas.width && picture(canvas, drawOf(bytes[method], shape, digit, place, k), false));
     const far = missing(bytes[method], shape, truth[digit], digit, place);
-    words.textContent = `Columns ${place + 1} to ${place + SIDE / 2} are missing. ${shape[2]} draws, ${method}: single draws are off the ` +
+    words.textContent =
+      `Columns ${place + 1} to ${place + SIDE / 2} are missing. ${shape[2]} draws, ${method}: single draws are off the ` +
       `hidden truth by ${far.toFixed(1)} of ${LEVELS} levels there (root mean square).`;
     pad.setAttribute("aria-valuenow", place + 1);
     pad.setAttribute("aria-valuetext", `columns ${place + 1} to ${place + SIDE / 2} missing`);
@@ -82,25 +98,46 @@ function render({ model, el }) {
     drag: (event, held) => put(held.place + ((event.clientX - held.x) * SIDE) / pad.getBoundingClientRect().width),
   });
   const which = chooser({
-    label: "Digit", options: truth.map((_, k) => [k, `no. ${k + 1}`]), value: 0,
+    label: "Digit",
+    options: truth.map((_, k) => [k, `no. ${k + 1}`]),
+    value: 0,
     change: (value) => {
       digit = Number(value);
       figure.redraw();
     },
   });
   const how = chooser({
-    label: "Method", options: methods.map((name) => [name, name]), value: method,
+    label: "Method",
+    options: methods.map((name) => [name, name]),
+    value: method,
     change: (value) => {
       method = value;
       figure.redraw();
     },
   });
   figure.add(
-    html("div", { class: "dpm-stage" },
-      html("div", {}, html("p", { class: "dpm-title" }, "What is seen", html("span", { class: "dpm-unit" }, " drag the strip, or use the arrow keys")), pad),
-      html("div", { class: "dpm-panel" },
+    html(
+      "div",
+      { class: "dpm-stage" },
+      html(
+        "div",
+        {},
+        html(
+          "p",
+          { class: "dpm-title" },
+          "What is seen",
+          html("span", { class: "dpm-unit" }, " drag the strip, or use the arrow keys"),
+        ),
+        pad,
+      ),
+      html(
+        "div",
+        { class: "dpm-panel" },
         html("div", { class: "dpm-controls" }, which.node, how.node),
-        html("div", { class: "dpm-sheet" }, ...sheet), words)),
+        html("div", { class: "dpm-sheet" }, ...sheet),
+        words,
+      ),
+    ),
   );
   return figure.close;
 }

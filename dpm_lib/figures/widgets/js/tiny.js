@@ -10,11 +10,13 @@ const total = (values) => values.reduce((sum, v) => sum + v, 0);
 /** Each bit of the state is thrown anew with probability beta, by a coin that shows 1 with probability `coin`. */
 export function flipKernel(beta, coin) {
   const one = (from, to) => beta * (to ? coin : 1 - coin) + (from === to ? 1 - beta : 0);
-  return states.map((a) => states.map((b) => {
-    let p = 1;
-    for (let i = 0; i < BITS; i++) p *= one(bit(a, i), bit(b, i));
-    return p;
-  }));
+  return states.map((a) =>
+    states.map((b) => {
+      let p = 1;
+      for (let i = 0; i < BITS; i++) p *= one(bit(a, i), bit(b, i));
+      return p;
+    }),
+  );
 }
 
 function times(A, B) {
@@ -46,11 +48,13 @@ export function coupledBits({ coupling, field, coin, beta, error, joint }) {
   const reversals = [identity];
   const reverse = [identity, forward[1]];
   for (let t = 1; t <= T; t++) {
-    reversals.push(states.map((j) => {
-      const row = states.map((i) => marginals[t - 1][i] * forward[t][i][j]);
-      const sum = total(row);
-      return row.map((v) => v / sum);
-    }));
+    reversals.push(
+      states.map((j) => {
+        const row = states.map((i) => marginals[t - 1][i] * forward[t][i][j]);
+        const sum = total(row);
+        return row.map((v) => v / sum);
+      }),
+    );
     if (t > 1) reverse.push(times(joint ? reversals[t] : reversals[t].map(product), blur));
   }
   return { T, data, prior: flipKernel(1, coin)[0], forward, leaps, marginals, reversals, reverse };
@@ -96,7 +100,12 @@ export function ledger(chains) {
       add(`turn ${t}`, q * turn);
       line7 += behind + turn;
     }
-    for (const [n, gap] of [[4, line4 - logW], [5, line5 - line4], [6, 0], [7, line7 - line5]]) {
+    for (const [n, gap] of [
+      [4, line4 - logW],
+      [5, line5 - line4],
+      [6, 0],
+      [7, line7 - line5],
+    ]) {
       spread[n] = Math.max(spread[n], Math.abs(gap));
     }
   }
@@ -108,8 +117,13 @@ export function ledger(chains) {
   sums["prior entropy"] = total(prior.map((p) => p * Math.log(p)));
   const steps = (name, first) => Array.from({ length: T + 1 - first }, (_, i) => `${name} ${first + i}`);
   const names = [
-    ["log p"], ["log E w"], ["log w"], ["prior", ...steps("step", 1)], ["prior", "edge", ...steps("step", 2)],
-    ["prior", "edge", ...steps("step", 2)], ["prior", "edge", ...steps("back", 2), ...steps("turn", 2)],
+    ["log p"],
+    ["log E w"],
+    ["log w"],
+    ["prior", ...steps("step", 1)],
+    ["prior", "edge", ...steps("step", 2)],
+    ["prior", "edge", ...steps("step", 2)],
+    ["prior", "edge", ...steps("back", 2), ...steps("turn", 2)],
     ["prior", "edge", ...steps("back", 2), "entropy T", "entropy 1"],
     ["prior", "edge", ...steps("KL", 2), "entropy T", "entropy 1"],
     ["prior entropy", ...steps("KL", 2), "entropy T", "entropy 1"],
@@ -150,8 +164,10 @@ export function account(chains) {
   const KL = (p, r) => total(p.map((v, i) => v * Math.log(v / r[i])));
   const lines = ledger(chains);
   const out = {
-    limit: total(data.map((p) => p * Math.log(p))), law: KL(data, modelLaw(chains)),
-    jensen: lines[1].value - lines[2].value, prior: KL(marginals[T], prior),
+    limit: total(data.map((p) => p * Math.log(p))),
+    law: KL(data, modelLaw(chains)),
+    jensen: lines[1].value - lines[2].value,
+    prior: KL(marginals[T], prior),
   };
   for (let t = 1; t <= T; t++) {
     out[`step ${t}`] = total(marginals[t].map((p, j) => p * KL(reversals[t][j], reverse[t][j])));

@@ -30,13 +30,26 @@ export function bytesText({ state, kept }) {
 }
 
 const MARKS = {
-  time: [[1 / 60, "min"], [1, "h"], [24, "day"]].map(([at, words]) => [placeOf(at, HOURS), words]),
-  memory: [[16, ""], [24, "16, 24, 80 GB"], [80, ""]].map(([at, words]) => [placeOf(at * 1e9, BYTES), words]),
+  time: [
+    [1 / 60, "min"],
+    [1, "h"],
+    [24, "day"],
+  ].map(([at, words]) => [placeOf(at, HOURS), words]),
+  memory: [
+    [16, ""],
+    [24, "16, 24, 80 GB"],
+    [80, ""],
+  ].map(([at, words]) => [placeOf(at * 1e9, BYTES), words]),
 };
 
 function track(key, part) {
   const marks = MARKS[key].map(([at]) => html("i", { style: `left: ${100 * at}%` }));
-  return html("div", { class: `dpm-track dpm-${key}`, "aria-hidden": "true" }, html("b", { style: `width: ${100 * part}%` }), ...marks);
+  return html(
+    "div",
+    { class: `dpm-track dpm-${key}`, "aria-hidden": "true" },
+    html("b", { style: `width: ${100 * part}%` }),
+    ...marks,
+  );
 }
 
 function scale(key) {
@@ -52,22 +65,44 @@ function render({ model, el }) {
   let group = groups[0][0];
 
   const body = html("tbody");
-  const table = html("table", { class: "dpm-costs" },
-    html("thead", {}, html("tr", {},
-      html("th", { scope: "col" }, "Recipe"),
-      html("th", { scope: "col" }, "Time, and price", scale("time")),
-      html("th", { scope: "col" }, "Memory of each: fixed + batch", scale("memory")))),
-    body);
+  const table = html(
+    "table",
+    { class: "dpm-costs" },
+    html(
+      "thead",
+      {},
+      html(
+        "tr",
+        {},
+        html("th", { scope: "col" }, "Recipe"),
+        html("th", { scope: "col" }, "Time, and price", scale("time")),
+        html("th", { scope: "col" }, "Memory of each: fixed + batch", scale("memory")),
+      ),
+    ),
+    body,
+  );
   figure.draw = () => {
     const rows = model.get("rows").filter(({ name }) => groups.find(([key]) => key === group)[1].includes(name));
-    body.replaceChildren(...rows.map((row) => {
-      const hours = hoursOf(row, tflops, gpus);
-      const memory = memoryOf(row, gpus);
-      return html("tr", {},
-        html("th", { scope: "row" }, row.name.replaceAll("-", "-\u200b")),
-        html("td", {}, html("span", {}, timeText(hours)), ", ", html("span", {}, short(hours * gpus * rate)), track("time", placeOf(hours, HOURS))),
-        html("td", {}, bytesText(memory), track("memory", placeOf(memory.state + memory.kept, BYTES))));
-    }));
+    body.replaceChildren(
+      ...rows.map((row) => {
+        const hours = hoursOf(row, tflops, gpus);
+        const memory = memoryOf(row, gpus);
+        return html(
+          "tr",
+          {},
+          html("th", { scope: "row" }, row.name.replaceAll("-", "-\u200b")),
+          html(
+            "td",
+            {},
+            html("span", {}, timeText(hours)),
+            ", ",
+            html("span", {}, short(hours * gpus * rate)),
+            track("time", placeOf(hours, HOURS)),
+          ),
+          html("td", {}, bytesText(memory), track("memory", placeOf(memory.state + memory.kept, BYTES))),
+        );
+      }),
+    );
     Object.assign(root.dataset, { tflops, gpus, rate, group });
   };
   const set = (change) => (value) => {
@@ -75,17 +110,34 @@ function render({ model, el }) {
     figure.redraw();
   };
   const speed = slider({
-    label: "Sustained", min: -2, max: 3, step: 0.05, value: Math.log10(tflops), format: (v) => `${short(10 ** v)} TFLOP/s`,
+    label: "Sustained",
+    min: -2,
+    max: 3,
+    step: 0.05,
+    value: Math.log10(tflops),
+    format: (v) => `${short(10 ** v)} TFLOP/s`,
     input: set((v) => (tflops = 10 ** v)),
   });
   const count = chooser({
-    label: "GPUs", options: [1, 2, 4, 8].map((n) => [n, n]), value: gpus, change: set((n) => (gpus = Number(n))),
+    label: "GPUs",
+    options: [1, 2, 4, 8].map((n) => [n, n]),
+    value: gpus,
+    change: set((n) => (gpus = Number(n))),
   });
   const price = slider({
-    label: "A GPU hour costs", min: 0, max: 10, step: 0.1, value: rate, format: (v) => v.toFixed(1), input: set((v) => (rate = v)),
+    label: "A GPU hour costs",
+    min: 0,
+    max: 10,
+    step: 0.1,
+    value: rate,
+    format: (v) => v.toFixed(1),
+    input: set((v) => (rate = v)),
   });
   const kind = chooser({
-    label: "Recipes", options: groups.map(([key]) => [key, key]), value: group, change: set((key) => (group = key)),
+    label: "Recipes",
+    options: groups.map(([key]) => [key, key]),
+    value: group,
+    change: set((key) => (group = key)),
   });
   figure.add(html("div", { class: "dpm-controls" }, speed.node, count.node, price.node, kind.node), table);
   figure.onChange("rows", figure.redraw);

@@ -1,6 +1,17 @@
 // Metropolis and Gibbs walking on the same banana, side by side.
 
-import { button, chooser, drawPoints, fillNormals, html, isCalm, openFigure, openSquare, slider, uniforms } from "./common.js";
+import {
+  button,
+  chooser,
+  drawPoints,
+  fillNormals,
+  html,
+  isCalm,
+  openFigure,
+  openSquare,
+  slider,
+  uniforms,
+} from "./common.js";
 
 /** log p at (x, y) of the bent Gaussian: x ~ N(0, std^2), y given x ~ N(bend (x^2 - std^2), 1). */
 export function bananaLogProb([x, y], { std, bend }) {
@@ -94,7 +105,14 @@ function render({ model, el }) {
     uniform = uniforms(seed);
     t = 0;
     owed = 0;
-    walkers = ["Metropolis", "Gibbs"].map((name) => ({ name, point: START, path: [START], second: [START[1]], accepted: 0, words: "" }));
+    walkers = ["Metropolis", "Gibbs"].map((name) => ({
+      name,
+      point: START,
+      path: [START],
+      second: [START[1]],
+      accepted: 0,
+      words: "",
+    }));
     crowd = fillNormals(new Float64Array(2400), uniforms(1000));
     for (let i = 0; i < crowd.length; i += 2) {
       crowd[i] *= banana.std;
@@ -127,7 +145,12 @@ function render({ model, el }) {
     const canvas = figure.canvas(`${title}: its path over faint exact draws of the banana`);
     const about = html("p", { class: "dpm-detail" });
     const head = html("p", { class: "dpm-title" }, title);
-    return { canvas, about, node: html("div", { class: "dpm-walker" }, head, html("div", { class: "dpm-live" }, canvas), about), k };
+    return {
+      canvas,
+      about,
+      node: html("div", { class: "dpm-walker" }, head, html("div", { class: "dpm-live" }, canvas), about),
+      k,
+    };
   });
 
   function report(walker, busy) {
@@ -180,7 +203,11 @@ function render({ model, el }) {
     run(Math.max(1, Math.min(count, 60)));
   });
   const stride = slider({
-    label: "Metropolis step size", min: -1.6, max: 1.2, step: 0.1, value: 0,
+    label: "Metropolis step size",
+    min: -1.6,
+    max: 1.2,
+    step: 0.1,
+    value: 0,
     format: (value) => (10 ** value).toPrecision(2),
     input: (value) => {
       size = 10 ** value;
@@ -188,12 +215,20 @@ function render({ model, el }) {
     },
   });
   const pace = chooser({
-    label: "Steps a second", options: [["5", "5"], ["20", "20"], ["1000", "1000"]], value: "20",
+    label: "Steps a second",
+    options: [
+      ["5", "5"],
+      ["20", "20"],
+      ["1000", "1000"],
+    ],
+    value: "20",
     change: (value) => (perSecond = Number(value)),
   });
   figure.add(
     html("div", { class: "dpm-pair" }, ...panels.map((panel) => panel.node)),
-    html("div", { class: "dpm-controls" },
+    html(
+      "div",
+      { class: "dpm-controls" },
       play.button,
       button("Step", () => run(1)),
       button("500 steps", () => run(500)),
@@ -201,7 +236,8 @@ function render({ model, el }) {
         seed += 1;
         restart();
       }),
-      pace.node),
+      pace.node,
+    ),
     html("div", { class: "dpm-controls" }, stride.node),
   );
   restart();

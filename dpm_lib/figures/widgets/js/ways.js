@@ -15,7 +15,8 @@ export const pull = (noise, printed) => (printed ? (1 + noise) / 2 : (1 + noise 
 
 /** One Euler-Maruyama step of all points from time t to `after` < t: a new array. */
 export function stepBack(z, t, after, noise, printed, normals, data) {
-  const drift = pull(noise, printed) * (t - after), kick = noise * Math.sqrt(t - after);
+  const drift = pull(noise, printed) * (t - after),
+    kick = noise * Math.sqrt(t - after);
   return Float64Array.from(z, (v, i) => v + drift * lineScore(v, t, data) + kick * normals[i]);
 }
 
@@ -33,7 +34,8 @@ export function walkBack(times, n, noise, printed, data, uniform) {
 
 /** The largest difference between the points' distribution function and the true one at t (Kolmogorov, Smirnov). */
 export function distance(z, t, data) {
-  const sorted = Float64Array.from(z).sort(), n = z.length;
+  const sorted = Float64Array.from(z).sort(),
+    n = z.length;
   let gap = 0;
   for (let i = 0; i < n; i++) {
     const F = lineCdf(sorted[i], t, data);
@@ -44,7 +46,12 @@ export function distance(z, t, data) {
 
 // --- The figure. ---
 
-const N = 4000, THREADS = 60, FIRST = 4, LAST = 0.01, REACH = 4.6, BARS = 92;
+const N = 4000,
+  THREADS = 60,
+  FIRST = 4,
+  LAST = 0.01,
+  REACH = 4.6,
+  BARS = 92;
 const DATA = {
   clumps: { words: "three clumps", centers: [-1.5, 0.3, 1.2], weights: [0.3, 0.5, 0.2], variance: 0.04 },
   points: { words: "two points", centers: [-1, 1], weights: [0.5, 0.5], variance: 0 },
@@ -53,12 +60,23 @@ const DATA = {
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "ways");
-  let noise = model.get("noise"), power = model.get("power"), printed = model.get("printed");
-  let name = "clumps", seed = 1, k = 0, owed = 0;
+  let noise = model.get("noise"),
+    power = model.get("power"),
+    printed = model.get("printed");
+  let name = "clumps",
+    seed = 1,
+    k = 0,
+    owed = 0;
   let times, path, gaps;
 
-  const space = figure.canvas("Space from left to right, time downwards: the paths of sixty points from noise to data, over the true density");
-  const hill = svg("svg", { class: "dpm-plot dpm-hill-of-points", role: "img", "aria-label": "Histogram of the points at the time shown, and the true density" });
+  const space = figure.canvas(
+    "Space from left to right, time downwards: the paths of sixty points from noise to data, over the true density",
+  );
+  const hill = svg("svg", {
+    class: "dpm-plot dpm-hill-of-points",
+    role: "img",
+    "aria-label": "Histogram of the points at the time shown, and the true density",
+  });
   const detail = html("p", { class: "dpm-detail dpm-now" });
   const text = (a, b, words, anchor = "middle") => svg("text", { x: a, y: b, "text-anchor": anchor }, words);
   const minus = (v) => String(v).replace("-", "−");
@@ -76,21 +94,27 @@ function render({ model, el }) {
 
   const across = (v, width) => (width * (v + REACH)) / (2 * REACH);
   function drawSpace() {
-    const context = space.getContext("2d"), pixel = devicePixelRatio;
+    const context = space.getContext("2d"),
+      pixel = devicePixelRatio;
     const { width, height } = space;
     const steps = times.length - 1;
-    const rows = 48, columns = 96;
+    const rows = 48,
+      columns = 96;
     context.globalAlpha = 1;
     context.fillStyle = figure.colours.panel;
     context.fillRect(0, 0, width, height);
     context.fillStyle = figure.colours.limit;
-    for (let r = 0; r < rows; r++) { // the true density, each row by its own largest value
+    for (let r = 0; r < rows; r++) {
+      // the true density, each row by its own largest value
       const t = FIRST * (LAST / FIRST) ** ((r + 0.5) / rows);
-      const values = Array.from({ length: columns }, (_, c) => lineDensity(-REACH + (2 * REACH * (c + 0.5)) / columns, t, DATA[name]));
+      const values = Array.from({ length: columns }, (_, c) =>
+        lineDensity(-REACH + (2 * REACH * (c + 0.5)) / columns, t, DATA[name]),
+      );
       const top = Math.max(...values);
       values.forEach((v, c) => {
         context.globalAlpha = (0.34 * v) / top;
-        const x = Math.round((c * width) / columns), y = Math.round((r * height) / rows);
+        const x = Math.round((c * width) / columns),
+          y = Math.round((r * height) / rows);
         context.fillRect(x, y, Math.round(((c + 1) * width) / columns) - x, Math.round(((r + 1) * height) / rows) - y);
       });
     }
@@ -105,7 +129,12 @@ function render({ model, el }) {
     context.globalAlpha = 0.9;
     context.fillStyle = figure.colours.model;
     for (let i = 0; i < THREADS; i++) {
-      context.fillRect(across(path[k][i], width) - 1.6 * pixel, clamp((height * k) / steps, 2 * pixel, height - 2 * pixel) - 1.6 * pixel, 3.2 * pixel, 3.2 * pixel);
+      context.fillRect(
+        across(path[k][i], width) - 1.6 * pixel,
+        clamp((height * k) / steps, 2 * pixel, height - 2 * pixel) - 1.6 * pixel,
+        3.2 * pixel,
+        3.2 * pixel,
+      );
     }
     context.globalAlpha = 1;
     context.fillStyle = figure.colours.ink;
@@ -114,34 +143,58 @@ function render({ model, el }) {
     context.fillText(`t = ${LAST}`, 6 * pixel, height - 6 * pixel);
   }
   function drawHill() {
-    const width = hill.clientWidth || 600, height = hill.clientHeight || 160, base = height - 18;
+    const width = hill.clientWidth || 600,
+      height = hill.clientHeight || 160,
+      base = height - 18;
     const wide = (2 * REACH) / BARS;
     const bars = new Float64Array(BARS);
     for (const v of path[k]) {
       const bar = Math.floor((v + REACH) / wide);
       if (bar >= 0 && bar < BARS) bars[bar] += 1 / (N * wide);
     }
-    const truth = Array.from({ length: 277 }, (_, i) => -REACH + (2 * REACH * i) / 276).map((v) => [v, lineDensity(v, times[k], DATA[name])]);
+    const truth = Array.from({ length: 277 }, (_, i) => -REACH + (2 * REACH * i) / 276).map((v) => [
+      v,
+      lineDensity(v, times[k], DATA[name]),
+    ]);
     const top = 1.15 * Math.max(...truth.map(([, p]) => p));
     const y = (p) => base - (base - 4) * Math.min(1, p / top);
     hill.replaceChildren(
-      ...Array.from(bars, (p, i) => svg("rect", { x: across(-REACH + i * wide, width) + 0.3, width: width / BARS - 0.6, y: y(p), height: base - y(p), class: "dpm-walkers" })),
-      svg("polyline", { points: truth.map(([v, p]) => `${across(v, width).toFixed(1)},${y(p).toFixed(1)}`).join(" "), class: "dpm-law dpm-ink-limit" }),
+      ...Array.from(bars, (p, i) =>
+        svg("rect", {
+          x: across(-REACH + i * wide, width) + 0.3,
+          width: width / BARS - 0.6,
+          y: y(p),
+          height: base - y(p),
+          class: "dpm-walkers",
+        }),
+      ),
+      svg("polyline", {
+        points: truth.map(([v, p]) => `${across(v, width).toFixed(1)},${y(p).toFixed(1)}`).join(" "),
+        class: "dpm-law dpm-ink-limit",
+      }),
       svg("line", { x1: 0, x2: width, y1: base, y2: base, class: "dpm-axis" }),
-      ...[-4, -2, 0, 2, 4].map((v) => text(across(v, width), height - 4, minus(v))));
+      ...[-4, -2, 0, 2, 4].map((v) => text(across(v, width), height - 4, minus(v))),
+    );
   }
   figure.draw = () => {
     if (space.width) drawSpace();
     drawHill();
-    const gap = gapAt(k), floor = 1.36 / Math.sqrt(N), far = path[k].reduce((sum, v) => sum + (Math.abs(v) > REACH), 0);
-    detail.textContent = `λ = ${noise.toFixed(1)}, drift factor ${pull(noise, printed).toFixed(2)}, ${2 ** power} steps. Step ${k}, t = ${times[k].toPrecision(2)}: ` +
+    const gap = gapAt(k),
+      floor = 1.36 / Math.sqrt(N),
+      far = path[k].reduce((sum, v) => sum + (Math.abs(v) > REACH), 0);
+    detail.textContent =
+      `λ = ${noise.toFixed(1)}, drift factor ${pull(noise, printed).toFixed(2)}, ${2 ** power} steps. Step ${k}, t = ${times[k].toPrecision(2)}: ` +
       `points and truth are ${gap.toFixed(3)} apart (chance alone keeps ${N} points below ${floor.toFixed(3)}, 19 times out of 20).` +
       (far > N / 100 ? ` ${Math.round((100 * far) / N)}% of the points are outside the picture.` : "");
     Object.assign(figure.root.dataset, { t: k, gap, noise, steps: 2 ** power, printed, floor, seed });
   };
 
   const clock = slider({
-    label: "Time", min: 0, max: 2 ** power, value: 0, format: (value) => (times ? `t = ${times[clamp(value, 0, times.length - 1)].toPrecision(2)}` : ""),
+    label: "Time",
+    min: 0,
+    max: 2 ** power,
+    value: 0,
+    format: (value) => (times ? `t = ${times[clamp(value, 0, times.length - 1)].toPrecision(2)}` : ""),
     input: (value) => {
       play.set(false);
       k = value;
@@ -162,14 +215,23 @@ function render({ model, el }) {
     figure.redraw();
   });
   const strength = slider({
-    label: "Noise λ", min: 0, max: 4, step: 0.1, value: noise, format: (value) => value.toFixed(1),
+    label: "Noise λ",
+    min: 0,
+    max: 4,
+    step: 0.1,
+    value: noise,
+    format: (value) => value.toFixed(1),
     input: (value) => {
       noise = value;
       compute();
     },
   });
   const count = slider({
-    label: "Steps", min: 2, max: 8, value: power, format: (value) => String(2 ** value),
+    label: "Steps",
+    min: 2,
+    max: 8,
+    value: power,
+    format: (value) => String(2 ** value),
     input: (value) => {
       k = Math.round(k * 2 ** (value - power));
       power = value;
@@ -177,14 +239,21 @@ function render({ model, el }) {
     },
   });
   const drift = chooser({
-    label: "Drift", options: [["right", "(1 + λ²)/2, right"], ["printed", "(1 + λ)/2, printed"]], value: printed ? "printed" : "right",
+    label: "Drift",
+    options: [
+      ["right", "(1 + λ²)/2, right"],
+      ["printed", "(1 + λ)/2, printed"],
+    ],
+    value: printed ? "printed" : "right",
     change: (value) => {
       printed = value === "printed";
       compute();
     },
   });
   const choice = chooser({
-    label: "Data", options: Object.entries(DATA).map(([key, { words }]) => [key, words]), value: name,
+    label: "Data",
+    options: Object.entries(DATA).map(([key, { words }]) => [key, words]),
+    value: name,
     change: (value) => {
       name = value;
       compute();
@@ -196,8 +265,14 @@ function render({ model, el }) {
   });
   const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
   figure.add(
-    html("div", { class: "dpm-space" }, space), hill,
-    html("p", { class: "dpm-detail dpm-keys" }, key("model", "points that step back"), key("limit", "the true density")),
+    html("div", { class: "dpm-space" }, space),
+    hill,
+    html(
+      "p",
+      { class: "dpm-detail dpm-keys" },
+      key("model", "points that step back"),
+      key("limit", "the true density"),
+    ),
     html("div", { class: "dpm-controls" }, play.button, clock.node, again),
     html("div", { class: "dpm-controls" }, strength.node, count.node, drift.node, choice.node),
     detail,

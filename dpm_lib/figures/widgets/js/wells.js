@@ -26,9 +26,11 @@ export function doubleWell(n, barrier) {
 export function tridiagonalGap(P, n) {
   // The eigenvalues of 1 - P below `gap`, counted by the signs of the pivots of the symmetric matrix 1 - P - gap.
   const below = (gap) => {
-    let pivot = 1, count = 0;
+    let pivot = 1,
+      count = 0;
     for (let i = 0; i < n; i++) {
-      const left = i > 0 ? P[i * n + i - 1] : 0, right = i < n - 1 ? P[i * n + i + 1] : 0;
+      const left = i > 0 ? P[i * n + i - 1] : 0,
+        right = i < n - 1 ? P[i * n + i + 1] : 0;
       const square = i > 0 ? left * P[(i - 1) * n + i] : 0;
       pivot = left + right - gap - (i > 0 ? square / pivot : 0);
       if (pivot === 0) pivot = 1e-300;
@@ -36,7 +38,8 @@ export function tridiagonalGap(P, n) {
     }
     return count;
   };
-  let low = 0, high = 2;
+  let low = 0,
+    high = 2;
   for (let turn = 0; turn < 200 && high - low > 1e-15 * high; turn++) {
     const middle = low > 1e-14 ? Math.sqrt(low * high) : (low + high) / 2;
     if (below(middle) >= 2) high = middle;
@@ -74,7 +77,8 @@ export function histories(P, n, pi, starts, times, walkers = 0, seed = 0) {
   const uniform = uniforms(seed);
   for (const start of starts) laws[start] = 1 / starts.length;
   for (const start of at) counts[start] += 1;
-  let power = P, reach = 1;
+  let power = P,
+    reach = 1;
   times.forEach((time, k) => {
     if (k > 0) {
       for (const gap = time - times[k - 1]; reach < gap; reach *= 2) power = squareMatrix(power, n);
@@ -114,8 +118,16 @@ function render({ model, el }) {
   let seed = 0;
   let chain, gap, past;
 
-  const hills = svg("svg", { class: "dpm-plot dpm-hills", role: "img", "aria-label": "Walkers, their law, and the stationary law, place by place" });
-  const fall = svg("svg", { class: "dpm-plot dpm-distance", role: "img", "aria-label": "Total variation distance against time on a logarithmic scale" });
+  const hills = svg("svg", {
+    class: "dpm-plot dpm-hills",
+    role: "img",
+    "aria-label": "Walkers, their law, and the stationary law, place by place",
+  });
+  const fall = svg("svg", {
+    class: "dpm-plot dpm-distance",
+    role: "img",
+    "aria-label": "Total variation distance against time on a logarithmic scale",
+  });
   const detail = html("p", { class: "dpm-detail dpm-now" });
   const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
   const nearest = (x) => Math.round(((x + 1.3) / 2.6) * (n - 1));
@@ -133,7 +145,10 @@ function render({ model, el }) {
     figure.redraw();
   }
 
-  const L = 34, R = 10, T = 8, B = 20;
+  const L = 34,
+    R = 10,
+    T = 8,
+    B = 20;
   const sizeOf = (plot) => [plot.clientWidth || 600, plot.clientHeight || 150];
   function drawHills() {
     const [width, height] = sizeOf(hills);
@@ -142,18 +157,33 @@ function render({ model, el }) {
     const x = (i) => L + slot * (i + 0.5);
     const y = (p) => height - B - (height - T - B) * Math.min(1, p / top);
     const steep = Math.max(...chain.energy, 1e-9);
-    const line = (values, kind) => svg("polyline", { points: values.map((p, i) => `${x(i)},${y(p)}`).join(" "), class: kind });
+    const line = (values, kind) =>
+      svg("polyline", { points: values.map((p, i) => `${x(i)},${y(p)}`).join(" "), class: kind });
     const law = Array.from(past.laws.subarray(k * n, (k + 1) * n));
     const bars = chain.pi.map((_, i) => {
       const high = y(past.counts[k * n + i] / WALKERS);
-      return svg("rect", { x: x(i) - 0.42 * slot, width: 0.84 * slot, y: high, height: height - B - high, class: "dpm-walkers" });
+      return svg("rect", {
+        x: x(i) - 0.42 * slot,
+        width: 0.84 * slot,
+        y: high,
+        height: height - B - high,
+        class: "dpm-walkers",
+      });
     });
     hills.replaceChildren(
-      line(chain.energy.map((u) => (0.9 * top * u * Math.min(1, barrier / 4)) / steep), "dpm-hill"),
-      ...bars, line(law, "dpm-exact"), line(chain.pi, "dpm-target"),
+      line(
+        chain.energy.map((u) => (0.9 * top * u * Math.min(1, barrier / 4)) / steep),
+        "dpm-hill",
+      ),
+      ...bars,
+      line(law, "dpm-exact"),
+      line(chain.pi, "dpm-target"),
       svg("line", { x1: L, x2: width - R, y1: height - B, y2: height - B, class: "dpm-axis" }),
-      text(x(starts.left[0]), height - 4, "−1"), text(x((n - 1) / 2), height - 4, "0"), text(x(starts.right[0]), height - 4, "1"),
-      text(L - 5, y(0.2) + 4, "0.2", "end"), text(L - 5, y(0) + 4, "0", "end"),
+      text(x(starts.left[0]), height - 4, "−1"),
+      text(x((n - 1) / 2), height - 4, "0"),
+      text(x(starts.right[0]), height - 4, "1"),
+      text(L - 5, y(0.2) + 4, "0.2", "end"),
+      text(L - 5, y(0) + 4, "0", "end"),
     );
   }
   function drawFall() {
@@ -161,36 +191,54 @@ function render({ model, el }) {
     const last = Math.log2(times.at(-1) + 1);
     const x = (t) => L + ((width - L - R) * Math.log2(t + 1)) / last;
     const y = (d) => T + (height - T - B) * (1 - d);
-    const grid = [0, 0.5, 1].flatMap((d) => [svg("line", { x1: L, x2: width - R, y1: y(d), y2: y(d), class: "dpm-grid" }), text(L - 5, y(d) + 4, d, "end")]);
+    const grid = [0, 0.5, 1].flatMap((d) => [
+      svg("line", { x1: L, x2: width - R, y1: y(d), y2: y(d), class: "dpm-grid" }),
+      text(L - 5, y(d) + 4, d, "end"),
+    ]);
     const tens = Array.from({ length: 8 }, (_, power) => 10 ** power).filter((t) => t <= times.at(-1));
     const labels = tens.map((t, power) => text(x(t), height - 4, power < 3 ? t : `10${"⁰¹²³⁴⁵⁶⁷"[power]}`));
-    const curve = (value, kind) => svg("polyline", { points: times.map((t, i) => `${x(t)},${y(value(t, i))}`).join(" "), class: kind });
+    const curve = (value, kind) =>
+      svg("polyline", { points: times.map((t, i) => `${x(t)},${y(value(t, i))}`).join(" "), class: kind });
     fall.replaceChildren(
-      ...grid, ...labels,
+      ...grid,
+      ...labels,
       curve((t) => 0.5 * Math.exp(t * Math.log1p(-gap)), "dpm-target"),
       curve((t, i) => past.distance[i], "dpm-exact"),
       svg("line", { x1: x(times[k]), x2: x(times[k]), y1: T, y2: height - B, class: "dpm-axis" }),
     );
   }
-  const count = (value) => (value < 1e5 ? Math.round(value).toLocaleString("en") : value.toExponential(1).replace("e+", " × 10^"));
+  const count = (value) =>
+    value < 1e5 ? Math.round(value).toLocaleString("en") : value.toExponential(1).replace("e+", " × 10^");
   figure.draw = () => {
     drawHills();
     drawFall();
     const right = Array.from(past.counts.subarray(k * n + Math.ceil(n / 2), (k + 1) * n)).reduce((a, b) => a + b, 0);
-    detail.textContent = `t = ${count(times[k])} steps: ${right} of ${WALKERS} walkers are on the right. Distance from π: ${past.distance[k].toFixed(4)}. ` +
+    detail.textContent =
+      `t = ${count(times[k])} steps: ${right} of ${WALKERS} walkers are on the right. Distance from π: ${past.distance[k].toFixed(4)}. ` +
       `Spectral gap ${gap.toExponential(2).replace("-", "−")}: forgetting takes about ${count(1 / gap)} steps.`;
     Object.assign(figure.root.dataset, { t: times[k], gap, distance: past.distance[k] });
   };
 
   const hill = slider({
-    label: "Barrier", min: 0, max: 12, step: 0.5, value: barrier, format: (value) => value.toFixed(1),
+    label: "Barrier",
+    min: 0,
+    max: 12,
+    step: 0.5,
+    value: barrier,
+    format: (value) => value.toFixed(1),
     input: (value) => {
       barrier = value;
       update();
     },
   });
   const begin = chooser({
-    label: "Start", options: [["left", "in the left well"], ["top", "on top of the hill"], ["right", "in the right well"]], value: from,
+    label: "Start",
+    options: [
+      ["left", "in the left well"],
+      ["top", "on top of the hill"],
+      ["right", "in the right well"],
+    ],
+    value: from,
     change: (value) => {
       from = value;
       update();
@@ -200,7 +248,14 @@ function render({ model, el }) {
     seed += 1;
     update();
   });
-  const clockSlider = slider({ label: "Time", min: 0, max: times.length - 1, value: 0, format: (place) => `t = ${count(times[place])}`, input: moveTo });
+  const clockSlider = slider({
+    label: "Time",
+    min: 0,
+    max: times.length - 1,
+    value: 0,
+    format: (place) => `t = ${count(times[place])}`,
+    input: moveTo,
+  });
   clockSlider.node.classList.add("dpm-time");
   const play = figure.playButton((seconds) => {
     clock += seconds * 8;
@@ -212,11 +267,23 @@ function render({ model, el }) {
   figure.add(
     html("div", { class: "dpm-controls" }, hill.node, begin.node, again),
     hills,
-    html("p", { class: "dpm-detail dpm-keys" }, key("model", "400 walkers"), key("data", "their exact law p_t"), key("limit", "stationary law π"), key("muted", "energy")),
+    html(
+      "p",
+      { class: "dpm-detail dpm-keys" },
+      key("model", "400 walkers"),
+      key("data", "their exact law p_t"),
+      key("limit", "stationary law π"),
+      key("muted", "energy"),
+    ),
     html("div", { class: "dpm-controls" }, play.button, clockSlider.node),
     detail,
     fall,
-    html("p", { class: "dpm-detail dpm-keys" }, key("data", "distance of p_t from π"), key("limit", "½ |λ₂| to the power t")),
+    html(
+      "p",
+      { class: "dpm-detail dpm-keys" },
+      key("data", "distance of p_t from π"),
+      key("limit", "½ |λ₂| to the power t"),
+    ),
   );
   update();
   figure.onResize(hills);

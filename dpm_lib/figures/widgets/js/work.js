@@ -95,7 +95,10 @@ function render({ model, el }) {
     const x = (w) => ((w + setting.logZ + reach) / (2 * reach)) * bars.width;
     const top = 1.25 / Math.sqrt(2 * Math.PI * variance);
     const y = (density) => floor * (1 - density / top);
-    for (const [values, colour, side] of [[forward, colours.data, 1], [back, colours.model, -1]]) {
+    for (const [values, colour, side] of [
+      [forward, colours.data, 1],
+      [back, colours.model, -1],
+    ]) {
       const counts = new Float64Array(cells);
       for (const w of values) {
         const cell = Math.floor((x(w) / bars.width) * cells);
@@ -135,10 +138,13 @@ function render({ model, el }) {
     const context = open(bounds);
     const pixel = devicePixelRatio;
     const half = 0.6 * setting.shift * setting.shift;
-    const x = (i) => (24 * pixel) + (i / (NUMBERS.length - 1)) * (bounds.width - 48 * pixel);
-    const y = (value) => 0.5 * bounds.height - (value - setting.logZ) / half * (0.5 * bounds.height - 30 * pixel);
+    const x = (i) => 24 * pixel + (i / (NUMBERS.length - 1)) * (bounds.width - 48 * pixel);
+    const y = (value) => 0.5 * bounds.height - ((value - setting.logZ) / half) * (0.5 * bounds.height - 30 * pixel);
     rule(context, x(0), y(setting.logZ), x(NUMBERS.length - 1), y(setting.logZ));
-    for (const [side, colour, sign] of [["forward", colours.data, -1], ["back", colours.model, 1]]) {
+    for (const [side, colour, sign] of [
+      ["forward", colours.data, -1],
+      ["back", colours.model, 1],
+    ]) {
       context.strokeStyle = context.fillStyle = colour;
       context.beginPath();
       ladder.forEach(({ K }, i) => context.lineTo(x(i), y(setting.logZ + 0.5 * sign * workVariance(K, rho, setting))));
@@ -173,14 +179,23 @@ function render({ model, el }) {
 
   read();
   const number = slider({
-    label: "Temperatures K", min: 0, max: NUMBERS.length - 1, value: chosen, format: (value) => String(NUMBERS[value]),
+    label: "Temperatures K",
+    min: 0,
+    max: NUMBERS.length - 1,
+    value: chosen,
+    format: (value) => String(NUMBERS[value]),
     input: (value) => {
       chosen = value;
       figure.redraw();
     },
   });
   const sticky = slider({
-    label: "Kept by a move", min: 0, max: 0.95, step: 0.05, value: 0, format: (value) => value.toFixed(2),
+    label: "Kept by a move",
+    min: 0,
+    max: 0.95,
+    step: 0.05,
+    value: 0,
+    format: (value) => value.toFixed(2),
     input: (value) => {
       rho = value;
       run();
@@ -190,8 +205,12 @@ function render({ model, el }) {
     seed += 1;
     run();
   });
-  const pair = html("div", { style: "display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 0.5rem" },
-    html("div", { class: "dpm-live" }, bars), html("div", { class: "dpm-live" }, bounds));
+  const pair = html(
+    "div",
+    { style: "display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 0.5rem" },
+    html("div", { class: "dpm-live" }, bars),
+    html("div", { class: "dpm-live" }, bounds),
+  );
   figure.add(pair, html("div", { class: "dpm-controls" }, number.node, sticky.node, again), readout);
   run();
   figure.onChange("shift log_z n", () => {
