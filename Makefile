@@ -42,10 +42,16 @@ PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 # Exact versions; `make PIN=` takes the newest allowed ones instead.
 PIN := --constraint constraints.txt
 
+# For scripts and styles, and needs Node. The rules are in biome.json. `$(BIOME) check --write` formats.
+BIOME := npx --yes --prefer-offline --fetch-retries=0 --fetch-timeout=20000 @biomejs/biome@2.6.8
+
 lint: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@if ! command -v npx > /dev/null; then echo "Scripts and styles not checked: there is no Node."; \
+	elif ! $(BIOME) --version > /dev/null 2>&1; then echo "Scripts and styles not checked: Biome is not to be had."; \
+	else $(BIOME) check --error-on-warnings; fi
 
 test: lint
 	$(PYTEST) --ignore tests/browser --ignore tests/built

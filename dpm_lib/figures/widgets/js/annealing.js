@@ -104,7 +104,11 @@ const NUMBERS = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 function render({ model, el }) {
   const figure = openFigure(model, el, "annealing");
   const { root, colours } = figure;
-  let setting, n, rows, truth, shade;
+  let setting;
+  let n;
+  let rows;
+  let truth;
+  let shade;
   let K = 32;
   let k = 0;
   let seed = 1;

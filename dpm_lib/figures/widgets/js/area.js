@@ -3,15 +3,15 @@
 import { clamp, draggable, html, openFigure, presetChooser, slider, svg } from "./common.js";
 import { table } from "./immse.js";
 
-const LOW = -3,
-  HIGH = 4,
-  SHOWN = 3,
-  PER_DECADE = 20;
-const LEFT = 40,
-  RIGHT = 14,
-  TOP = 10,
-  BOTTOM = 22,
-  SPAN = 3;
+const LOW = -3;
+const HIGH = 4;
+const SHOWN = 3;
+const PER_DECADE = 20;
+const LEFT = 40;
+const RIGHT = 14;
+const TOP = 10;
+const BOTTOM = 22;
+const SPAN = 3;
 
 const DATA = {
   "two points": { centers: [-1, 1], weights: [1, 1], sigma: 0 },
@@ -191,8 +191,8 @@ function render({ model, el }) {
     const [wide, high] = sizeOf(sums);
     const areas = visible(found.area);
     const rests = visible(found.known).map((v) => found.entropy - v);
-    const top = 1.08 * Math.max(...areas, found.entropy, 0.2),
-      bottom = Math.min(0, 1.08 * Math.min(...rests, found.entropy));
+    const top = 1.08 * Math.max(...areas, found.entropy, 0.2);
+    const bottom = Math.min(0, 1.08 * Math.min(...rests, found.entropy));
     const y = (v) => high - BOTTOM - ((v - bottom) / (top - bottom)) * (high - BOTTOM - TOP);
     const gap = top - bottom > 4 ? 2 : top - bottom > 1.5 ? 1 : 0.5;
     const tops = [];

@@ -37,8 +37,8 @@ export const bernoulli = (z) => (z === 0 ? 1 : z / Math.expm1(z));
 /** The rates between neighbouring cells of width h for dX = -U'(X) dt + sqrt(2 temperature) dW: up[i], from i to i + 1. */
 export function rates(U, h, temperature) {
   const scale = temperature / (h * h);
-  const up = new Float64Array(U.length - 1),
-    down = new Float64Array(U.length - 1);
+  const up = new Float64Array(U.length - 1);
+  const down = new Float64Array(U.length - 1);
   for (let i = 0; i + 1 < U.length; i++) {
     const rise = (U[i] - U[i + 1]) / temperature; // of log p in equilibrium
     up[i] = scale * bernoulli(-rise);
@@ -50,8 +50,8 @@ export function rates(U, h, temperature) {
 /** One backward Euler step of dp/dt = p Q: elimination along the line of cells. Never negative, for any dt. */
 export function implicitStep(p, { up, down }, dt) {
   const n = p.length;
-  const share = new Float64Array(n),
-    next = new Float64Array(n);
+  const share = new Float64Array(n);
+  const next = new Float64Array(n);
   let pivot = 0;
   for (let i = 0; i < n; i++) {
     const diagonal = 1 + dt * ((i < n - 1 ? up[i] : 0) + (i > 0 ? down[i - 1] : 0));
@@ -87,8 +87,8 @@ export function particleStep(x, noise, dt, temperature, heights, reach, wall) {
 export function kolmogorovDistance(x, p, reach, h) {
   const counts = new Float64Array(p.length);
   for (const v of x) counts[clamp(Math.floor((v + reach) / h + 0.5), 0, p.length - 1)] += 1;
-  let gap = 0,
-    sum = 0;
+  let gap = 0;
+  let sum = 0;
   for (let i = 0; i < p.length; i++) {
     sum += counts[i] / x.length - p[i];
     gap = Math.max(gap, Math.abs(sum));
@@ -121,9 +121,16 @@ function render({ model, el }) {
   let temperature = 0.5;
   let from = "left";
   let seed = 1;
-  let time = 0,
-    owed = 0;
-  let x, lanes, noise, uniform, p, U, rest, flow;
+  let time = 0;
+  let owed = 0;
+  let x;
+  let lanes;
+  let noise;
+  let uniform;
+  let p;
+  let U;
+  let rest;
+  let flow;
 
   const landscape = svg("svg", {
     class: "dpm-plot dpm-landscape",
@@ -173,8 +180,8 @@ function render({ model, el }) {
 
   // --- Drawing. All three panels share the horizontal axis. ---
 
-  const L = 12,
-    R = 12;
+  const L = 12;
+  const R = 12;
   const across = (v, width) => L + ((width - L - R) * (v + wall)) / (2 * wall);
   const sizeOf = (plot) => [plot.clientWidth || 600, plot.clientHeight || 150];
   const line = (width, values, y, kind) =>
@@ -182,14 +189,14 @@ function render({ model, el }) {
       points: values.map((v, i) => `${across(places[i], width).toFixed(2)},${y(v).toFixed(2)}`).join(" "),
       class: kind,
     });
-  const curve = svg("g"),
-    handles = [];
+  const curve = svg("g");
+  const handles = [];
   const heightAt = (u, height) => height - 10 - ((height - 20) * u) / TOP;
 
   heights.forEach((_, k) => {
     const place = -reach + (2 * reach * k) / (heights.length - 1);
-    const grip = svg("circle", { r: 16, class: "dpm-grip" }),
-      dot = svg("circle", { r: 8 });
+    const grip = svg("circle", { r: 16, class: "dpm-grip" });
+    const dot = svg("circle", { r: 8 });
     const node = svg(
       "g",
       {

@@ -7,9 +7,9 @@ export const REACH = 4.5,
   TOTAL = 8,
   STEPS = [10, 20, 50, 100, 200, 400];
 const TWISTS = ["constant", "annealed", "plugin"];
-const LEFT = 40,
-  RIGHT = 12,
-  BOTTOM = 20;
+const LEFT = 40;
+const RIGHT = 12;
+const BOTTOM = 20;
 
 // --- Numbers. A target is { means, weights, variance }; r(x) = exp(-(x - y)^2 / 2 s), s its variance. ---
 
@@ -28,10 +28,10 @@ export function evenLevels(T) {
 
 /** Weights, means and variance of x_0 given x_t = x: a Gaussian for each part. */
 export function startOf(x, tau, { means, weights, variance }) {
-  const alpha = 1 / (1 + tau),
-    noise = tau / (1 + tau),
-    root = Math.sqrt(alpha),
-    spread = alpha * variance + noise;
+  const alpha = 1 / (1 + tau);
+  const noise = tau / (1 + tau);
+  const root = Math.sqrt(alpha);
+  const spread = alpha * variance + noise;
   const share = means.map((m, k) => weights[k] * Math.exp(-((x - root * m) ** 2) / (2 * spread)));
   const total = share.reduce((a, b) => a + b, 0) || 1e-300;
   return {
@@ -60,10 +60,10 @@ function normalised(p, h) {
 
 /** The density of x_0 that the chain makes. */
 export function chainLaw(kind, T, target, r) {
-  const x = grid(),
-    n = x.length,
-    h = x[1] - x[0],
-    tau = evenLevels(T);
+  const x = grid();
+  const n = x.length;
+  const h = x[1] - x[0];
+  const tau = evenLevels(T);
   const first = logTwist(kind, x, T, tau, target, r);
   let p = normalised(
     x.map((v, i) => Math.exp(first[i] - (v * v) / 2)),
@@ -73,26 +73,26 @@ export function chainLaw(kind, T, target, r) {
     const log = logTwist(kind, x, t - 1, tau, target, r);
     const top = Math.max(...log);
     const psi = log.map((v) => Math.exp(v - top));
-    const ratio = tau[t - 1] / tau[t],
-      root = Math.sqrt(1 / (1 + tau[t - 1]));
-    const from = ratio * root * Math.sqrt(1 + tau[t]),
-      to = root * (1 - ratio);
-    const next = new Float64Array(n),
-      row = new Float64Array(n);
+    const ratio = tau[t - 1] / tau[t];
+    const root = Math.sqrt(1 / (1 + tau[t - 1]));
+    const from = ratio * root * Math.sqrt(1 + tau[t]);
+    const to = root * (1 - ratio);
+    const next = new Float64Array(n);
+    const row = new Float64Array(n);
     for (let i = 0; i < n; i++) {
       if (p[i] < 1e-14) continue;
       const start = startOf(x[i], tau[t], target);
       const variance = (tau[t - 1] * (1 - ratio)) / (1 + tau[t - 1]) + to * to * start.variance;
       row.fill(0);
-      let low = n,
-        high = 0,
-        total = 0;
+      let low = n;
+      let high = 0;
+      let total = 0;
       for (let k = 0; k < start.means.length; k++) {
         if (start.share[k] < 1e-13) continue;
-        const mean = from * x[i] + to * start.means[k],
-          reach = 8 * Math.sqrt(variance);
-        const a = Math.max(0, Math.ceil((mean - reach - x[0]) / h)),
-          b = Math.min(n - 1, Math.floor((mean + reach - x[0]) / h));
+        const mean = from * x[i] + to * start.means[k];
+        const reach = 8 * Math.sqrt(variance);
+        const a = Math.max(0, Math.ceil((mean - reach - x[0]) / h));
+        const b = Math.min(n - 1, Math.floor((mean + reach - x[0]) / h));
         for (let j = a; j <= b; j++) row[j] += start.share[k] * Math.exp(-((x[j] - mean) ** 2) / (2 * variance));
         low = Math.min(low, a);
         high = Math.max(high, b);
@@ -136,15 +136,15 @@ function render({ model, el }) {
   });
   const words = html("p", { class: "dpm-detail" });
   const x = grid();
-  let name = "a normal",
-    kind = "constant",
-    r = { y: 1, s: 0.5 },
-    place = STEPS.indexOf(100);
-  let found,
-    exact,
-    square,
-    plain,
-    queue = 0;
+  let name = "a normal";
+  let kind = "constant";
+  let r = { y: 1, s: 0.5 };
+  let place = STEPS.indexOf(100);
+  let found;
+  let exact;
+  let square;
+  let plain;
+  let queue = 0;
 
   function restart() {
     const target = TARGETS[name];

@@ -177,7 +177,12 @@ function render({ model, el }) {
   const figure = openFigure(model, el, "chain");
   const presets = Object.fromEntries(model.get("presets"));
   const steps = model.get("steps");
-  let P, n, name, start, about, laws;
+  let P;
+  let n;
+  let name;
+  let start;
+  let about;
+  let laws;
   let t = 0;
   let clock = 0;
 
@@ -270,12 +275,12 @@ function render({ model, el }) {
     );
   }
   function drawCourse() {
-    const width = course.clientWidth || 600,
-      height = course.clientHeight || 150;
-    const L = 30,
-      R = 10,
-      T = 8,
-      B = 20;
+    const width = course.clientWidth || 600;
+    const height = course.clientHeight || 150;
+    const L = 30;
+    const R = 10;
+    const T = 8;
+    const B = 20;
     const x = (s) => L + ((width - L - R) * s) / steps;
     const y = (p) => T + (height - T - B) * (1 - p);
     const ticks = [0, 0.5, 1].flatMap((p) => [

@@ -55,7 +55,10 @@ function render({ model, el }) {
   const BINS = 60;
   let chosen = 0;
   let start = 0;
-  let law, exact, draw, tally;
+  let law;
+  let exact;
+  let draw;
+  let tally;
 
   function reset() {
     law = weightLaw(coupledBits(settings), start);

@@ -33,9 +33,9 @@ export function matrixGrid(node, { title, name, change, most = 1, step = 0.05, f
   let boxes = [];
   let values = [];
   function box(i, j, side) {
-    const x = 26 + side * j + 2,
-      y = 24 + side * i + 2,
-      size = side - 4;
+    const x = 26 + side * j + 2;
+    const y = 24 + side * i + 2;
+    const size = side - 4;
     const fill = svg("rect", { x, width: size, class: `dpm-fill ${inkOf(j)}` });
     const words = svgText(x + size / 2, y + size / 2 + 5, "", "middle", "dpm-entry");
     const parts = [svg("rect", { x, y, width: size, height: size, rx: 3, class: "dpm-grip" }), fill, words];
@@ -97,8 +97,8 @@ export function showGraph(node, weights, law) {
     return [120 + 74 * Math.cos(angle), 124 + 74 * Math.sin(angle)];
   };
   function arrow(i, j, p) {
-    const [x1, y1] = place(i),
-      [x2, y2] = place(j);
+    const [x1, y1] = place(i);
+    const [x2, y2] = place(j);
     const width = 0.6 + 4.4 * p;
     if (i === j) {
       const out = Math.atan2(y1 - 124, x1 - 120);
@@ -113,10 +113,10 @@ export function showGraph(node, weights, law) {
     const [ux, uy] = [(x2 - x1) / length, (y2 - y1) / length];
     const side = 6;
     const tip = 19 + 4 + width;
-    const ax = x1 + 19 * ux - side * uy,
-      ay = y1 + 19 * uy + side * ux;
-    const bx = x2 - tip * ux - side * uy,
-      by = y2 - tip * uy + side * ux;
+    const ax = x1 + 19 * ux - side * uy;
+    const ay = y1 + 19 * uy + side * ux;
+    const bx = x2 - tip * ux - side * uy;
+    const by = y2 - tip * uy + side * ux;
     const half = 2.5 + width;
     const head = `${bx + (half + 3) * ux},${by + (half + 3) * uy} ${bx - half * uy},${by + half * ux} ${bx + half * uy},${by - half * ux}`;
     return svg(

@@ -1,7 +1,6 @@
 // Data points to drag, and what a noisy point says of them: E[y | t, z], its uncertainty, the score, and the flow.
 
 import { button, checkbox, chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
-import { normalCdf } from "./normal.js";
 import { moments } from "./mixture.js";
 
 // --- Numbers. ---
@@ -15,8 +14,8 @@ export function flowDown(z, t, t0, steps, data) {
   const slope = (at, time) => moments(at, time, data).score.map((s) => -0.5 * time * s);
   const path = [z];
   for (let k = 0; k < steps; k++) {
-    const now = t * Math.exp(h * k),
-      after = t * Math.exp(h * (k + 1));
+    const now = t * Math.exp(h * k);
+    const after = t * Math.exp(h * (k + 1));
     const first = slope(z, now);
     const second = slope(
       z.map((v, i) => v + h * first[i]),
@@ -30,8 +29,8 @@ export function flowDown(z, t, t0, steps, data) {
 
 /** The half axes of the ellipse of one standard deviation of a 2 x 2 covariance, and the angle of the first. */
 export function ellipse([[a, b], [, c]]) {
-  const middle = 0.5 * (a + c),
-    off = Math.hypot(0.5 * (a - c), b);
+  const middle = 0.5 * (a + c);
+  const off = Math.hypot(0.5 * (a - c), b);
   return {
     long: Math.sqrt(Math.max(0, middle + off)),
     short: Math.sqrt(Math.max(0, middle - off)),
@@ -41,9 +40,9 @@ export function ellipse([[a, b], [, c]]) {
 
 // --- The figure. ---
 
-const REACH = 2.5,
-  LOW = -2.3,
-  HIGH = 1.2; // log10 t
+const REACH = 2.5;
+const LOW = -2.3;
+const HIGH = 1.2; // log10 t
 const KEYS = {
   ArrowLeft: [-1, 0],
   ArrowRight: [1, 0],
@@ -88,9 +87,9 @@ const PRESETS = {
 function render({ model, el }) {
   const figure = openFigure(model, el, "guess");
   let points = PRESETS.five.points.map((p) => p.slice());
-  let probe = [0.3, 0.5],
-    logT = Math.log10(model.get("t")),
-    arrows = true;
+  let probe = [0.3, 0.5];
+  let logT = Math.log10(model.get("t"));
+  let arrows = true;
   let handles = [];
 
   const shade = figure.canvas();
@@ -100,13 +99,13 @@ function render({ model, el }) {
     role: "group",
     "aria-label": "The plane: data points and a noisy point z, to be moved",
   });
-  const field = svg("g"),
-    marks = svg("g"),
-    grips = svg("g");
+  const field = svg("g");
+  const marks = svg("g");
+  const grips = svg("g");
   board.append(field, marks, grips);
   const detail = html("p", { class: "dpm-detail dpm-now" });
-  const X = (v) => (400 * (v + REACH)) / (2 * REACH),
-    Y = (v) => (400 * (REACH - v)) / (2 * REACH);
+  const X = (v) => (400 * (v + REACH)) / (2 * REACH);
+  const Y = (v) => (400 * (REACH - v)) / (2 * REACH);
   const pair = (p, digits = 2) => `(${p.map((v) => v.toFixed(digits).replace("-", "−")).join(", ")})`;
 
   /** A handle that moves in two directions, by pointer or by the arrow keys. */
@@ -163,9 +162,9 @@ function render({ model, el }) {
   }
 
   function drawShade(data, t) {
-    const context = shade.getContext("2d"),
-      cells = 50,
-      side = shade.width / cells;
+    const context = shade.getContext("2d");
+    const cells = 50;
+    const side = shade.width / cells;
     context.globalAlpha = 1;
     context.fillStyle = figure.colours.panel;
     context.fillRect(0, 0, shade.width, shade.height);
@@ -182,8 +181,8 @@ function render({ model, el }) {
       const alpha = 0.4 * Math.exp(v - top);
       if (alpha < 0.004) return;
       context.globalAlpha = alpha;
-      const x = Math.round((n % cells) * side),
-        y = Math.round(Math.floor(n / cells) * side);
+      const x = Math.round((n % cells) * side);
+      const y = Math.round(Math.floor(n / cells) * side);
       context.fillRect(
         x,
         y,
@@ -200,8 +199,8 @@ function render({ model, el }) {
       for (let c = 0; c < n; c++) {
         const z = [-REACH + (2 * REACH * (c + 0.5)) / n, -REACH + (2 * REACH * (r + 0.5)) / n];
         const { mean } = moments(z, t, data);
-        const along = [mean[0] - z[0], mean[1] - z[1]],
-          length = Math.hypot(...along) || 1;
+        const along = [mean[0] - z[0], mean[1] - z[1]];
+        const length = Math.hypot(...along) || 1;
         const shown = (0.3 * Math.tanh(length / 0.8)) / length;
         lines.push(
           `M ${X(z[0]).toFixed(1)} ${Y(z[1]).toFixed(1)} L ${X(z[0] + shown * along[0]).toFixed(1)} ${Y(z[1] + shown * along[1]).toFixed(1)}`,
@@ -212,8 +211,8 @@ function render({ model, el }) {
     field.replaceChildren(svg("path", { d: lines.join(" "), class: "dpm-field" }));
   }
   figure.draw = () => {
-    const data = finiteSet(points),
-      t = 10 ** logT;
+    const data = finiteSet(points);
+    const t = 10 ** logT;
     const { mean, covariance, score, shares } = moments(probe, t, data);
     if (shade.width) drawShade(data, t);
     drawField(data, t);

@@ -1,7 +1,7 @@
 // Strings of bits, one a row: data flipping beside the model un-flipping, over one time slider.
 
-import { button, chooser, clamp, html, isCalm, numbers, openFigure, slider, uniforms } from "./common.js";
 import { flipped, isHeartbeat, readLayers, thinned, unflipped } from "./bits.js";
+import { button, chooser, clamp, html, isCalm, numbers, openFigure, slider, uniforms } from "./common.js";
 
 const ROWS = 40;
 const SECONDS = 4; // from data to noise
@@ -9,7 +9,13 @@ const SECONDS = 4; // from data to noise
 function render({ model, el }) {
   const figure = openFigure(model, el, "heartbeat");
   const { root, colours } = figure;
-  let tau, net, d, period, levels, data, drawn;
+  let tau;
+  let net;
+  let d;
+  let period;
+  let levels;
+  let data;
+  let drawn;
   let t = 0;
   let direction = 1;
   let seed = 1;

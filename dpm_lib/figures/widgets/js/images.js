@@ -32,7 +32,9 @@ export function sheetOf(bytes, start, n, side) {
 function render({ model, el }) {
   const figure = openFigure(model, el, "images");
   const { root } = figure;
-  let sets, bytes, place;
+  let sets;
+  let bytes;
+  let place;
   let [chosen, frame] = [0, 0];
   function read() {
     sets = model.get("sets");

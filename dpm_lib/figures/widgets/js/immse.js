@@ -18,15 +18,15 @@ export function estimate({ centers, weights, variance }, t, rule) {
   const spread = Math.sqrt(width);
   const m = centers.length;
   const share = new Float64Array(m);
-  let error = 0,
-    logs = 0;
+  let error = 0;
+  let logs = 0;
   for (let k = 0; k < m; k++) {
-    let sumError = 0,
-      sumLog = 0;
+    let sumError = 0;
+    let sumLog = 0;
     for (let i = 0; i < rule.nodes.length; i++) {
       const z = centers[k] + spread * rule.nodes[i];
-      let total = 0,
-        mean = 0;
+      let total = 0;
+      let mean = 0;
       const nearest = 0.5 * rule.nodes[i] ** 2; // of its own centre: the exponents stay below it or near 0
       for (let j = 0; j < m; j++) {
         share[j] = weights[j] * Math.exp(nearest - (z - centers[j]) ** 2 / (2 * width));
@@ -56,13 +56,13 @@ export function estimateEquidistant(count, distance, t) {
   const rule = lineRule(Math.min(0.25, 0.6 / s));
   const last = REACH * s + 5;
   const step = 0.4;
-  let first = 0,
-    meanLog = 0;
+  let first = 0;
+  let meanLog = 0;
   for (let r = -square - REACH * s - 40; r < last; r += step) {
-    let others = 0,
-      otherRings = 0,
-      own = 0,
-      ownRings = 0;
+    let others = 0;
+    let otherRings = 0;
+    let own = 0;
+    let ownRings = 0;
     for (let i = 0; i < rule.nodes.length; i++) {
       const rate = Math.exp(r + s * rule.nodes[i]);
       const ownRate = Math.exp(Math.min(700, r + square + s * rule.nodes[i]));
@@ -101,8 +101,8 @@ export function table(data, low, high, perDecade) {
     { length: Math.round((high - low) * perDecade) + 1 },
     (_, i) => 10 ** (low + i / perDecade),
   );
-  const density = new Float64Array(t.length),
-    known = new Float64Array(t.length);
+  const density = new Float64Array(t.length);
+  const known = new Float64Array(t.length);
   t.forEach((level, i) => {
     if (data.count && data.distance ** 2 > 360 * level) {
       // never mistaken, to 1e-19

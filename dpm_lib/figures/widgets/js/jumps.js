@@ -4,8 +4,8 @@ import { button, chooser, html, isCalm, openFigure, slider, uniforms } from "./c
 
 /** The jumps of a walker from `start` until `end`: times (0 first) and states. Exponential waits, then a target. */
 export function jumpPath(Q, start, end, uniform) {
-  const times = [0],
-    states = [start];
+  const times = [0];
+  const states = [start];
   for (;;) {
     const i = states[states.length - 1];
     const exit = -Q[i][i];
@@ -25,8 +25,8 @@ export function jumpPath(Q, start, end, uniform) {
 
 /** The state of a path at time t: that of its last jump. */
 export function stateAt({ times, states }, t) {
-  let low = 0,
-    high = times.length;
+  let low = 0;
+  let high = times.length;
   while (high - low > 1) {
     const middle = (low + high) >> 1;
     if (times[middle] <= t) low = middle;
@@ -60,10 +60,10 @@ function render({ model, el }) {
   const horizon = model.get("horizon");
   const n = Q.length;
   let count = 300;
-  let start = 0,
-    seed = 1,
-    k = 0,
-    clock = 0;
+  let start = 0;
+  let seed = 1;
+  let k = 0;
+  let clock = 0;
   let paths;
 
   const film = figure.canvas("The paths of three walkers, as steps between states");
@@ -88,8 +88,8 @@ function render({ model, el }) {
   function drawFilm(t) {
     const context = open(film);
     const pixel = devicePixelRatio;
-    const left = 26 * pixel,
-      right = film.width - 8 * pixel;
+    const left = 26 * pixel;
+    const right = film.width - 8 * pixel;
     const x = (s) => left + ((right - left) * s) / horizon;
     const y = (state, lane = 0) => (0.5 + state) * (film.height / n) + (lane - (SHOWN - 1) / 2) * 7 * pixel;
     context.fillStyle = colours.muted;

@@ -2,10 +2,10 @@
 
 import { chooser, clamp, html, isCalm, openFigure, slider, svg } from "./common.js";
 
-const LEFT = 58,
-  RIGHT = 10,
-  TOP = 12,
-  BOTTOM = 20;
+const LEFT = 58;
+const RIGHT = 10;
+const TOP = 12;
+const BOTTOM = 20;
 
 /** beta_1, ..., beta_T from log tau_1, ..., log tau_T: (tau_t - tau_{t-1}) / (1 + tau_t). */
 export function betas(logTau) {
@@ -19,7 +19,9 @@ export const nextFrame = (place, seconds, count) => (place >= count - 1 + 2 ? 0 
 function render({ model, el }) {
   const figure = openFigure(model, el, "learning");
   const { root } = figure;
-  let runs, name, run;
+  let runs;
+  let name;
+  let run;
   let frame = 0;
   let what = "loss_bits";
 

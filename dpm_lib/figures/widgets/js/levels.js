@@ -2,10 +2,10 @@
 
 import { chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
 
-const LEFT = 12,
-  RIGHT = 12,
-  TOP = 10,
-  BOTTOM = 34;
+const LEFT = 12;
+const RIGHT = 12;
+const TOP = 10;
+const BOTTOM = 34;
 
 /**
  * N(y, s^2) cut to each cell between edges: [{ logMass, mean, variance }], by Simpson's rule where the mass lies.

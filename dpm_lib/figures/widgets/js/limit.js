@@ -65,8 +65,8 @@ export function endLaw(n) {
 /** The largest difference between the exact law of the end of a walk of n steps and the normal law. */
 export function distanceToNormal(n) {
   const law = endLaw(n);
-  let below = 0,
-    gap = 0;
+  let below = 0;
+  let gap = 0;
   for (let k = 0; k <= n; k++) {
     const normal = normalCdf((2 * k - n) / Math.sqrt(n));
     gap = Math.max(gap, Math.abs(normal - below), Math.abs(normal - below - law[k]));
@@ -77,16 +77,18 @@ export function distanceToNormal(n) {
 
 // --- The figure. ---
 
-const PATHS = 12,
-  CROWD = 4000,
-  OCTAVES = 14;
+const PATHS = 12;
+const CROWD = 4000;
+const OCTAVES = 14;
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "limit");
-  let power = model.get("power"),
-    lens = 0,
-    seed = 1;
-  let paths, ends, n;
+  let power = model.get("power");
+  let lens = 0;
+  let seed = 1;
+  let paths;
+  let ends;
+  let n;
 
   const course = svg("svg", {
     class: "dpm-plot dpm-paths",
@@ -117,14 +119,14 @@ function render({ model, el }) {
     zoom.set(lens);
     figure.redraw();
   }
-  const L = 38,
-    R = 8,
-    T = 8,
-    B = 20;
+  const L = 38;
+  const R = 8;
+  const T = 8;
+  const B = 20;
   function drawPaths() {
     const [width, height] = sizeOf(course);
-    const until = 4 ** -lens,
-      reach = 2.6 * 2 ** -lens;
+    const until = 4 ** -lens;
+    const reach = 2.6 * 2 ** -lens;
     const x = (t) => L + ((width - L - R) * t) / until;
     const y = (w) => (T + height - B) / 2 - ((height - T - B) * w) / (2 * reach);
     const count = Math.round(n * until);
@@ -162,8 +164,8 @@ function render({ model, el }) {
     const x = (w) => L + ((width - L - R) * (w + 3.5)) / 7;
     const y = (d) => height - B - ((height - T - B) * Math.min(d, 0.62)) / 0.62;
     const rects = Array.from(bars, (value, i) => {
-      const low = clamp((i - many - 0.5) * wide + odd, -3.5, 3.5),
-        high = clamp((i - many + 0.5) * wide + odd, -3.5, 3.5);
+      const low = clamp((i - many - 0.5) * wide + odd, -3.5, 3.5);
+      const high = clamp((i - many + 0.5) * wide + odd, -3.5, 3.5);
       return svg("rect", {
         x: x(low),
         width: Math.max(0, x(high) - x(low) - 1),

@@ -7,8 +7,8 @@ import { normalCdf } from "./normal.js";
  * `shares` of the components. The data y are sum_k weights[k] N(centers[k], variance I); z is y plus noise, t > 0.
  */
 export function moments(z, t, { centers, weights, variance }) {
-  const d = z.length,
-    width = variance + t;
+  const d = z.length;
+  const width = variance + t;
   const logs = centers.map(
     (c, k) => Math.log(weights[k]) - z.reduce((sum, v, i) => sum + (v - c[i]) ** 2, 0) / (2 * width),
   );
@@ -39,8 +39,8 @@ export function lineScore(z, t, { centers, weights, variance }) {
   const half = 0.5 / (variance + t);
   let nearest = Infinity;
   for (const c of centers) nearest = Math.min(nearest, (z - c) ** 2);
-  let total = 0,
-    sum = 0;
+  let total = 0;
+  let sum = 0;
   for (let k = 0; k < centers.length; k++) {
     const share = weights[k] * Math.exp(half * (nearest - (z - centers[k]) ** 2));
     total += share;

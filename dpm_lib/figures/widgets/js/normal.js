@@ -6,8 +6,8 @@ export function normalCdf(z) {
   const density = Math.exp(-0.5 * a * a) / Math.sqrt(2 * Math.PI);
   let upper;
   if (a < 3) {
-    let term = a,
-      sum = a;
+    let term = a;
+    let sum = a;
     for (let k = 1; Math.abs(term) > 1e-17 * sum && k < 200; k++) sum += term *= (a * a) / (2 * k + 1);
     upper = 0.5 - density * sum;
   } else {

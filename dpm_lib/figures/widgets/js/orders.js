@@ -59,16 +59,18 @@ export function weakError(kind, n) {
 
 // --- The figure. ---
 
-const OCTAVES = 8,
-  FINE = 2 ** 12,
-  PATHS = 200;
+const OCTAVES = 8;
+const FINE = 2 ** 12;
+const PATHS = 200;
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "orders");
-  let kind = "multiplicative",
-    power = 3,
-    seed = 1;
-  let own, exact, errors;
+  let kind = "multiplicative";
+  let power = 3;
+  let seed = 1;
+  let own;
+  let exact;
+  let errors;
 
   const race = svg("svg", {
     class: "dpm-plot dpm-race",
@@ -92,15 +94,15 @@ function render({ model, el }) {
     exact = truth(kind, own);
     figure.redraw();
   }
-  const L = 40,
-    R = 10,
-    T = 10,
-    B = 20;
+  const L = 40;
+  const R = 10;
+  const T = 10;
+  const B = 20;
   function drawRace() {
     const [width, height] = sizeOf(race);
     const rough = eulerPath(KINDS[kind], coarsen(own, FINE / 2 ** power));
-    const low = Math.min(...exact, ...rough) - 0.1,
-      high = Math.max(...exact, ...rough) + 0.1;
+    const low = Math.min(...exact, ...rough) - 0.1;
+    const high = Math.max(...exact, ...rough) + 0.1;
     const x = (t) => L + (width - L - R) * t;
     const y = (v) => T + ((height - T - B) * (high - v)) / (high - low);
     const fine = [];
@@ -140,8 +142,8 @@ function render({ model, el }) {
     return weak;
   }
   figure.draw = () => {
-    const miss = drawRace(),
-      weak = drawFall();
+    const miss = drawRace();
+    const weak = drawFall();
     const slope = Math.log2(errors[OCTAVES - 4] / errors[OCTAVES]) / 4;
     detail.textContent =
       `${2 ** power} step${power ? "s" : ""}: this path ends ${miss.toFixed(3)} off. Root mean square over ${PATHS} paths ${errors[power].toPrecision(2)}; ` +

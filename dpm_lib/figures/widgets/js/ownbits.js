@@ -1,12 +1,12 @@
 // A schedule for bits to bend: alpha_bar by its knots, and the exact bound with its three losses, at once.
 
-import { clamp, draggable, html, openFigure, presetChooser, slider, svg } from "./common.js";
 import { bentTau, exactBits, heartbeatKinds } from "./bits.js";
+import { clamp, draggable, html, openFigure, presetChooser, slider, svg } from "./common.js";
 
-const LEFT = 58,
-  RIGHT = 14,
-  TOP = 12,
-  BOTTOM = 20;
+const LEFT = 58;
+const RIGHT = 14;
+const TOP = 12;
+const BOTTOM = 20;
 
 /** The knots with knot k moved to `value`, kept falling: between its neighbours. */
 export const moved = (knots, k, value) =>

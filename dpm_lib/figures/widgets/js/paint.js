@@ -14,9 +14,9 @@ import {
   uniforms,
 } from "./common.js";
 
-const EXTENT = 2.5,
-  CELLS = 20,
-  MOST = 14;
+const EXTENT = 2.5;
+const CELLS = 20;
+const MOST = 14;
 const METHODS = ["constant", "annealed", "twisted", "particles"];
 
 // --- Numbers. A roll is { centres: flat 2K, logWeights: K, variance }; r is { dabs: [[x, y], ...], width, floor }. ---
@@ -43,9 +43,9 @@ export function multiply(blend, count, variance, terms, out) {
   let top = -Infinity;
   let n = 0;
   for (let k = 0; k < count; k++) {
-    const w = blend[3 * k],
-      x = blend[3 * k + 1],
-      y = blend[3 * k + 2];
+    const w = blend[3 * k];
+    const x = blend[3 * k + 1];
+    const y = blend[3 * k + 2];
     for (const [h, u, v, s] of terms) {
       const flat = s === Infinity;
       const shrink = flat ? 1 : s / (s + variance);
@@ -70,17 +70,17 @@ export function multiply(blend, count, variance, terms, out) {
 
 /** The law of x_0 given x_t, into `blend` (flat, 3 a part): how many parts, and their variance. */
 export function guess(x, y, tau, roll, blend) {
-  const alpha = 1 / (1 + tau),
-    noise = tau / (1 + tau),
-    root = Math.sqrt(alpha);
+  const alpha = 1 / (1 + tau);
+  const noise = tau / (1 + tau);
+  const root = Math.sqrt(alpha);
   const spread = alpha * roll.variance + noise;
   const K = roll.logWeights.length;
   let top = -Infinity;
   const logs = (guess.logs ??= new Float64Array(4096));
   let total = 0;
   for (let k = 0; k < K; k++) {
-    const dx = x - root * roll.centres[2 * k],
-      dy = y - root * roll.centres[2 * k + 1];
+    const dx = x - root * roll.centres[2 * k];
+    const dy = y - root * roll.centres[2 * k + 1];
     logs[k] = roll.logWeights[k] - (dx * dx + dy * dy) / (2 * spread);
     if (logs[k] > top) top = logs[k];
   }
@@ -90,8 +90,8 @@ export function guess(x, y, tau, roll, blend) {
   let n = 0;
   for (let k = 0; k < K; k++) {
     if (logs[k] < top - 16) continue;
-    const cx = roll.centres[2 * k],
-      cy = roll.centres[2 * k + 1];
+    const cx = roll.centres[2 * k];
+    const cy = roll.centres[2 * k + 1];
     blend[3 * n] = logs[k] - norm;
     blend[3 * n + 1] = cx + gain * (x - root * cx);
     blend[3 * n + 2] = cy + gain * (y - root * cy);
@@ -220,8 +220,8 @@ export function openChain(method, T, roll, r, n, uniform) {
   const constant = termsOf(r);
   const power = (t) => 1 - t / T;
   const at = (t) => (method === "annealed" || method === "particles" ? termsOf(r, Math.max(power(t), 1e-9)) : constant);
-  const points = new Float64Array(2 * n),
-    logWeights = new Float64Array(n);
+  const points = new Float64Array(2 * n);
+  const logWeights = new Float64Array(n);
   const chain = { points, logWeights, t: T, least: n };
   const shift = [0, 0];
   if (method === "twisted") {
@@ -237,8 +237,8 @@ export function openChain(method, T, roll, r, n, uniform) {
   for (let i = 0; i < n; i++) draw(out, uniform, points, i);
   if (method === "particles") logWeights.fill(logZ);
   chain.step = () => {
-    const now = at(chain.t),
-      next = at(chain.t - 1);
+    const now = at(chain.t);
+    const next = at(chain.t - 1);
     for (let i = 0; i < n; i++) {
       const [x, y] = [points[2 * i], points[2 * i + 1]];
       const log = perturbed(
@@ -292,8 +292,8 @@ export function resample(points, logWeights, u) {
   const top = logWeights.reduce((a, b) => Math.max(a, b), -Infinity);
   const mean = top + Math.log(logWeights.reduce((sum, v) => sum + Math.exp(v - top), 0) / n);
   const old = points.slice();
-  let k = 0,
-    total = w[0];
+  let k = 0;
+  let total = w[0];
   for (let i = 0; i < n; i++) {
     while (k < n - 1 && total < (i + u) / n) total += w[++k];
     points[2 * i] = old[2 * k];
@@ -329,7 +329,11 @@ function render({ model, el }) {
   let [T, n, width, seed] = [model.get("T"), model.get("n"), 0.3, 1];
   let dabs = PRESETS["two spots"].slice();
   let brush = [0, 0];
-  let exact, mass, sample, chains, uniform;
+  let exact;
+  let mass;
+  let sample;
+  let chains;
+  let uniform;
   let animate = 0;
 
   const canvas = figure.canvas();
@@ -393,8 +397,8 @@ function render({ model, el }) {
     for (let j = 0; j < CELLS; j++) {
       for (let i = 0; i < CELLS; i++) {
         context.globalAlpha = 0.55 * Math.sqrt(mass[j * CELLS + i] / top);
-        const left = x(-EXTENT + i * side),
-          high = y(-EXTENT + (j + 1) * side);
+        const left = x(-EXTENT + i * side);
+        const high = y(-EXTENT + (j + 1) * side);
         context.fillRect(left, high, x(-EXTENT + (i + 1) * side) - left + 0.5, y(-EXTENT + j * side) - high + 0.5);
       }
     }

@@ -1,15 +1,14 @@
 // One path in two pictures: x_k, which shrinks and stays of one size, and z(tau), which only gathers noise.
 
 import { button, chooser, clamp, fillNormals, html, isCalm, openFigure, slider, svg, uniforms } from "./common.js";
-import { normalCdf } from "./normal.js";
 import { moments } from "./mixture.js";
 
 // --- Numbers; the twins are in dpm_lib.schedules. ---
 
 /** A Brownian motion at rising `levels`, from 0 at level 0: one standard normal number for each. */
 export function brownian(levels, normals) {
-  let last = 0,
-    w = 0;
+  let last = 0;
+  let w = 0;
   return Float64Array.from(levels, (level, i) => {
     w += Math.sqrt(level - last) * normals[i];
     last = level;
@@ -31,16 +30,16 @@ export function levelsOf(schedules, extra) {
   const own = Object.values(schedules)
     .flat()
     .filter((v) => v > 0);
-  const low = Math.min(...own),
-    high = Math.max(...own);
+  const low = Math.min(...own);
+  const high = Math.max(...own);
   const more = Array.from({ length: extra }, (_, i) => low * (high / low) ** ((i + 0.5) / extra));
   return [...new Set([...own, ...more])].sort((a, b) => a - b);
 }
 
 // --- The figure. ---
 
-const PATHS = 6,
-  CHOSEN = 0;
+const PATHS = 6;
+const CHOSEN = 0;
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "pictures");
@@ -51,13 +50,13 @@ function render({ model, el }) {
     variance: model.get("variance"),
   };
   const levels = levelsOf(schedules, 600);
-  let name = Object.keys(schedules)[0],
-    seed = 1,
-    zoom = true;
-  let tau = schedules[name],
-    k = tau.length - 1,
-    owed = 0,
-    paths;
+  let name = Object.keys(schedules)[0];
+  let seed = 1;
+  let zoom = true;
+  let tau = schedules[name];
+  let k = tau.length - 1;
+  let owed = 0;
+  let paths;
 
   const left = svg("svg", { class: "dpm-plot dpm-shrunk", role: "img", "aria-label": "Paths of x against the step k" });
   const right = svg("svg", {
@@ -74,8 +73,8 @@ function render({ model, el }) {
     const uniform = uniforms(seed);
     const normals = new Float64Array(levels.length);
     paths = Array.from({ length: PATHS }, () => {
-      let pick = uniform(),
-        which = 0;
+      let pick = uniform();
+      let which = 0;
       while (which + 1 < data.weights.length && pick > data.weights[which]) pick -= data.weights[which++];
       const spread = fillNormals(new Float64Array(1), uniform)[0] * Math.sqrt(data.variance);
       const y = data.centers[which][0] + spread;
@@ -86,12 +85,12 @@ function render({ model, el }) {
   const zAt = (path, level) => (level === 0 ? path.y : path.at.get(level));
 
   function panel(node, { high, marks, x, xMarks, places, title }) {
-    const width = node.clientWidth || 320,
-      height = node.clientHeight || 240;
-    const L = 30,
-      B = 36,
-      R = 8,
-      T = 20;
+    const width = node.clientWidth || 320;
+    const height = node.clientHeight || 240;
+    const L = 30;
+    const B = 36;
+    const R = 8;
+    const T = 20;
     const px = (v) => L + ((width - L - R - 46) * v) / x;
     const py = (v) => T + ((height - T - B) * (high - v)) / (2 * high);
     const line = (points, kind) =>
@@ -99,8 +98,8 @@ function render({ model, el }) {
         points: points.map(([a, b]) => `${px(a).toFixed(1)},${clamp(py(b), -9, height + 9).toFixed(1)}`).join(" "),
         class: kind,
       });
-    const bell = places.density,
-      top = Math.max(...bell.map(([, p]) => p));
+    const bell = places.density;
+    const top = Math.max(...bell.map(([, p]) => p));
     const edge = px(x) + 4;
     node.replaceChildren(
       ...marks.map((v) => svg("line", { x1: L, x2: px(x), y1: py(v), y2: py(v), class: "dpm-grid" })),
@@ -120,8 +119,8 @@ function render({ model, el }) {
     Array.from({ length: 121 }, (_, i) => -high + (2 * high * i) / 120).map((v) => [v, Math.exp(density(v))]);
 
   figure.draw = () => {
-    const T = tau.length - 1,
-      now = tau[k];
+    const T = tau.length - 1;
+    const now = tau[k];
     const steps = Array.from({ length: k + 1 }, (_, j) => j);
     const chosen = paths[CHOSEN];
     const safe = Math.max(now, 1e-9);
@@ -161,9 +160,9 @@ function render({ model, el }) {
         density: bell(high, (v) => moments([v], safe, data).logP),
       },
     });
-    const z = zAt(chosen, now),
-      logP = moments([z], safe, data),
-      logQ = preserved(shrunk, safe, data);
+    const z = zAt(chosen, now);
+    const logP = moments([z], safe, data);
+    const logQ = preserved(shrunk, safe, data);
     detail.textContent =
       `Step ${k} of ${T}: ᾱ = ${(1 / (1 + now)).toPrecision(3)}, τ = ${short(now)}, √(1 + τ) = ${Math.sqrt(1 + now).toFixed(3)}. ` +
       `The thick path: x = ${words(shrunk.toFixed(3))}, z = ${words(z.toFixed(3))}. ` +

@@ -112,7 +112,14 @@ const ROWS = [
 function render({ model, el }) {
   const figure = openFigure(model, el, "player");
   const { root, colours } = figure;
-  let T, n, extent, frames, at, drift, cell, scratch;
+  let T;
+  let n;
+  let extent;
+  let frames;
+  let at;
+  let drift;
+  let cell;
+  let scratch;
   let state = { t: Math.round(model.get("T") / 2), direction: 1, rest: 0 };
   let speed = 1;
   let count = 0;

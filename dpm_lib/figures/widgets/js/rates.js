@@ -91,7 +91,13 @@ function render({ model, el }) {
   const figure = openFigure(model, el, "rates");
   const presets = Object.fromEntries(model.get("presets"));
   const horizon = model.get("horizon");
-  let Q, n, name, start, target, ways, back;
+  let Q;
+  let n;
+  let name;
+  let start;
+  let target;
+  let ways;
+  let back;
   let k = STEPS / 4;
   let reverse = false;
   let clock = 0;
@@ -170,12 +176,12 @@ function render({ model, el }) {
   }
 
   function drawCourse() {
-    const width = course.clientWidth || 600,
-      height = course.clientHeight || 180;
-    const L = 30,
-      R = 10,
-      T = 8,
-      B = 20;
+    const width = course.clientWidth || 600;
+    const height = course.clientHeight || 180;
+    const L = 30;
+    const R = 10;
+    const T = 8;
+    const B = 20;
     const x = (step) => L + ((width - L - R) * step) / STEPS;
     const y = (p) => T + (height - T - B) * (1 - p);
     const ticks = [0, 0.5, 1].flatMap((p) => [
@@ -212,9 +218,9 @@ function render({ model, el }) {
   }
   figure.draw = () => {
     const s = (k * horizon) / STEPS;
-    const law = ways.laws[k],
-      u = ways.functions[k],
-      r = back[k];
+    const law = ways.laws[k];
+    const u = ways.functions[k];
+    const r = back[k];
     const R = reverseRates(Q, law);
     showGraph(
       graph,

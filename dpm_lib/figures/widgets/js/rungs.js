@@ -1,7 +1,7 @@
 // The ladder: a string climbs from data to noise, and each rung costs what it forgets, plus what its way back gets wrong.
 
 import { button, chooser, html, openFigure, slider, svg, uniforms } from "./common.js";
-import { account, BITS, climb, CODES, kept, ladder } from "./four.js";
+import { account, BITS, CODES, climb, kept, ladder } from "./four.js";
 
 const NAMES = { autoregressive: "autoregressive model", vae: "VAE with a code of two bits", diffusion: "diffusion" };
 const inBits = (nats) => nats / Math.LN2;
@@ -14,7 +14,9 @@ function render({ model, el }) {
   const settings = structuredClone(model.get("settings"));
   const uniform = uniforms(3);
   let y = 0b0011;
-  let now, path, sums;
+  let now;
+  let path;
+  let sums;
 
   const strings = svg("svg", { class: "dpm-plot dpm-climb", role: "img" });
   const bars = svg("svg", { class: "dpm-plot dpm-costs", role: "img" });

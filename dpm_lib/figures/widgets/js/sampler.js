@@ -39,10 +39,10 @@ function linear(h, n, columns, { out, inputs, W }, b, result) {
     const [wo, wp, wq, wr] = [o * inputs, p * inputs, q * inputs, r * inputs];
     for (let k = 0; k < n; k++) {
       const row = k * columns;
-      let so = b[o],
-        sp = b[p],
-        sq = b[q],
-        sr = b[r];
+      let so = b[o];
+      let sp = b[p];
+      let sq = b[q];
+      let sr = b[r];
       for (let i = 0; i < columns; i++) {
         const value = h[row + i];
         so += W[wo + i] * value;
@@ -172,7 +172,12 @@ export function reverseStep(x, t, noise, model) {
 function render({ model, el }) {
   const figure = openFigure(model, el, "sampler");
   const { root, colours } = figure;
-  let chain, target, extent, x, t, uniform;
+  let chain;
+  let target;
+  let extent;
+  let x;
+  let t;
+  let uniform;
   let seed = 1;
   let count = 1000;
   let noisy = true;

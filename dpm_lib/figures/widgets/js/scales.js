@@ -3,13 +3,13 @@
 import { clamp, draggable, html, openFigure, slider, svg } from "./common.js";
 import { dataEntropy, estimate, levelDensities, lineRule, noiseEntropy } from "./immse.js";
 
-const LOW = -4,
-  HIGH = 4,
-  PER_DECADE = 20;
-const LEFT = 40,
-  RIGHT = 14,
-  TOP = 10,
-  BOTTOM = 40;
+const LOW = -4;
+const HIGH = 4;
+const PER_DECADE = 20;
+const LEFT = 40;
+const RIGHT = 14;
+const TOP = 10;
+const BOTTOM = 40;
 const NAMES = ["which half", "which pair", "which point", "where in its blob"];
 const INKS = ["data", "model", "drift", "limit"];
 
@@ -21,7 +21,7 @@ function render({ model, el }) {
   const { root } = figure;
   const rule = lineRule(0.15);
   const levels = Array.from({ length: (HIGH - LOW) * PER_DECADE + 1 }, (_, i) => 10 ** (LOW + i / PER_DECADE));
-  let spacings = Array.from(model.get("spacings"));
+  const spacings = Array.from(model.get("spacings"));
   let blob = -2.5; // log10 of the variance of each blob
   let place = 4 * PER_DECADE;
   let densities = null;
@@ -83,7 +83,7 @@ function render({ model, el }) {
 
   function drawHills() {
     const [wide, high] = sizeOf(hills);
-    const stacked = densities.map((parts) => parts.reduce((sums, v) => [...sums, sums.at(-1) + v], [0]));
+    const stacked = densities.map((parts) => [0, 1, 2, 3, 4].map((k) => parts.slice(0, k).reduce((a, b) => a + b, 0)));
     const top = Math.max(0.6, 1.08 * Math.max(...stacked.map((sums) => sums.at(-1))));
     const y = (v) => high - BOTTOM - (v / top) * (high - BOTTOM - TOP);
     const x = (i) => across(LOW + i / PER_DECADE, wide);

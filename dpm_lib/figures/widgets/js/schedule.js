@@ -74,12 +74,18 @@ const short = (value) => (value < 0.001 ? value.toExponential(1).replace("-", "â
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "schedule");
-  let table, presets, beta, T, handles, low, limit;
+  let table;
+  let presets;
+  let beta;
+  let T;
+  let handles;
+  let low;
+  let limit;
   let form = model.get("forms")[0];
   let chosen = 1; // the bar whose numbers are shown; none while below 2
 
   function read() {
-    const sizes = model.get("forms").map((name, k) => model.get("log_c_sizes")[k]);
+    const sizes = model.get("log_c_sizes");
     const all = numbers(model.get("log_c"), Float32Array);
     const logC = {};
     let start = 0;
@@ -171,10 +177,10 @@ function render({ model, el }) {
   }
 
   // --- Places on the plots, in CSS pixels ---
-  const LEFT = 40,
-    RIGHT = 10,
-    TOP = 10,
-    BOTTOM = 20;
+  const LEFT = 40;
+  const RIGHT = 10;
+  const TOP = 10;
+  const BOTTOM = 20;
   const sizeOf = (plot) => ({ width: plot.clientWidth || 600, height: plot.clientHeight || 150 });
   const slot = (width) => (width - LEFT - RIGHT) / T;
   const xOf = (t, width) => LEFT + slot(width) * (t - 0.5);

@@ -1,6 +1,6 @@
 // One step of a diffusion, run backwards by Bayes, against the best Gaussian.
 
-import { chooser, checkbox, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
+import { checkbox, chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
 
 const LOG_2PI = Math.log(2 * Math.PI);
 const normalPdf = (x, mean, variance) => Math.exp(-0.5 * ((x - mean) ** 2 / variance + LOG_2PI + Math.log(variance)));
@@ -26,9 +26,9 @@ export function stepBack(std, xt, beta, reach = 9, cells = 9000) {
   const top = log.reduce((a, b) => Math.max(a, b));
   const p = log.map((v) => Math.exp(v - top));
   const total = p.reduce((a, b) => a + b, 0) * h;
-  let mean = 0,
-    variance = 0,
-    kl = 0;
+  let mean = 0;
+  let variance = 0;
+  let kl = 0;
   for (let k = 0; k <= cells; k++) mean += (p[k] / total) * y[k] * h;
   for (let k = 0; k <= cells; k++) variance += (p[k] / total) * (y[k] - mean) ** 2 * h;
   for (let k = 0; k <= cells; k++) {
@@ -41,8 +41,8 @@ export function stepBack(std, xt, beta, reach = 9, cells = 9000) {
 
 // --- The figure. ---
 
-const LOW = -3,
-  HIGH = -0.05; // log10 beta
+const LOW = -3;
+const HIGH = -0.05; // log10 beta
 const REACH = 2.2;
 
 const scientific = (value) => {
@@ -90,8 +90,8 @@ function render({ model, el }) {
     });
   }
   function drawView({ y, p, mean, variance }) {
-    const width = view.clientWidth || 600,
-      height = view.clientHeight || 200;
+    const width = view.clientWidth || 600;
+    const height = view.clientHeight || 200;
     const base = height - 20;
     const half = zoom ? Math.min(REACH, 5 * Math.sqrt(variance)) : REACH;
     const centre = zoom ? mean : 0;
@@ -121,17 +121,17 @@ function render({ model, el }) {
     );
   }
   function drawCost(kl) {
-    const width = cost.clientWidth || 300,
-      height = cost.clientHeight || 200;
-    const L = 40,
-      B = 34,
-      T = 20,
-      R = 12;
+    const width = cost.clientWidth || 300;
+    const height = cost.clientHeight || 200;
+    const L = 40;
+    const B = 34;
+    const T = 20;
+    const R = 12;
     const x = (power) => L + ((width - L - R) * (power - LOW)) / (0 - LOW);
     const y = (power) => T + ((height - T - B) * (0.5 - clamp(power, -12, 0.5))) / 12.5;
     const limit = Math.log10(thirdDerivative(xt, std) ** 2 / 12);
-    const low = Math.max(LOW, (-12 - limit) / 3),
-      high = Math.min(HIGH, (0.5 - limit) / 3); // limit may be -Infinity
+    const low = Math.max(LOW, (-12 - limit) / 3);
+    const high = Math.min(HIGH, (0.5 - limit) / 3); // limit may be -Infinity
     cost.replaceChildren(
       ...[-12, -9, -6, -3, 0].flatMap((power) => [
         svg("line", { x1: L, x2: width - R, y1: y(power), y2: y(power), class: "dpm-grid" }),

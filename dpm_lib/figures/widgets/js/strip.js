@@ -2,8 +2,8 @@
 
 import { chooser, clamp, draggable, html, numbers, openFigure } from "./common.js";
 
-const SIDE = 8,
-  LEVELS = 16;
+const SIDE = 8;
+const LEVELS = 16;
 
 /** The pixels of one draw: a view into bytes of shape (digits, places, draws, 64). */
 export const drawOf = (bytes, [, places, draws, pixels], digit, place, k) =>
@@ -11,8 +11,8 @@ export const drawOf = (bytes, [, places, draws, pixels], digit, place, k) =>
 
 /** Mean over draws of the missing pixels' distance from the truth, root mean square, in levels: of single draws. */
 export function missing(bytes, shape, truth, digit, place) {
-  let sum = 0,
-    count = 0;
+  let sum = 0;
+  let count = 0;
   for (let k = 0; k < shape[2]; k++) {
     const draw = drawOf(bytes, shape, digit, place, k);
     for (let i = 0; i < draw.length; i++) {
@@ -27,16 +27,16 @@ export function missing(bytes, shape, truth, digit, place) {
 function render({ model, el }) {
   const figure = openFigure(model, el, "digits");
   const { root } = figure;
-  const shape = model.get("shape"),
-    truth = model.get("truth");
+  const shape = model.get("shape");
+  const truth = model.get("truth");
   const methods = model.get("methods");
   const size = shape.reduce((a, b) => a * b, 1);
   const all = numbers(model.get("draws"), Uint8Array);
   const bytes = Object.fromEntries(methods.map((name, k) => [name, all.subarray(k * size, (k + 1) * size)]));
   const last = shape[1] - 1;
-  let digit = 0,
-    place = 0,
-    method = methods[1] ?? methods[0];
+  let digit = 0;
+  let place = 0;
+  let method = methods[1] ?? methods[0];
 
   const pad = figure.canvas();
   pad.removeAttribute("aria-hidden");
@@ -65,8 +65,8 @@ function render({ model, el }) {
       context.fillRect(Math.floor(x * side), Math.floor(y * side), Math.ceil(side), Math.ceil(side));
     }
     context.strokeStyle = context.fillStyle = figure.colours.model;
-    const left = place * side,
-      wide = (SIDE / 2) * side;
+    const left = place * side;
+    const wide = (SIDE / 2) * side;
     if (cover) {
       context.globalAlpha = 0.97;
       context.fillRect(left, 0, wide, canvas.height);

@@ -99,7 +99,10 @@ function render({ model, el }) {
   let size = 1;
   let perSecond = 20;
   let owed = 0;
-  let t, uniform, walkers, crowd;
+  let t;
+  let uniform;
+  let walkers;
+  let crowd;
 
   function restart() {
     uniform = uniforms(seed);

@@ -1,7 +1,6 @@
 // From noise back to data by the exact score of a mixture on the line, with more noise or less, in many steps or few.
 
 import { button, chooser, clamp, fillNormals, html, isCalm, openFigure, slider, svg, uniforms } from "./common.js";
-import { normalCdf } from "./normal.js";
 import { lineCdf, lineDensity, lineDraw, lineScore } from "./mixture.js";
 
 // --- Numbers; the twins are dpm_lib.exploding and dpm_lib.sde. ---
@@ -15,8 +14,8 @@ export const pull = (noise, printed) => (printed ? (1 + noise) / 2 : (1 + noise 
 
 /** One Euler-Maruyama step of all points from time t to `after` < t: a new array. */
 export function stepBack(z, t, after, noise, printed, normals, data) {
-  const drift = pull(noise, printed) * (t - after),
-    kick = noise * Math.sqrt(t - after);
+  const drift = pull(noise, printed) * (t - after);
+  const kick = noise * Math.sqrt(t - after);
   return Float64Array.from(z, (v, i) => v + drift * lineScore(v, t, data) + kick * normals[i]);
 }
 
@@ -34,8 +33,8 @@ export function walkBack(times, n, noise, printed, data, uniform) {
 
 /** The largest difference between the points' distribution function and the true one at t (Kolmogorov, Smirnov). */
 export function distance(z, t, data) {
-  const sorted = Float64Array.from(z).sort(),
-    n = z.length;
+  const sorted = Float64Array.from(z).sort();
+  const n = z.length;
   let gap = 0;
   for (let i = 0; i < n; i++) {
     const F = lineCdf(sorted[i], t, data);
@@ -46,12 +45,12 @@ export function distance(z, t, data) {
 
 // --- The figure. ---
 
-const N = 4000,
-  THREADS = 60,
-  FIRST = 4,
-  LAST = 0.01,
-  REACH = 4.6,
-  BARS = 92;
+const N = 4000;
+const THREADS = 60;
+const FIRST = 4;
+const LAST = 0.01;
+const REACH = 4.6;
+const BARS = 92;
 const DATA = {
   clumps: { words: "three clumps", centers: [-1.5, 0.3, 1.2], weights: [0.3, 0.5, 0.2], variance: 0.04 },
   points: { words: "two points", centers: [-1, 1], weights: [0.5, 0.5], variance: 0 },
@@ -60,14 +59,16 @@ const DATA = {
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "ways");
-  let noise = model.get("noise"),
-    power = model.get("power"),
-    printed = model.get("printed");
-  let name = "clumps",
-    seed = 1,
-    k = 0,
-    owed = 0;
-  let times, path, gaps;
+  let noise = model.get("noise");
+  let power = model.get("power");
+  let printed = model.get("printed");
+  let name = "clumps";
+  let seed = 1;
+  let k = 0;
+  let owed = 0;
+  let times;
+  let path;
+  let gaps;
 
   const space = figure.canvas(
     "Space from left to right, time downwards: the paths of sixty points from noise to data, over the true density",
@@ -94,12 +95,12 @@ function render({ model, el }) {
 
   const across = (v, width) => (width * (v + REACH)) / (2 * REACH);
   function drawSpace() {
-    const context = space.getContext("2d"),
-      pixel = devicePixelRatio;
+    const context = space.getContext("2d");
+    const pixel = devicePixelRatio;
     const { width, height } = space;
     const steps = times.length - 1;
-    const rows = 48,
-      columns = 96;
+    const rows = 48;
+    const columns = 96;
     context.globalAlpha = 1;
     context.fillStyle = figure.colours.panel;
     context.fillRect(0, 0, width, height);
@@ -113,8 +114,8 @@ function render({ model, el }) {
       const top = Math.max(...values);
       values.forEach((v, c) => {
         context.globalAlpha = (0.34 * v) / top;
-        const x = Math.round((c * width) / columns),
-          y = Math.round((r * height) / rows);
+        const x = Math.round((c * width) / columns);
+        const y = Math.round((r * height) / rows);
         context.fillRect(x, y, Math.round(((c + 1) * width) / columns) - x, Math.round(((r + 1) * height) / rows) - y);
       });
     }
@@ -143,9 +144,9 @@ function render({ model, el }) {
     context.fillText(`t = ${LAST}`, 6 * pixel, height - 6 * pixel);
   }
   function drawHill() {
-    const width = hill.clientWidth || 600,
-      height = hill.clientHeight || 160,
-      base = height - 18;
+    const width = hill.clientWidth || 600;
+    const height = hill.clientHeight || 160;
+    const base = height - 18;
     const wide = (2 * REACH) / BARS;
     const bars = new Float64Array(BARS);
     for (const v of path[k]) {
@@ -179,9 +180,9 @@ function render({ model, el }) {
   figure.draw = () => {
     if (space.width) drawSpace();
     drawHill();
-    const gap = gapAt(k),
-      floor = 1.36 / Math.sqrt(N),
-      far = path[k].reduce((sum, v) => sum + (Math.abs(v) > REACH), 0);
+    const gap = gapAt(k);
+    const floor = 1.36 / Math.sqrt(N);
+    const far = path[k].reduce((sum, v) => sum + (Math.abs(v) > REACH), 0);
     detail.textContent =
       `λ = ${noise.toFixed(1)}, drift factor ${pull(noise, printed).toFixed(2)}, ${2 ** power} steps. Step ${k}, t = ${times[k].toPrecision(2)}: ` +
       `points and truth are ${gap.toFixed(3)} apart (chance alone keeps ${N} points below ${floor.toFixed(3)}, 19 times out of 20).` +

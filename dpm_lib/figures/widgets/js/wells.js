@@ -26,11 +26,11 @@ export function doubleWell(n, barrier) {
 export function tridiagonalGap(P, n) {
   // The eigenvalues of 1 - P below `gap`, counted by the signs of the pivots of the symmetric matrix 1 - P - gap.
   const below = (gap) => {
-    let pivot = 1,
-      count = 0;
+    let pivot = 1;
+    let count = 0;
     for (let i = 0; i < n; i++) {
-      const left = i > 0 ? P[i * n + i - 1] : 0,
-        right = i < n - 1 ? P[i * n + i + 1] : 0;
+      const left = i > 0 ? P[i * n + i - 1] : 0;
+      const right = i < n - 1 ? P[i * n + i + 1] : 0;
       const square = i > 0 ? left * P[(i - 1) * n + i] : 0;
       pivot = left + right - gap - (i > 0 ? square / pivot : 0);
       if (pivot === 0) pivot = 1e-300;
@@ -38,8 +38,8 @@ export function tridiagonalGap(P, n) {
     }
     return count;
   };
-  let low = 0,
-    high = 2;
+  let low = 0;
+  let high = 2;
   for (let turn = 0; turn < 200 && high - low > 1e-15 * high; turn++) {
     const middle = low > 1e-14 ? Math.sqrt(low * high) : (low + high) / 2;
     if (below(middle) >= 2) high = middle;
@@ -77,8 +77,8 @@ export function histories(P, n, pi, starts, times, walkers = 0, seed = 0) {
   const uniform = uniforms(seed);
   for (const start of starts) laws[start] = 1 / starts.length;
   for (const start of at) counts[start] += 1;
-  let power = P,
-    reach = 1;
+  let power = P;
+  let reach = 1;
   times.forEach((time, k) => {
     if (k > 0) {
       for (const gap = time - times[k - 1]; reach < gap; reach *= 2) power = squareMatrix(power, n);
@@ -116,7 +116,9 @@ function render({ model, el }) {
   let k = 0;
   let clock = 0;
   let seed = 0;
-  let chain, gap, past;
+  let chain;
+  let gap;
+  let past;
 
   const hills = svg("svg", {
     class: "dpm-plot dpm-hills",
@@ -145,10 +147,10 @@ function render({ model, el }) {
     figure.redraw();
   }
 
-  const L = 34,
-    R = 10,
-    T = 8,
-    B = 20;
+  const L = 34;
+  const R = 10;
+  const T = 8;
+  const B = 20;
   const sizeOf = (plot) => [plot.clientWidth || 600, plot.clientHeight || 150];
   function drawHills() {
     const [width, height] = sizeOf(hills);
@@ -203,7 +205,7 @@ function render({ model, el }) {
       ...grid,
       ...labels,
       curve((t) => 0.5 * Math.exp(t * Math.log1p(-gap)), "dpm-target"),
-      curve((t, i) => past.distance[i], "dpm-exact"),
+      curve((_t, i) => past.distance[i], "dpm-exact"),
       svg("line", { x1: x(times[k]), x2: x(times[k]), y1: T, y2: height - B, class: "dpm-axis" }),
     );
   }

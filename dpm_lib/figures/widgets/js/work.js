@@ -43,7 +43,9 @@ const NUMBERS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 function render({ model, el }) {
   const figure = openFigure(model, el, "work");
   const { root, colours } = figure;
-  let setting, n, ladder;
+  let setting;
+  let n;
+  let ladder;
   let chosen = 3;
   let rho = 0;
   let seed = 1;
