@@ -1,6 +1,6 @@
 // Annealed importance sampling on a line, from a wide normal to two clumps: particles, weights, resampling.
 
-import { button, checkbox, fillNormals, html, isCalm, openFigure, slider, uniforms } from "./common.js";
+import { button, controls, fillNormals, html, isCalm, openFigure, uniforms } from "./common.js";
 
 const logNormal = (x, mean, std) => -0.5 * ((x - mean) / std) ** 2 - Math.log(std) - 0.5 * Math.log(2 * Math.PI);
 const logAdd = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
@@ -284,16 +284,16 @@ function render({ model, el }) {
   };
 
   read();
-  const time = slider({
+  const time = figure.slider({
+    wide: true,
     label: "Temperature k",
     min: 0,
     max: K,
     value: 0,
     format: (value) => `${value} of ${K}`,
-    input: (value) => {
+    set: (value) => {
       k = value;
       play.set(false);
-      figure.redraw();
     },
   });
   function goTo(next) {
@@ -308,13 +308,13 @@ function render({ model, el }) {
     if (place >= 1) play.set(false);
     if (next !== k) goTo(next);
   });
-  const number = slider({
+  const number = figure.slider({
     label: "Temperatures K",
     min: 0,
     max: NUMBERS.length - 1,
     value: NUMBERS.indexOf(K),
     format: (value) => String(NUMBERS[value]),
-    input: (value) => {
+    set: (value) => {
       const share = k / K;
       K = NUMBERS[value];
       time.range.max = K;
@@ -322,17 +322,8 @@ function render({ model, el }) {
       goTo(Math.round(share * K));
     },
   });
-  const switchResampling = checkbox({
-    label: "Resample",
-    change: (value) => {
-      resampling = value;
-      run();
-    },
-  });
-  const again = button("New run", () => {
-    seed += 1;
-    run();
-  });
+  const switchResampling = figure.checkbox({ label: "Resample", set: (value) => (resampling = value), after: run });
+  const again = button("New run", () => (seed += 1), run);
   const pair = html(
     "div",
     { style: "display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 0.5rem" },
@@ -340,12 +331,11 @@ function render({ model, el }) {
     html("div", { class: "dpm-live" }, running),
   );
   pair.style.marginTop = "0.5rem";
-  time.node.classList.add("dpm-time");
   figure.add(
     html("div", { class: "dpm-live" }, cloud),
     pair,
-    html("div", { class: "dpm-controls" }, play.button, time.node),
-    html("div", { class: "dpm-controls" }, number.node, switchResampling, again),
+    controls(play, time),
+    controls(number, switchResampling, again),
     readout,
   );
   run();

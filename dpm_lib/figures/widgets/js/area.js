@@ -1,6 +1,6 @@
 // The I-MMSE curve: what is left to guess at every noise level, and the area beyond t0 as information in nats.
 
-import { clamp, draggable, html, openFigure, presetChooser, slider, svg } from "./common.js";
+import { clamp, controls, draggable, html, keys, openFigure, svg, title } from "./common.js";
 import { table } from "./immse.js";
 
 const LOW = -3;
@@ -229,39 +229,33 @@ function render({ model, el }) {
     Object.assign(root.dataset, { area, rest, entropy: found.entropy, t: found.t[place] });
   };
 
-  const start = slider({
+  const start = figure.slider({
     label: "Noise t₀",
     min: 0,
     max: (SHOWN - LOW) * PER_DECADE,
     value: place,
     format: (i) => String(Number((10 ** (LOW + i / PER_DECADE)).toPrecision(2))),
-    input: (next) => {
-      place = next;
-      figure.redraw();
-    },
+    set: (next) => (place = next),
   });
-  const width = slider({
+  const width = figure.slider({
     label: "Width of each point",
     min: 0,
     max: 1,
     step: 0.01,
     value: data.sigma ?? 0,
     format: (v) => (v ? v.toFixed(2) : "0: discrete"),
-    input: (next) => {
-      data.sigma = next;
-      own();
-    },
+    set: (next) => (data.sigma = next),
+    after: own,
   });
-  const preset = presetChooser({
+  const preset = figure.presetChooser({
     label: "Data",
     names: Object.keys(DATA),
     value: model.get("data"),
-    change: (name) => {
+    set: (name) => {
       data = structuredClone(DATA[name]);
       width.set(data.sigma ?? 0);
       found = null;
       makeHandles();
-      figure.redraw();
     },
   });
   function own() {
@@ -269,23 +263,15 @@ function render({ model, el }) {
     found = null;
     figure.redraw();
   }
-  const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
-  const title = (words, unit) => html("p", { class: "dpm-title" }, words, html("span", { class: "dpm-unit" }, unit));
   figure.add(
-    html("div", { class: "dpm-controls" }, preset.node, start.node, width.node),
+    controls(preset, start, width),
     points,
     about,
     title("Information per unit of log t", " mmse(t) / 2t, in nats; the area beyond t₀ is I(y; z(t₀))"),
     curve,
     title("The two parts of the entropy", " in nats, for every t₀"),
     sums,
-    html(
-      "p",
-      { class: "dpm-detail dpm-keys" },
-      key("data", "area beyond t₀"),
-      key("model", "what z(t₀) leaves open"),
-      key("limit", "their sum"),
-    ),
+    keys({ data: "area beyond t₀", model: "what z(t₀) leaves open", limit: "their sum" }),
     detail,
   );
   makeHandles();

@@ -2,15 +2,14 @@
 
 import {
   button,
-  chooser,
   clamp,
+  controls,
   draggable,
   fillNormals,
   html,
   isCalm,
+  keys,
   openFigure,
-  presetChooser,
-  slider,
   svg,
   uniforms,
 } from "./common.js";
@@ -314,28 +313,24 @@ function render({ model, el }) {
     Object.assign(figure.root.dataset, { t: time.toFixed(3), gap, away, temperature });
   };
 
-  const preset = presetChooser({
+  const preset = figure.presetChooser({
     label: "Potential",
     names: Object.keys(PRESETS),
     value: "two wells",
-    change: (name) => {
-      heights = PRESETS[name].slice();
-      bend();
-    },
+    set: (name) => (heights = PRESETS[name].slice()),
+    after: bend,
   });
-  const heat = slider({
+  const heat = figure.slider({
     label: "Temperature",
     min: 0.1,
     max: 2,
     step: 0.05,
     value: temperature,
     format: (value) => value.toFixed(2),
-    input: (value) => {
-      temperature = value;
-      bend();
-    },
+    set: (value) => (temperature = value),
+    after: bend,
   });
-  const begin = chooser({
+  const begin = figure.chooser({
     label: "Start",
     options: [
       ["left", "all on the left"],
@@ -343,34 +338,22 @@ function render({ model, el }) {
       ["everywhere", "everywhere"],
     ],
     value: from,
-    change: (value) => {
-      from = value;
-      restart();
-    },
+    set: (value) => (from = value),
+    after: restart,
   });
-  const again = button("Start again", () => {
-    seed += 1;
-    restart();
-  });
+  const again = button("Start again", () => (seed += 1), restart);
   const later = button("Half a unit on", () => {
     play.set(false);
     advance(0.5);
   });
   const play = figure.playButton((seconds) => advance(seconds * (isCalm() ? 0.3 : 1)));
-  const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
   figure.add(
     landscape,
     html("div", { class: "dpm-crowd" }, crowd),
     density,
-    html(
-      "p",
-      { class: "dpm-detail dpm-keys" },
-      key("model", "particles"),
-      key("data", "their density, computed"),
-      key("limit", "density of rest"),
-    ),
-    html("div", { class: "dpm-controls" }, play.button, later, again, begin.node),
-    html("div", { class: "dpm-controls" }, heat.node, preset.node),
+    keys({ model: "particles", data: "their density, computed", limit: "density of rest" }),
+    controls(play, later, again, begin),
+    controls(heat, preset),
     detail,
   );
   bend();

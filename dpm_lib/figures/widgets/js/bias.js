@@ -1,6 +1,6 @@
 // The law that a multiplied reverse chain makes, on a line, as a density: no sampling. Twin of posteriors.law_on_grid.
 
-import { chooser, html, openFigure, slider, svg } from "./common.js";
+import { controls, html, keys, openFigure, svg, title } from "./common.js";
 
 export const REACH = 4.5,
   POINTS = 181,
@@ -239,28 +239,25 @@ function render({ model, el }) {
       ready: missing() ? 0 : 1,
     });
   };
-  const steps = slider({
+  const steps = figure.slider({
     label: "Steps T",
     min: 0,
     max: STEPS.length - 1,
     value: place,
     format: (v) => String(STEPS[v]),
-    input: (v) => {
+    set: (v) => {
       place = v;
       queue ||= requestAnimationFrame(work);
-      figure.redraw();
     },
   });
-  const data = chooser({
+  const data = figure.chooser({
     label: "Data",
-    options: Object.keys(TARGETS).map((v) => [v, v]),
+    options: Object.keys(TARGETS),
     value: name,
-    change: (v) => {
-      name = v;
-      restart();
-    },
+    set: (v) => (name = v),
+    after: restart,
   });
-  const which = chooser({
+  const which = figure.chooser({
     label: "Twist",
     options: [
       ["constant", "constant: r"],
@@ -268,51 +265,37 @@ function render({ model, el }) {
       ["plugin", "plug-in: r at the posterior mean"],
     ],
     value: kind,
-    change: (v) => {
+    set: (v) => {
       kind = v;
       queue ||= requestAnimationFrame(work);
-      figure.redraw();
     },
   });
-  const look = slider({
+  const look = figure.slider({
     label: "r sits at",
     min: -2,
     max: 2,
     step: 0.1,
     value: r.y,
     format: (v) => v.toFixed(1).replace("-", "−"),
-    input: (v) => {
-      r = { ...r, y: v };
-      restart();
-    },
+    set: (v) => (r = { ...r, y: v }),
+    after: restart,
   });
-  const wide = slider({
+  const wide = figure.slider({
     label: "its variance",
     min: 0.1,
     max: 2,
     step: 0.1,
     value: r.s,
     format: (v) => v.toFixed(1),
-    input: (v) => {
-      r = { ...r, s: v };
-      restart();
-    },
+    set: (v) => (r = { ...r, s: v }),
+    after: restart,
   });
-  const key = (ink, label) => html("span", { class: `dpm-ink-${ink}` }, label);
   figure.add(
-    html("div", { class: "dpm-controls" }, steps.node, data.node, which.node),
-    html("div", { class: "dpm-controls" }, look.node, wide.node),
+    controls(steps, data, which),
+    controls(look, wide),
     laws,
-    html(
-      "p",
-      { class: "dpm-detail dpm-keys" },
-      key("limit", "exact p r"),
-      key("muted", "dashed: p r²; pale: p"),
-      key("model", "constant"),
-      key("drift", "annealed"),
-      key("data", "plug-in"),
-    ),
-    html("p", { class: "dpm-title" }, "Total variation from p r, by the number of steps"),
+    keys({ limit: "exact p r", muted: "dashed: p r²; pale: p", model: "constant", drift: "annealed", data: "plug-in" }),
+    title("Total variation from p r, by the number of steps"),
     curves,
     words,
   );

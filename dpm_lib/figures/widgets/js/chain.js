@@ -1,6 +1,6 @@
 // A Markov chain to edit: its graph, its matrix, its eigenvalues in the unit circle, and its law over time.
 
-import { button, chooser, clamp, html, openFigure, presetChooser, slider, svg } from "./common.js";
+import { button, clamp, controls, html, openFigure, svg } from "./common.js";
 import { inkOf, matrixGrid, showGraph, svgText } from "./grid.js";
 
 // --- Numbers: P is an array of rows, each summing to 1. ---
@@ -318,18 +318,15 @@ function render({ model, el }) {
   // --- Controls ---
 
   const names = Object.keys(presets);
-  const preset = presetChooser({ label: "Chain", names, change: load });
-  const begin = chooser({
+  const preset = figure.presetChooser({ label: "Chain", names, set: load });
+  const begin = figure.chooser({
     label: "Start in",
     options: [],
     value: "",
-    change: (value) => {
-      start = Number(value);
-      update();
-    },
+    set: (value) => (start = Number(value)),
+    after: update,
   });
-  const clockSlider = slider({ label: "t", min: 0, max: steps, value: 0, input: (value) => moveTo(value) });
-  clockSlider.node.classList.add("dpm-time");
+  const clockSlider = figure.slider({ wide: true, label: "t", min: 0, max: steps, value: 0, set: moveTo });
   const play = figure.playButton((seconds) => {
     clock += seconds * 5;
     if (clock < 1) return;
@@ -347,7 +344,7 @@ function render({ model, el }) {
     html("div", { class: "dpm-three" }, graph, grid, circle),
     detail,
     course,
-    html("div", { class: "dpm-controls" }, play.button, clockSlider.node),
+    controls(play, clockSlider),
     now,
   );
   load(names[0]);

@@ -1,6 +1,6 @@
 // How many trajectories close the gap: the log of a mean of n weights, against log p and the delta method. Nats inside.
 
-import { clamp, html, openFigure, slider, svg, uniforms } from "./common.js";
+import { clamp, controls, html, openFigure, svg, uniforms } from "./common.js";
 import { coupledBits, S, weightLaw } from "./tiny.js";
 
 const NUMBERS = [1, 2, 4, 8, 16, 32, 64, 128, 256];
@@ -183,45 +183,34 @@ function render({ model, el }) {
   };
 
   const play = figure.playButton(gather);
-  const number = slider({
+  const number = figure.slider({
     label: "Trajectories n",
     min: 0,
     max: NUMBERS.length - 1,
     value: chosen,
     format: (k) => String(NUMBERS[k]),
-    input: (k) => {
-      chosen = k;
-      figure.redraw();
-    },
+    set: (k) => (chosen = k),
   });
-  const places = slider({
+  const places = figure.slider({
     label: "Start x₀",
     min: 0,
     max: S - 1,
     value: start,
     format: (v) => v.toString(2).padStart(3, "0"),
-    input: (v) => {
-      start = v;
-      reset();
-    },
+    set: (v) => (start = v),
+    after: reset,
   });
-  const error = slider({
+  const error = figure.slider({
     label: "Error of the reverse steps",
     min: 0,
     max: 1,
     step: 0.05,
     value: settings.error,
     format: (v) => v.toFixed(2),
-    input: (v) => {
-      settings.error = v;
-      reset();
-    },
+    set: (v) => (settings.error = v),
+    after: reset,
   });
-  figure.add(
-    html("div", { class: "dpm-pair-wide" }, spread, curve),
-    html("div", { class: "dpm-controls" }, play.button, number.node, places.node, error.node),
-    detail,
-  );
+  figure.add(html("div", { class: "dpm-pair-wide" }, spread, curve), controls(play, number, places, error), detail);
   figure.onResize(spread);
   figure.onResize(curve);
   reset();

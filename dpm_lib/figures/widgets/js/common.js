@@ -208,8 +208,36 @@ export function openFigure(model, el, name) {
       () => (playing = false),
     );
     set(false);
-    return { button, set };
+    return { node: button, button, set };
   };
+  /** The same for what moves by whole steps, `rate()` of them a second: `advance(count)`. */
+  figure.playSteps = (rate, advance) => {
+    let owed = 0;
+    return figure.playButton((seconds) => {
+      owed += seconds * rate();
+      const count = Math.floor(owed);
+      owed -= count;
+      if (count) advance(count);
+    });
+  };
+
+  /** Controls bound to the figure's state: `set(value)` writes what the reader chose; then `after()`, or a redraw. */
+  const bound =
+    (make) =>
+    ({ set, after = figure.redraw, ...options }) =>
+      make({
+        ...options,
+        act: (value) => {
+          set(value);
+          after();
+        },
+      });
+  Object.assign(figure, {
+    slider: bound(slider),
+    chooser: bound(chooser),
+    presetChooser: bound(presetChooser),
+    checkbox: bound(checkbox),
+  });
 
   figure.close = () => {
     cancelAnimationFrame(request);
@@ -230,10 +258,10 @@ export function openFigure(model, el, name) {
 /** Does the reader ask for less motion? Looked up each time, since the answer can change. */
 export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-// --- Controls. ---
+// --- Controls. A figure makes them as its own: see `openFigure`. ---
 
-/** A labelled range with its value in words; `set` moves it without calling `input`. */
-export function slider({ label, min, max, step = 1, value, format = String, input }) {
+/** A labelled range with its value in words; `set` moves it without a word to the figure. */
+function slider({ label, min, max, step = 1, value, format = String, wide = false, act }) {
   const range = html("input", { type: "range", min, max, step, value });
   const words = html("span", { class: "dpm-value" });
   const show = () => {
@@ -242,10 +270,11 @@ export function slider({ label, min, max, step = 1, value, format = String, inpu
   };
   range.addEventListener("input", () => {
     show();
-    input(range.valueAsNumber);
+    act(range.valueAsNumber);
   });
   show();
-  const node = html("label", { class: "dpm-control dpm-range" }, html("span", {}, label), range, words);
+  const kind = `dpm-control dpm-range${wide ? " dpm-time" : ""}`;
+  const node = html("label", { class: kind }, html("span", {}, label), range, words);
   const set = (next) => {
     range.value = next;
     show();
@@ -253,27 +282,32 @@ export function slider({ label, min, max, step = 1, value, format = String, inpu
   return { node, range, set };
 }
 
-/** A labelled select; `options` are [value, text] pairs. */
-export function chooser({ label, options, value, change }) {
-  const select = html("select", {}, ...options.map(([key, text]) => html("option", { value: key }, text)));
+/** A labelled select; `options` are [value, text] pairs, or texts. */
+function chooser({ label, options, value, act }) {
+  const pairs = options.map((option) => [option].flat());
+  const select = html("select", {}, ...pairs.map(([key, text = key]) => html("option", { value: key }, text)));
   select.value = value;
-  select.addEventListener("change", () => change(select.value));
+  select.addEventListener("change", () => act(select.value));
   const node = html("label", { class: "dpm-control" }, html("span", {}, label), select);
   return { node, select };
 }
 
 /** A chooser of presets; its last entry says that the reader has changed one, and cannot be chosen. */
-export function presetChooser({ label, names, value = names[0], change }) {
-  const preset = chooser({ label, options: [...names, "your own"].map((name) => [name, name]), value, change });
+function presetChooser({ names, value = names[0], ...options }) {
+  const preset = chooser({ options: [...names, "your own"], value, ...options });
   preset.select.lastChild.disabled = true;
   return preset;
 }
 
-export function checkbox({ label, checked = false, change }) {
+function checkbox({ label, checked = false, act }) {
   const box = html("input", { type: "checkbox", checked });
-  box.addEventListener("change", () => change(box.checked));
+  box.addEventListener("change", () => act(box.checked));
   return html("label", { class: "dpm-control" }, box, html("span", {}, label));
 }
+
+/** A button; `actions` are called one after the other. */
+export const button = (label, ...actions) =>
+  html("button", { type: "button", click: () => actions.forEach((act) => act()) }, label);
 
 /**
  * Makes `node` a handle: `step(by, event)` at each key of `keys`, and `drag(event, held)` while a pointer holds it, with
@@ -296,7 +330,21 @@ export function draggable(node, { keys, step, take, drag }) {
   node.addEventListener("pointermove", (event) => node.hasPointerCapture(event.pointerId) && drag(event, held));
 }
 
-export const button = (label, click) => html("button", { type: "button", click }, label);
+/** A row of controls. */
+export const controls = (...parts) => html("div", { class: "dpm-controls" }, ...parts.map((part) => part.node ?? part));
+
+// --- Words about a plot. ---
+
+export const title = (words, unit) =>
+  html("p", { class: "dpm-title" }, words, ...(unit ? [html("span", { class: "dpm-unit" }, unit)] : []));
+
+/** What the colours of a plot stand for: { colour: words }. */
+export const keys = (words) =>
+  html(
+    "p",
+    { class: "dpm-detail dpm-keys" },
+    ...Object.entries(words).map(([ink, text]) => html("span", { class: `dpm-ink-${ink}` }, text)),
+  );
 
 // --- Drawing. ---
 

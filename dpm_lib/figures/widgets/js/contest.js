@@ -1,18 +1,6 @@
 // Several models in training, side by side: their samples at shares of one budget, and the energy distance of each.
 
-import {
-  checkbox,
-  chooser,
-  clamp,
-  drawPoints,
-  fixedPoint,
-  html,
-  isCalm,
-  openFigure,
-  openSquare,
-  slider,
-  svg,
-} from "./common.js";
+import { clamp, controls, drawPoints, fixedPoint, html, isCalm, openFigure, openSquare, svg, title } from "./common.js";
 
 const INKS = ["limit", "data", "drift", "model"];
 const EXTENT = 2.6;
@@ -109,49 +97,32 @@ function render({ model, el }) {
     Object.assign(figure.root.dataset, { frame, seed });
     figure.root.dataset.scores = names.map((_, i) => scores[i][seed][frame]).join(" ");
   };
-  const progress = slider({
+  const progress = figure.slider({
+    wide: true,
     label: "Budget spent",
     min: 0,
     max: shares.length - 1,
     value: frame,
     format: (f) => percent(shares[f]),
-    input: (f) => {
-      frame = place = f;
-      figure.redraw();
-    },
+    set: (f) => (frame = place = f),
   });
-  progress.node.classList.add("dpm-time");
   const play = figure.playButton((seconds) => {
     place = turn(place, seconds / (isCalm() ? 2 : 1), shares.length);
     frame = Math.min(shares.length - 1, Math.floor(place));
     progress.set(frame);
     figure.redraw();
   });
-  const seeds = chooser({
+  const seeds = figure.chooser({
     label: "Seed",
     options: Array.from({ length: about.seeds }, (_, s) => [s, String(s)]),
     value: 0,
-    change: (s) => {
-      seed = Number(s);
-      figure.redraw();
-    },
+    set: (s) => (seed = Number(s)),
   });
-  const shown = checkbox({
-    label: "Show data",
-    change: (checked) => {
-      truth = checked;
-      figure.redraw();
-    },
-  });
+  const shown = figure.checkbox({ label: "Show data", set: (checked) => (truth = checked) });
   figure.add(
     html("div", { class: "dpm-quartet" }, ...panes.map(({ node }) => node)),
-    html("div", { class: "dpm-controls" }, play.button, progress.node, seeds.node, shown),
-    html(
-      "p",
-      { class: "dpm-title" },
-      "Energy distance to fresh data",
-      html("span", { class: "dpm-unit" }, " (dashed: two standard errors of the noise)"),
-    ),
+    controls(play, progress, seeds, shown),
+    title("Energy distance to fresh data", " (dashed: two standard errors of the noise)"),
     race,
   );
   figure.onResize(race);

@@ -1,6 +1,6 @@
 // A table of costs that the reader can put in order, and narrow down to one dimension or target.
 
-import { chooser, html, openFigure } from "./common.js";
+import { controls, html, openFigure } from "./common.js";
 
 /** Rows in order of `key`; ties keep their order, and rows without a value come last either way. */
 export function sorted(rows, key, descending) {
@@ -117,26 +117,20 @@ function render({ model, el }) {
   };
 
   const names = (field) => [...new Set(rows.map((row) => row[field]))].map((name) => [String(name), String(name)]);
-  const targets = chooser({
+  const targets = figure.chooser({
     label: "Target",
     options: [["all", "all"], ...names("target")],
     value: "all",
-    change: (value) => {
-      target = value;
-      figure.redraw();
-    },
+    set: (value) => (target = value),
   });
-  const dimensions = chooser({
+  const dimensions = figure.chooser({
     label: "Dimension",
     options: [["all", "all"], ...names("dimension")],
     value: "all",
-    change: (value) => {
-      dimension = value;
-      figure.redraw();
-    },
+    set: (value) => (dimension = value),
   });
   figure.add(
-    html("div", { class: "dpm-controls" }, targets.node, dimensions.node),
+    controls(targets, dimensions),
     html(
       "div",
       { class: "dpm-scroll", tabindex: 0, role: "region", "aria-label": "Table of costs, scrollable" },

@@ -1,7 +1,7 @@
 // The entropy of each reverse step between its bounds, for data of any variance. Nats inside, bits on the page.
 // Twins: dpm_lib.entropy.step_bounds and reverse_entropies.
 
-import { checkbox, chooser, clamp, html, openFigure, slider, svg } from "./common.js";
+import { clamp, controls, html, openFigure, svg, title } from "./common.js";
 
 /** beta_1..beta_T of a named schedule: "geometric" is even in log tau from beta_1 = 0.001 to tau = 50. */
 export function schedule(name, T) {
@@ -178,60 +178,34 @@ function render({ model, el }) {
     choose(next);
   });
 
-  const data = chooser({
-    label: "Data",
-    options: Object.keys(tables).map((key) => [key, key]),
-    value: name,
-    change: (v) => {
-      name = v;
-      figure.redraw();
-    },
-  });
-  const spread = slider({
+  const data = figure.chooser({ label: "Data", options: Object.keys(tables), value: name, set: (v) => (name = v) });
+  const spread = figure.slider({
     label: "Variance of the data",
     min: -1,
     max: 1,
     step: 0.02,
     value: Math.log10(variance),
     format: (v) => (10 ** v).toFixed(2),
-    input: (v) => {
-      variance = 10 ** v;
-      figure.redraw();
-    },
+    set: (v) => (variance = 10 ** v),
   });
-  const number = slider({
-    label: "Steps T",
-    min: 3,
-    max: 60,
-    value: T,
-    input: (v) => {
-      T = v;
-      figure.redraw();
-    },
-  });
-  const rates = chooser({
+  const number = figure.slider({ label: "Steps T", min: 3, max: 60, value: T, set: (v) => (T = v) });
+  const rates = figure.chooser({
     label: "Schedule",
     options: [
       ["geometric", "even in log τ"],
       ["constant fraction", "1/(T − t + 1)"],
     ],
     value: kind,
-    change: (v) => {
-      kind = v;
-      figure.redraw();
-    },
+    set: (v) => (kind = v),
   });
-  const less = checkbox({
+  const less = figure.checkbox({
     label: "less the forward step's entropy",
     checked: relative,
-    change: (v) => {
-      relative = v;
-      figure.redraw();
-    },
+    set: (v) => (relative = v),
   });
   figure.add(
-    html("div", { class: "dpm-controls" }, data.node, spread.node, number.node, rates.node, less),
-    html("p", { class: "dpm-title" }, "H(x at t−1, given x at t), ", html("span", { class: "dpm-unit" }, "bits")),
+    controls(data, spread, number, rates, less),
+    title("H(x at t−1, given x at t), ", "bits"),
     plot,
     keys,
     detail,

@@ -1,6 +1,6 @@
 // Data points to drag, and what a noisy point says of them: E[y | t, z], its uncertainty, the score, and the flow.
 
-import { button, checkbox, chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
+import { button, clamp, controls, draggable, html, keys, openFigure, svg } from "./common.js";
 import { moments } from "./mixture.js";
 
 // --- Numbers. ---
@@ -251,27 +251,22 @@ function render({ model, el }) {
     });
   };
 
-  const level = slider({
+  const level = figure.slider({
+    wide: true,
     label: "Noise t",
     min: LOW,
     max: HIGH,
     step: 0.05,
     value: logT,
     format: (v) => (10 ** v).toPrecision(2),
-    input: (v) => {
-      logT = v;
-      figure.redraw();
-    },
+    set: (v) => (logT = v),
   });
-  level.node.classList.add("dpm-time");
-  const preset = chooser({
+  const preset = figure.chooser({
     label: "Data",
     options: Object.entries(PRESETS).map(([k, { words }]) => [k, words]),
     value: "five",
-    change: (k) => {
-      points = PRESETS[k].points.map((p) => p.slice());
-      makeHandles();
-    },
+    set: (k) => (points = PRESETS[k].points.map((p) => p.slice())),
+    after: makeHandles,
   });
   const more = button("Add a point", () => {
     if (points.length >= 12) return;
@@ -284,27 +279,17 @@ function render({ model, el }) {
     points.pop();
     makeHandles();
   });
-  const show = checkbox({
-    label: "Arrows",
-    checked: true,
-    change: (on) => {
-      arrows = on;
-      figure.redraw();
-    },
-  });
-  const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
+  const show = figure.checkbox({ label: "Arrows", checked: true, set: (on) => (arrows = on) });
   figure.add(
     html("div", { class: "dpm-plane" }, shade, board),
-    html(
-      "p",
-      { class: "dpm-detail dpm-keys" },
-      key("data", "data, as large as they are likely"),
-      key("model", "z, and E[y | t, z] with the spread of y"),
-      key("drift", "towards the guess"),
-      key("muted", "the flow down from z"),
-    ),
-    html("div", { class: "dpm-controls" }, level.node, show),
-    html("div", { class: "dpm-controls" }, preset.node, more, less),
+    keys({
+      data: "data, as large as they are likely",
+      model: "z, and E[y | t, z] with the spread of y",
+      drift: "towards the guess",
+      muted: "the flow down from z",
+    }),
+    controls(level, show),
+    controls(preset, more, less),
     detail,
   );
   makeHandles();

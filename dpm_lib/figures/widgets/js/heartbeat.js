@@ -1,7 +1,7 @@
 // Strings of bits, one a row: data flipping beside the model un-flipping, over one time slider.
 
 import { flipped, isHeartbeat, readLayers, thinned, unflipped } from "./bits.js";
-import { button, chooser, clamp, html, isCalm, numbers, openFigure, slider, uniforms } from "./common.js";
+import { button, clamp, controls, html, isCalm, numbers, openFigure, uniforms } from "./common.js";
 
 const ROWS = 40;
 const SECONDS = 4; // from data to noise
@@ -87,36 +87,35 @@ function render({ model, el }) {
   let time = null;
   read();
   draw(count);
-  time = slider({
+  time = figure.slider({
+    wide: true,
     label: "Time",
     min: 0,
     max: count,
     value: 0,
     format: (v) => `t = ${v} of ${count}`,
-    input: (v) => {
+    set: (v) => {
       t = v;
       direction = v >= count ? -1 : v <= 0 ? 1 : direction;
-      figure.redraw();
     },
   });
-  time.node.classList.add("dpm-time");
   function restart() {
     draw(count);
     time.range.max = count;
     time.set(t);
     figure.redraw();
   }
-  const steps = chooser({
+  const steps = figure.chooser({
     label: "Steps T",
     options: counts.map((c) => [String(c), String(c)]),
     value: String(count),
-    change: (value) => {
+    set: (value) => {
       const place = t / count;
       count = Number(value);
       time.range.max = count;
       t = Math.round(place * count);
-      restart();
     },
+    after: restart,
   });
   const play = figure.playButton((seconds) => {
     t = clamp(t + (direction * seconds * (count / SECONDS)) / (isCalm() ? 2 : 1), 0, count);
@@ -124,14 +123,11 @@ function render({ model, el }) {
     time.set(Math.round(t));
     figure.redraw();
   });
-  const again = button("New draws", () => {
-    seed += 1;
-    restart();
-  });
+  const again = button("New draws", () => (seed += 1), restart);
   figure.add(
-    html("div", { class: "dpm-controls" }, play.button, time.node),
+    controls(play, time),
     html("div", { class: "dpm-pair" }, ...rasters.map((raster) => raster.node)),
-    html("div", { class: "dpm-controls" }, steps.node, again),
+    controls(steps, again),
   );
   figure.onChange("weights log_tau", () => {
     read();

@@ -1,6 +1,6 @@
 // Pictures un-diffusing: what the chain holds at time t, and what the network then expects, side by side.
 
-import { chooser, clamp, html, isCalm, numbers, openFigure, slider } from "./common.js";
+import { clamp, html, isCalm, numbers, openFigure } from "./common.js";
 
 const SECONDS = 6; // from noise to picture
 
@@ -76,28 +76,24 @@ function render({ model, el }) {
   };
 
   const last = () => sets[chosen].times.length - 1;
-  const time = slider({
+  const time = figure.slider({
+    wide: true,
     label: "Time",
     min: 0,
     max: last(),
     value: 0,
     format: (v) => `t = ${sets[chosen].times[v]}`,
-    input: (v) => {
-      frame = v;
-      figure.redraw();
-    },
+    set: (v) => (frame = v),
   });
-  time.node.classList.add("dpm-time");
-  const kind = chooser({
+  const kind = figure.chooser({
     label: "Pictures",
     options: sets.map(({ name }) => [name, name]),
     value: sets[0].name,
-    change: (name) => {
+    set: (name) => {
       chosen = sets.findIndex((set) => set.name === name);
       time.range.max = last();
       frame = clamp(frame, 0, last());
       time.set(Math.round(frame));
-      figure.redraw();
     },
   });
   const play = figure.playButton((seconds) => {

@@ -1,6 +1,6 @@
 // The weights of importance sampling as areas, and how many draws they are worth as the dimension grows.
 
-import { button, clamp, fillNormals, html, openFigure, slider, svg, uniforms } from "./common.js";
+import { button, clamp, fillNormals, html, openFigure, svg, title, uniforms } from "./common.js";
 
 /** Log weights N(x; 0, 1) / N(x; mean, width^2) of n draws x = mean + width z in d dimensions; z is flat, n * d. */
 export function logWeights(z, d, mean, width) {
@@ -145,34 +145,30 @@ function render({ model, el }) {
     root.dataset.ess = N * measured[at];
   };
 
-  const set = (change) => (value) => {
-    change(value);
-    figure.redraw();
-  };
-  const means = slider({
+  const means = figure.slider({
     label: "Proposal mean",
     ...MEAN,
     value: mean,
     format: (v) => v.toFixed(1),
-    input: set((v) => (mean = v)),
+    set: (v) => (mean = v),
   });
-  const widths = slider({
+  const widths = figure.slider({
     label: "Proposal width",
     ...WIDTH,
     value: width,
     format: (v) => v.toFixed(2),
-    input: set((v) => (width = v)),
+    set: (v) => (width = v),
   });
   const controls = [
     means,
     widths,
-    slider({
+    figure.slider({
       label: "Dimension",
       min: 0,
       max: DIMENSIONS.length - 1,
       value: 0,
       format: (i) => String(DIMENSIONS[i]),
-      input: set((i) => (d = DIMENSIONS[i])),
+      set: (i) => (d = DIMENSIONS[i]),
     }),
   ];
   let held = null; // what the pointer took hold of, where, and the proposal at that moment
@@ -196,28 +192,15 @@ function render({ model, el }) {
   });
 
   figure.add(
-    html(
-      "p",
-      { class: "dpm-title" },
-      "Target and proposal",
-      html("span", { class: "dpm-unit" }, " first coordinate; the area of a dot is its weight"),
-    ),
+    title("Target and proposal", " first coordinate; the area of a dot is its weight"),
     dots,
-    html(
-      "p",
-      { class: "dpm-title" },
-      "Effective share of the draws",
-      html("span", { class: "dpm-unit" }, " against the dimension: dots measured, line the formula"),
-    ),
+    title("Effective share of the draws", " against the dimension: dots measured, line the formula"),
     decay,
     html(
       "div",
       { class: "dpm-controls" },
       ...controls.map((control) => control.node),
-      button("New draws", () => {
-        seed += 1;
-        redrawNoise();
-      }),
+      button("New draws", () => (seed += 1), redrawNoise),
     ),
     detail,
   );

@@ -1,6 +1,6 @@
 // A jump process, played: the paths of a few walkers, and where all of them are against the law.
 
-import { button, chooser, html, isCalm, openFigure, slider, uniforms } from "./common.js";
+import { button, controls, html, isCalm, openFigure, uniforms } from "./common.js";
 
 /** The jumps of a walker from `start` until `end`: times (0 first) and states. Exponential waits, then a target. */
 export function jumpPath(Q, start, end, uniform) {
@@ -149,15 +149,15 @@ function render({ model, el }) {
     time.set(k);
     figure.redraw();
   };
-  const time = slider({
+  const time = figure.slider({
+    wide: true,
     label: "t",
     min: 0,
     max: STEPS,
     value: 0,
     format: (value) => ((value * horizon) / STEPS).toFixed(2),
-    input: moveTo,
+    set: moveTo,
   });
-  time.node.classList.add("dpm-time");
   const play = figure.playButton((seconds) => {
     clock += seconds * (isCalm() ? 10 : 30);
     const whole = Math.floor(clock);
@@ -165,37 +165,30 @@ function render({ model, el }) {
     clock -= whole;
     moveTo(k >= STEPS ? 0 : Math.min(STEPS, k + whole));
   });
-  const begin = chooser({
+  const begin = figure.chooser({
     label: "Start in",
     options: Q.map((_, i) => [i, `state ${i + 1}`]),
     value: 0,
-    change: (value) => {
-      start = Number(value);
-      run();
-    },
+    set: (value) => (start = Number(value)),
+    after: run,
   });
-  const crowd = chooser({
+  const crowd = figure.chooser({
     label: "Walkers",
-    options: [30, 300, 3000].map((m) => [m, m]),
+    options: [30, 300, 3000],
     value: count,
-    change: (value) => {
-      count = Number(value);
-      run();
-    },
+    set: (value) => (count = Number(value)),
+    after: run,
   });
-  const again = button("New walkers", () => {
-    seed += 1;
-    run();
-  });
+  const again = button("New walkers", () => (seed += 1), run);
   figure.add(
-    html("div", { class: "dpm-controls" }, begin.node, crowd.node, again),
+    controls(begin, crowd, again),
     html(
       "div",
       { class: "dpm-pair" },
       html("div", { class: "dpm-live" }, film),
       html("div", { class: "dpm-live" }, bars),
     ),
-    html("div", { class: "dpm-controls" }, play.button, time.node),
+    controls(play, time),
     now,
   );
   run();

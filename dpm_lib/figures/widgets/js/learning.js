@@ -1,6 +1,6 @@
 // A schedule while it is learned: beta_t, what each step costs or loses, and K, over the steps of training.
 
-import { chooser, clamp, html, isCalm, openFigure, slider, svg } from "./common.js";
+import { clamp, controls, html, isCalm, openFigure, svg, title } from "./common.js";
 
 const LEFT = 58;
 const RIGHT = 10;
@@ -134,19 +134,18 @@ function render({ model, el }) {
 
   read();
   open();
-  const progress = slider({
+  const progress = figure.slider({
+    wide: true,
     label: "Training",
     min: 0,
     max: run.frames.length - 1,
     value: 0,
     format: (k) => `${run.frames[k].step} of ${run.frames.at(-1).step} steps`,
-    input: (k) => {
+    set: (k) => {
       frame = k;
       place = k;
-      figure.redraw();
     },
   });
-  progress.node.classList.add("dpm-time");
   let place = 0;
   const play = figure.playButton((seconds) => {
     place = nextFrame(place, seconds / (isCalm() ? 2 : 1), run.frames.length);
@@ -154,33 +153,29 @@ function render({ model, el }) {
     progress.set(frame);
     figure.redraw();
   });
-  const which = chooser({
+  const which = figure.chooser({
     label: "Model",
-    options: Object.keys(runs).map((key) => [key, key]),
+    options: Object.keys(runs),
     value: name,
-    change: (value) => {
+    set: (value) => {
       name = value;
       open();
       progress.range.max = run.frames.length - 1;
       progress.set(frame);
-      figure.redraw();
     },
   });
-  const shown = chooser({
+  const shown = figure.chooser({
     label: "Bars",
     options: [
       ["loss_bits", "loss"],
       ["kl_bits", "KL"],
     ],
     value: what,
-    change: (value) => {
-      what = value;
-      figure.redraw();
-    },
+    set: (value) => (what = value),
   });
   figure.add(
-    html("div", { class: "dpm-controls" }, play.button, progress.node),
-    html("div", { class: "dpm-controls" }, which.node, shown.node),
+    controls(play, progress),
+    controls(which, shown),
     html(
       "p",
       { class: "dpm-title" },
@@ -191,12 +186,7 @@ function render({ model, el }) {
     curve,
     barTitle,
     bars,
-    html(
-      "p",
-      { class: "dpm-title" },
-      "K in bits, over training",
-      html("span", { class: "dpm-unit" }, " orange: the model; purple: the best network for the schedule"),
-    ),
+    title("K in bits, over training", " orange: the model; purple: the best network for the schedule"),
     course,
     detail,
   );

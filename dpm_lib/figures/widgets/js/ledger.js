@@ -1,6 +1,6 @@
 // The ledger: every line of the derivation of K with its value, recomputed by enumeration as the sliders move.
 
-import { chooser, html, openFigure, slider, svg } from "./common.js";
+import { html, openFigure, svg, title } from "./common.js";
 import { account, coupledBits } from "./tiny.js";
 
 const bits = (nats) => nats / Math.LN2;
@@ -463,49 +463,40 @@ function render({ model, el }) {
     ["error", "Reverse steps' error", 0, 1],
   ];
   const controls = RANGES.map(([name, label, min, max]) =>
-    slider({
+    figure.slider({
       label,
       min,
       max,
       step: 0.05,
       value: settings[name],
       format: (v) => v.toFixed(2),
-      input: (v) => {
-        settings[name] = v;
-        figure.redraw();
-      },
+      set: (v) => (settings[name] = v),
     }),
   );
   const rates = settings.beta.map((b, i) =>
-    slider({
+    figure.slider({
       label: `β${"₁₂₃₄"[i]}`,
       min: 0.01,
       max: 1,
       step: 0.01,
       value: b,
       format: (v) => v.toFixed(2),
-      input: (v) => {
-        settings.beta[i] = v;
-        figure.redraw();
-      },
+      set: (v) => (settings.beta[i] = v),
     }),
   );
-  const form = chooser({
+  const form = figure.chooser({
     label: "Reverse step",
     options: [
       ["bits", "bits apart"],
       ["joint", "bits together"],
     ],
     value: settings.joint ? "joint" : "bits",
-    change: (v) => {
-      settings.joint = v === "joint";
-      figure.redraw();
-    },
+    set: (v) => (settings.joint = v === "joint"),
   });
   const all = [...controls.map((each) => each.node), ...rates.map((each) => each.node), form.node];
   figure.add(
     html("div", { class: "dpm-sliders" }, ...all),
-    html("p", { class: "dpm-title" }, "Where each bit goes, from K to −H(X₀)"),
+    title("Where each bit goes, from K to −H(X₀)"),
     accounts,
     words,
     list,

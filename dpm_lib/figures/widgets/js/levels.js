@@ -1,6 +1,6 @@
 // One pixel: what its noisy value says, what the others say of its level, and both together.
 
-import { chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
+import { clamp, controls, draggable, html, openFigure, svg } from "./common.js";
 
 const LEFT = 12;
 const RIGHT = 12;
@@ -137,29 +137,23 @@ function render({ model, el }) {
     words.textContent = `noisy value ${y.toFixed(2)}, noise ± ${s.toPrecision(2)}; the pixel is ${mean.toFixed(2)} ± ${deviation.toFixed(2)} levels`;
     Object.assign(root.dataset, { mean, deviation, y });
   };
-  const noise = slider({
+  const noise = figure.slider({
     label: "Noise",
     min: Math.log(least),
     max: Math.log(most),
     step: 0.02,
     value: Math.log(s),
     format: (v) => `± ${Math.exp(v).toPrecision(2)} levels`,
-    input: (v) => {
-      s = Math.exp(v);
-      figure.redraw();
-    },
+    set: (v) => (s = Math.exp(v)),
   });
-  const said = chooser({
+  const said = figure.chooser({
     label: "The others say",
-    options: [...opinions.keys()].map((key) => [key, key]),
+    options: [...opinions.keys()],
     value: opinion,
-    change: (name) => {
-      opinion = name;
-      figure.redraw();
-    },
+    set: (name) => (opinion = name),
   });
   figure.add(
-    html("div", { class: "dpm-controls" }, noise.node, said.node),
+    controls(noise, said),
     plot,
     words,
     html(

@@ -1,6 +1,6 @@
 // Random walks of ever smaller steps: the paths under a lens, the histogram of their ends, and the sum of squared steps.
 
-import { button, clamp, html, openFigure, slider, svg, uniforms } from "./common.js";
+import { button, clamp, controls, html, keys, openFigure, svg, uniforms } from "./common.js";
 import { normalCdf } from "./normal.js";
 
 // --- Numbers. ---
@@ -226,45 +226,30 @@ function render({ model, el }) {
       squares: squaredIncrements(first, n),
     });
   };
-  const number = slider({
+  const number = figure.slider({
     label: "Steps n",
     min: 0,
     max: OCTAVES,
     value: power,
     format: (value) => String(2 ** value),
-    input: (value) => {
-      power = value;
-      toss();
-    },
+    set: (value) => (power = value),
+    after: toss,
   });
-  const zoom = slider({
+  const zoom = figure.slider({
     label: "Lens",
     min: 0,
     max: 7,
     value: 0,
     format: (value) => (value ? `×${4 ** value} in time, ×${2 ** value} in height` : "off"),
-    input: (value) => {
-      lens = value;
-      figure.redraw();
-    },
+    set: (value) => (lens = value),
   });
-  const again = button("New coins", () => {
-    seed += 1;
-    toss();
-  });
-  const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
+  const again = button("New coins", () => (seed += 1), toss);
   figure.add(
     course,
     html("div", { class: "dpm-two" }, hill, squares),
-    html(
-      "p",
-      { class: "dpm-detail dpm-keys" },
-      key("model", "walks"),
-      key("data", "normal density"),
-      key("limit", "two standard deviations of the limit"),
-    ),
-    html("div", { class: "dpm-controls" }, number.node, again),
-    html("div", { class: "dpm-controls" }, zoom.node),
+    keys({ model: "walks", data: "normal density", limit: "two standard deviations of the limit" }),
+    controls(number, again),
+    controls(zoom),
     detail,
   );
   toss();

@@ -1,6 +1,6 @@
 // One Brownian path, the exact solution it drives, and Euler-Maruyama with few or many steps of the same noise.
 
-import { button, chooser, fillNormals, html, openFigure, slider, svg, uniforms } from "./common.js";
+import { button, controls, fillNormals, html, keys, openFigure, svg, uniforms } from "./common.js";
 
 // --- Numbers. Time runs from 0 to 1. ---
 
@@ -157,46 +157,35 @@ function render({ model, el }) {
       slope,
     });
   };
-  const number = slider({
+  const number = figure.slider({
     label: "Steps",
     min: 0,
     max: OCTAVES,
     value: power,
     format: (value) => String(2 ** value),
-    input: (value) => {
-      power = value;
-      figure.redraw();
-    },
+    set: (value) => (power = value),
   });
-  const noise = chooser({
+  const noise = figure.chooser({
     label: "Noise",
     options: [
       ["multiplicative", "depends on x: √(1 + x²)"],
       ["additive", "constant"],
     ],
     value: kind,
-    change: (value) => {
-      kind = value;
-      draw();
-    },
+    set: (value) => (kind = value),
+    after: draw,
   });
-  const again = button("New noise", () => {
-    seed += 1;
-    draw();
-  });
-  const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
+  const again = button("New noise", () => (seed += 1), draw);
   figure.add(
-    html("div", { class: "dpm-controls" }, number.node, noise.node, again),
+    controls(number, noise, again),
     race,
     fall,
-    html(
-      "p",
-      { class: "dpm-detail dpm-keys" },
-      key("muted", "exact path"),
-      key("model", "Euler-Maruyama, and its strong error"),
-      key("data", "its weak error"),
-      key("limit", "power law"),
-    ),
+    keys({
+      muted: "exact path",
+      model: "Euler-Maruyama, and its strong error",
+      data: "its weak error",
+      limit: "power law",
+    }),
     detail,
   );
   draw();

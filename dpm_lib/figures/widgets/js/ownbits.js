@@ -1,7 +1,7 @@
 // A schedule for bits to bend: alpha_bar by its knots, and the exact bound with its three losses, at once.
 
 import { bentTau, exactBits, heartbeatKinds } from "./bits.js";
-import { clamp, draggable, html, openFigure, presetChooser, slider, svg } from "./common.js";
+import { clamp, controls, draggable, html, openFigure, svg, title } from "./common.js";
 
 const LEFT = 58;
 const RIGHT = 14;
@@ -134,39 +134,34 @@ function render({ model, el }) {
     root.dataset.k = bits(found.K);
   };
 
-  const number = slider({
+  const number = figure.slider({
     label: "Steps T",
     min: 10,
     max: 200,
     step: 10,
     value: T,
     format: String,
-    input: (next) => {
-      T = next;
-      own();
-    },
+    set: (next) => (T = next),
+    after: own,
   });
-  const first = slider({
+  const first = figure.slider({
     label: "First step",
     min: -8,
     max: -0.5,
     step: 0.01,
     value: logBeta,
     format: (v) => `β₁ = ${(10 ** v).toPrecision(2)}`,
-    input: (next) => {
-      logBeta = next;
-      own();
-    },
+    set: (next) => (logBeta = next),
+    after: own,
   });
-  const preset = presetChooser({
+  const preset = figure.presetChooser({
     label: "Schedule",
     names: Object.keys(presets),
-    change: (name) => {
+    set: (name) => {
       ({ T, log10_beta_1: logBeta, knots } = structuredClone(presets[name]));
       number.set(T);
       first.set(logBeta);
       makeHandles();
-      figure.redraw();
     },
   });
   function own() {
@@ -174,20 +169,10 @@ function render({ model, el }) {
     figure.redraw();
   }
   figure.add(
-    html("div", { class: "dpm-controls" }, preset.node, number.node, first.node),
-    html(
-      "p",
-      { class: "dpm-title" },
-      "Signal left",
-      html("span", { class: "dpm-unit" }, " alpha bar; drag a point, or use the arrow keys"),
-    ),
+    controls(preset, number, first),
+    title("Signal left", " alpha bar; drag a point, or use the arrow keys"),
     curve,
-    html(
-      "p",
-      { class: "dpm-title" },
-      "Lost by each step, because its bits are drawn apart",
-      html("span", { class: "dpm-unit" }, " bits"),
-    ),
+    title("Lost by each step, because its bits are drawn apart", " bits"),
     bars,
     html(
       "p",

@@ -2,15 +2,14 @@
 
 import {
   button,
-  chooser,
   clamp,
+  controls,
   drawPoints,
   html,
   isCalm,
   openFigure,
   openSquare,
-  presetChooser,
-  slider,
+  title,
   uniforms,
 } from "./common.js";
 
@@ -508,35 +507,29 @@ function render({ model, el }) {
     figure.redraw();
   });
 
-  const preset = presetChooser({
+  const preset = figure.presetChooser({
     label: "Likelihood",
     names: Object.keys(PRESETS),
     value: "two spots",
-    change: (name) => {
-      dabs = PRESETS[name].slice();
-      change();
-    },
+    set: (name) => (dabs = PRESETS[name].slice()),
+    after: change,
   });
-  const thick = slider({
+  const thick = figure.slider({
     label: "Brush",
     min: 0.15,
     max: 0.6,
     step: 0.05,
     value: width,
     format: (v) => v.toFixed(2),
-    input: (value) => {
-      width = value;
-      change();
-    },
+    set: (value) => (width = value),
+    after: change,
   });
-  const steps = chooser({
+  const steps = figure.chooser({
     label: "Steps T",
-    options: ["10", "20", "40", "80"].map((v) => [v, v]),
+    options: ["10", "20", "40", "80"],
     value: String(T),
-    change: (value) => {
-      T = Number(value);
-      restart();
-    },
+    set: (value) => (T = Number(value)),
+    after: restart,
   });
   let wait = 0;
   const play = figure.playButton((seconds) => {
@@ -556,10 +549,7 @@ function render({ model, el }) {
       animate ||= requestAnimationFrame(work); // finish what was paused
     else if (chains[0].t === 0) restart();
   });
-  const again = button("New draws", () => {
-    seed += 1;
-    restart();
-  });
+  const again = button("New draws", () => (seed += 1), restart);
   figure.add(
     html(
       "div",
@@ -568,15 +558,15 @@ function render({ model, el }) {
       html(
         "div",
         { class: "dpm-panel" },
-        html("p", { class: "dpm-title" }, "Paint what you know"),
+        title("Paint what you know"),
         html(
           "p",
           { class: "dpm-about" },
           "Green: the likelihood. Violet: draws of the exact posterior. Blue: the centres of the roll.",
         ),
-        html("div", { class: "dpm-controls" }, preset.node, thick.node),
+        controls(preset, thick),
         html("div", { class: "dpm-controls" }, button("Take back", undo), play.button, again),
-        html("div", { class: "dpm-controls" }, steps.node),
+        controls(steps),
         detail,
       ),
     ),

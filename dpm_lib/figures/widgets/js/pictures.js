@@ -1,6 +1,6 @@
 // One path in two pictures: x_k, which shrinks and stays of one size, and z(tau), which only gathers noise.
 
-import { button, chooser, clamp, fillNormals, html, isCalm, openFigure, slider, svg, uniforms } from "./common.js";
+import { button, clamp, controls, fillNormals, html, isCalm, openFigure, svg, uniforms } from "./common.js";
 import { moments } from "./mixture.js";
 
 // --- Numbers; the twins are in dpm_lib.schedules. ---
@@ -170,19 +170,18 @@ function render({ model, el }) {
     Object.assign(figure.root.dataset, { t: k, tau: now, x: shrunk, z, seed, schedule: name });
   };
 
-  const clock = slider({
+  const clock = figure.slider({
+    wide: true,
     label: "Step k",
     min: 0,
     max: tau.length - 1,
     value: k,
     format: (v) => `k = ${v}`,
-    input: (v) => {
+    set: (v) => {
       play.set(false);
       k = v;
-      figure.redraw();
     },
   });
-  clock.node.classList.add("dpm-time");
   const play = figure.playButton((seconds) => {
     const T = tau.length - 1;
     if (k === T) k = 0;
@@ -195,30 +194,26 @@ function render({ model, el }) {
     if (k === T) play.set(false);
     figure.redraw();
   });
-  const choice = chooser({
+  const choice = figure.chooser({
     label: "Schedule",
-    options: Object.keys(schedules).map((v) => [v, v]),
+    options: Object.keys(schedules),
     value: name,
-    change: (v) => {
+    set: (v) => {
       name = v;
       tau = schedules[name];
       k = Math.min(k, tau.length - 1);
       clock.range.max = tau.length - 1;
       clock.set(k);
-      figure.redraw();
     },
   });
-  const lens = chooser({
+  const lens = figure.chooser({
     label: "Axes on the right",
     options: [
       ["zoom", "as far as the path has come"],
       ["whole", "as far as it will go"],
     ],
     value: "zoom",
-    change: (v) => {
-      zoom = v === "zoom";
-      figure.redraw();
-    },
+    set: (v) => (zoom = v === "zoom"),
   });
   const again = button("New paths", () => {
     seed += 1;
@@ -227,8 +222,8 @@ function render({ model, el }) {
   });
   figure.add(
     html("div", { class: "dpm-two" }, left, right),
-    html("div", { class: "dpm-controls" }, play.button, clock.node, again),
-    html("div", { class: "dpm-controls" }, choice.node, lens.node),
+    controls(play, clock, again),
+    controls(choice, lens),
     detail,
   );
   draw();

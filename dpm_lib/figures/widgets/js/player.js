@@ -1,17 +1,6 @@
 // Three rows over one time slider: data diffusing, the model un-diffusing, the drift it has learned.
 
-import {
-  checkbox,
-  chooser,
-  clamp,
-  drawPoints,
-  fixedPoint,
-  html,
-  isCalm,
-  openFigure,
-  openSquare,
-  slider,
-} from "./common.js";
+import { clamp, controls, drawPoints, fixedPoint, html, isCalm, openFigure, openSquare } from "./common.js";
 
 const FOLLOWED = 5; // points drawn large, with their trail
 const SECONDS = 5; // from data to noise at speed 1
@@ -206,13 +195,14 @@ function render({ model, el }) {
     root.dataset.t = Math.round(t);
   };
 
-  const time = slider({
+  const time = figure.slider({
+    wide: true,
     label: "Time",
     min: 0,
     max: T,
     value: state.t,
     format: (t) => `t = ${t} of ${T}`,
-    input: (t) => {
+    set: (t) => {
       play.set(false); // whoever takes hold of time has it
       goTo(t);
     },
@@ -228,7 +218,7 @@ function render({ model, el }) {
     time.set(Math.round(state.t));
     figure.redraw();
   });
-  const pace = chooser({
+  const pace = figure.chooser({
     label: "Speed",
     options: [
       ["0.25", "¼×"],
@@ -237,31 +227,25 @@ function render({ model, el }) {
       ["2", "2×"],
     ],
     value: "1",
-    change: (value) => (speed = Number(value)),
+    set: (value) => (speed = Number(value)),
   });
-  const points = slider({
+  const points = figure.slider({
     label: "Points",
     min: Math.min(50, n),
     max: n,
     value: n,
-    input: (value) => {
-      count = value;
-      figure.redrawAll();
-    },
+    set: (value) => (count = value),
+    after: figure.redrawAll,
   });
-  const trails = checkbox({
+  const trails = figure.checkbox({
     label: `Follow ${Math.min(FOLLOWED, n)} points`,
-    change: (value) => {
-      follow = value && n >= FOLLOWED;
-      figure.redraw();
-    },
+    set: (value) => (follow = value && n >= FOLLOWED),
   });
 
-  time.node.classList.add("dpm-time");
   figure.add(
-    html("div", { class: "dpm-controls" }, play.button, time.node),
+    controls(play, time),
     html("div", { class: "dpm-rows" }, ...rows.map((row) => row.node)),
-    html("div", { class: "dpm-controls" }, pace.node, trails, points.node),
+    controls(pace, trails, points),
   );
   figure.onChange("forward reverse drift drift_at scale drift_scale extent", () => {
     read();

@@ -1,6 +1,6 @@
 // A rate matrix to edit: the law forward, the function backward, and the chain reversed by Bayes.
 
-import { button, checkbox, chooser, clamp, html, openFigure, presetChooser, slider, svg } from "./common.js";
+import { button, clamp, controls, html, openFigure, svg } from "./common.js";
 import { inkOf, matrixGrid, showGraph, svgText } from "./grid.js";
 
 // --- Numbers: Q is an array of rows, each summing to 0. ---
@@ -252,41 +252,37 @@ function render({ model, el }) {
   };
 
   const names = Object.keys(presets);
-  const preset = presetChooser({ label: "Chain", names, change: load });
-  const begin = chooser({
+  const preset = figure.presetChooser({ label: "Chain", names, set: load });
+  const begin = figure.chooser({
     label: "Start in",
     options: [],
     value: "",
-    change: (value) => {
-      start = Number(value);
-      update();
-    },
+    set: (value) => (start = Number(value)),
+    after: update,
   });
-  const end = chooser({
+  const end = figure.chooser({
     label: "End asked about",
     options: [],
     value: "",
-    change: (value) => {
-      target = Number(value);
-      update();
-    },
+    set: (value) => (target = Number(value)),
+    after: update,
   });
-  const turn = checkbox({
+  const turn = figure.checkbox({
     label: "Reverse",
-    change: (on) => {
+    set: (on) => {
       reverse = on;
       moveTo(k);
     },
   });
-  const time = slider({
+  const time = figure.slider({
+    wide: true,
     label: "s",
     min: 0,
     max: STEPS,
     value: k,
     format: (value) => ((value * horizon) / STEPS).toFixed(2),
-    input: (value) => moveTo(value),
+    set: moveTo,
   });
-  time.node.classList.add("dpm-time");
   const play = figure.playButton((seconds) => {
     clock += seconds * 24;
     const whole = Math.floor(clock);
@@ -307,7 +303,7 @@ function render({ model, el }) {
     ),
     html("div", { class: "dpm-three" }, graph, editor, other),
     course,
-    html("div", { class: "dpm-controls" }, play.button, time.node),
+    controls(play, time),
     keys,
     now,
   );

@@ -1,6 +1,6 @@
 // The ladder: a string climbs from data to noise, and each rung costs what it forgets, plus what its way back gets wrong.
 
-import { button, chooser, html, openFigure, slider, svg, uniforms } from "./common.js";
+import { button, controls, html, openFigure, svg, title, uniforms } from "./common.js";
 import { account, BITS, CODES, climb, kept, ladder } from "./four.js";
 
 const NAMES = { autoregressive: "autoregressive model", vae: "VAE with a code of two bits", diffusion: "diffusion" };
@@ -150,14 +150,12 @@ function render({ model, el }) {
     dataset.kind = settings.kind;
   };
 
-  const kind = chooser({
+  const kind = figure.chooser({
     label: "Model",
     options: Object.entries(NAMES),
     value: settings.kind,
-    change: (v) => {
-      settings.kind = v;
-      compute();
-    },
+    set: (v) => (settings.kind = v),
+    after: compute,
   });
   const ranges = [
     ["rungs", "Rungs N", 1, 4, 1, String],
@@ -166,33 +164,27 @@ function render({ model, el }) {
   ];
   const sliders = ranges.map(
     ([name, label, min, max, step, format]) =>
-      slider({
+      figure.slider({
         label,
         min,
         max,
         step,
         value: settings[name],
         format,
-        input: (v) => {
-          settings[name] = v;
-          compute();
-        },
+        set: (v) => (settings[name] = v),
+        after: compute,
       }).node,
   );
-  const data = chooser({
+  const data = figure.chooser({
     label: "String y",
     options: Array.from({ length: 2 ** BITS }, (_, i) => [i, word(i, BITS)]),
     value: y,
-    change: (v) => {
+    set: (v) => {
       y = Number(v);
       path = climb(now, y, uniform);
-      figure.redraw();
     },
   });
-  const again = button("Forget again", () => {
-    path = climb(now, y, uniform);
-    figure.redraw();
-  });
+  const again = button("Forget again", () => (path = climb(now, y, uniform)), figure.redraw);
   const keys = html(
     "p",
     { class: "dpm-detail dpm-keys" },
@@ -200,14 +192,14 @@ function render({ model, el }) {
     html("span", { class: "dpm-ink-model" }, "lost on the way back"),
   );
   figure.add(
-    html("div", { class: "dpm-controls" }, kind.node, data.node, again),
+    controls(kind, data, again),
     html("div", { class: "dpm-sliders" }, ...sliders),
-    html("p", { class: "dpm-title" }, "What each rung knows of y"),
+    title("What each rung knows of y"),
     strings,
-    html("p", { class: "dpm-title" }, "What each rung costs, bits"),
+    title("What each rung costs, bits"),
     keys,
     bars,
-    html("p", { class: "dpm-title" }, "The gap"),
+    title("The gap"),
     html(
       "p",
       { class: "dpm-detail dpm-keys" },

@@ -2,8 +2,7 @@
 
 import {
   button,
-  checkbox,
-  chooser,
+  controls,
   drawPoints,
   fillNormals,
   fixedPoint,
@@ -12,7 +11,6 @@ import {
   numbers,
   openFigure,
   openSquare,
-  slider,
   uniforms,
 } from "./common.js";
 
@@ -232,18 +230,16 @@ function render({ model, el }) {
     wait = Math.max(0, wait + (isCalm() ? 2 : 1) / perSecond);
     step();
   });
-  const size = slider({
+  const size = figure.slider({
     label: "Points",
     min: 100,
     max: 2000,
     step: 100,
     value: count,
-    input: (value) => {
-      count = value;
-      restart();
-    },
+    set: (value) => (count = value),
+    after: restart,
   });
-  const pace = chooser({
+  const pace = figure.chooser({
     label: "Steps a second",
     options: [
       ["2", "2"],
@@ -252,12 +248,16 @@ function render({ model, el }) {
       ["60", "60"],
     ],
     value: "10",
-    change: (value) => {
+    set: (value) => {
       perSecond = Number(value);
       wait = 0;
     },
   });
-  const switchNoise = checkbox({ label: "Add noise at each step", checked: true, change: (value) => (noisy = value) });
+  const switchNoise = figure.checkbox({
+    label: "Add noise at each step",
+    checked: true,
+    set: (value) => (noisy = value),
+  });
   const again = button("New noise", () => {
     seed += 1;
     restart();
@@ -273,9 +273,9 @@ function render({ model, el }) {
         "div",
         { class: "dpm-panel" },
         html("div", { class: "dpm-controls" }, play.button, button("Step", step), again),
-        html("div", { class: "dpm-controls" }, pace.node),
-        html("div", { class: "dpm-controls" }, size.node),
-        html("div", { class: "dpm-controls" }, switchNoise),
+        controls(pace),
+        controls(size),
+        controls(switchNoise),
         readout,
       ),
     ),

@@ -1,6 +1,6 @@
 // Where each nat lives: eight points in pairs of pairs of pairs, and the information on each choice along log t.
 
-import { clamp, draggable, html, openFigure, slider, svg } from "./common.js";
+import { clamp, controls, draggable, html, openFigure, svg, title } from "./common.js";
 import { dataEntropy, estimate, levelDensities, lineRule, noiseEntropy } from "./immse.js";
 
 const LOW = -4;
@@ -161,50 +161,36 @@ function render({ model, el }) {
     });
   };
 
-  const noise = slider({
+  const noise = figure.slider({
     label: "Look through noise t",
     min: 0,
     max: levels.length - 1,
     value: place,
     format: (i) => short(levels[i]),
-    input: (next) => {
-      place = next;
-      figure.redraw();
-    },
+    set: (next) => (place = next),
   });
-  const width = slider({
+  const width = figure.slider({
     label: "Width of a blob",
     min: -6,
     max: 2,
     step: 0.1,
     value: blob,
     format: (v) => short(10 ** (v / 2)),
-    input: (next) => {
+    set: (next) => {
       blob = next;
       densities = null;
-      figure.redraw();
     },
   });
   figure.add(
-    html(
-      "p",
-      { class: "dpm-title" },
-      "Information per unit of log t",
-      html("span", { class: "dpm-unit" }, " in nats, stacked; drag the three dots"),
-    ),
+    title("Information per unit of log t", " in nats, stacked; drag the three dots"),
     hills,
     html(
       "p",
       { class: "dpm-detail dpm-keys" },
       ...NAMES.map((name, k) => html("span", { class: `dpm-ink-${INKS[k]}` }, name)),
     ),
-    html("div", { class: "dpm-controls" }, noise.node, width.node),
-    html(
-      "p",
-      { class: "dpm-title" },
-      "What is seen",
-      html("span", { class: "dpm-unit" }, " density of z(t); the eight points below it"),
-    ),
+    controls(noise, width),
+    title("What is seen", " density of z(t); the eight points below it"),
     seen,
     detail,
   );

@@ -1,6 +1,6 @@
 // A beta schedule to bend, above the bars of KL_t that it causes; their sum is what the bound loses.
 
-import { chooser, clamp, draggable, html, numbers, openFigure, svg } from "./common.js";
+import { clamp, controls, draggable, html, numbers, openFigure, svg } from "./common.js";
 
 const SMALLEST = 1e-9;
 const HANDLES = 7;
@@ -115,25 +115,22 @@ function render({ model, el }) {
   const bars = svg("svg", { class: "dpm-plot dpm-bars", role: "slider", tabindex: 0, "aria-label": "KL of step" });
   const detail = html("p", { class: "dpm-detail" });
   const results = Object.fromEntries(["K", "limit", "gap"].map((key) => [key, html("b", { class: "dpm-value" })]));
-  const preset = chooser({
+  const preset = figure.chooser({
     label: "Schedule",
     options: [],
     value: "",
-    change: (name) => {
+    set: (name) => {
       if (name in presets) setBeta(Float64Array.from(presets[name]), name);
     },
   });
-  const shape = chooser({
+  const shape = figure.chooser({
     label: "Covariance",
-    options: model.get("forms").map((name) => [name, name]),
+    options: model.get("forms"),
     value: form,
-    change: (name) => {
-      form = name;
-      figure.redraw();
-    },
+    set: (name) => (form = name),
   });
   figure.add(
-    html("div", { class: "dpm-controls" }, preset.node, shape.node),
+    controls(preset, shape),
     html(
       "p",
       { class: "dpm-title" },

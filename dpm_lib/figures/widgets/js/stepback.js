@@ -1,6 +1,6 @@
 // One step of a diffusion, run backwards by Bayes, against the best Gaussian.
 
-import { checkbox, chooser, clamp, draggable, html, openFigure, slider, svg } from "./common.js";
+import { clamp, controls, draggable, html, openFigure, svg } from "./common.js";
 
 const LOG_2PI = Math.log(2 * Math.PI);
 const normalPdf = (x, mean, variance) => Math.exp(-0.5 * ((x - mean) ** 2 / variance + LOG_2PI + Math.log(variance)));
@@ -210,40 +210,30 @@ function render({ model, el }) {
     Object.assign(figure.root.dataset, { kl: back.kl, beta, x: xt, std });
   };
 
-  const noise = slider({
+  const noise = figure.slider({
+    wide: true,
     label: "Step β",
     min: LOW,
     max: HIGH,
     step: 0.05,
     value: Math.log10(beta),
     format: (power) => scientific(10 ** power),
-    input: (power) => {
-      beta = 10 ** power;
-      figure.redraw();
-    },
+    set: (power) => (beta = 10 ** power),
   });
-  noise.node.classList.add("dpm-time");
-  const width = chooser({
+  const width = figure.chooser({
     label: "Width of a clump",
-    options: [0.2, 0.35, 0.5, 1].map((s) => [s, s]),
+    options: [0.2, 0.35, 0.5, 1],
     value: std,
-    change: (value) => {
+    set: (value) => {
       std = Number(value);
       sweep();
-      figure.redraw();
     },
   });
-  const closer = checkbox({
-    label: "Zoom in",
-    change: (on) => {
-      zoom = on;
-      figure.redraw();
-    },
-  });
+  const closer = figure.checkbox({ label: "Zoom in", set: (on) => (zoom = on) });
   figure.add(
     html("div", { class: "dpm-pair" }, html("div", {}, view, handle), cost),
     keys,
-    html("div", { class: "dpm-controls" }, noise.node, width.node, closer),
+    controls(noise, width, closer),
     now,
   );
   sweep();

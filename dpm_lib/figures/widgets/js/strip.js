@@ -1,6 +1,6 @@
 // Digits with a strip of columns missing: drag the strip, and see what each method puts there. The draws are precomputed.
 
-import { chooser, clamp, draggable, html, numbers, openFigure } from "./common.js";
+import { clamp, controls, draggable, html, numbers, openFigure, title } from "./common.js";
 
 const SIDE = 8;
 const LEVELS = 16;
@@ -97,46 +97,19 @@ function render({ model, el }) {
     take: (event) => ({ x: event.clientX, place }),
     drag: (event, held) => put(held.place + ((event.clientX - held.x) * SIDE) / pad.getBoundingClientRect().width),
   });
-  const which = chooser({
+  const which = figure.chooser({
     label: "Digit",
     options: truth.map((_, k) => [k, `no. ${k + 1}`]),
     value: 0,
-    change: (value) => {
-      digit = Number(value);
-      figure.redraw();
-    },
+    set: (value) => (digit = Number(value)),
   });
-  const how = chooser({
-    label: "Method",
-    options: methods.map((name) => [name, name]),
-    value: method,
-    change: (value) => {
-      method = value;
-      figure.redraw();
-    },
-  });
+  const how = figure.chooser({ label: "Method", options: methods, value: method, set: (value) => (method = value) });
   figure.add(
     html(
       "div",
       { class: "dpm-stage" },
-      html(
-        "div",
-        {},
-        html(
-          "p",
-          { class: "dpm-title" },
-          "What is seen",
-          html("span", { class: "dpm-unit" }, " drag the strip, or use the arrow keys"),
-        ),
-        pad,
-      ),
-      html(
-        "div",
-        { class: "dpm-panel" },
-        html("div", { class: "dpm-controls" }, which.node, how.node),
-        html("div", { class: "dpm-sheet" }, ...sheet),
-        words,
-      ),
+      html("div", {}, title("What is seen", " drag the strip, or use the arrow keys"), pad),
+      html("div", { class: "dpm-panel" }, controls(which, how), html("div", { class: "dpm-sheet" }, ...sheet), words),
     ),
   );
   return figure.close;

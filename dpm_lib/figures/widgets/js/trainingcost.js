@@ -1,6 +1,6 @@
 // What training each recipe takes at least: time, price and memory, for GPUs of the reader's choice.
 
-import { chooser, clamp, html, openFigure, slider } from "./common.js";
+import { clamp, controls, html, openFigure } from "./common.js";
 
 const HOURS = [1 / 3600, 1000]; // the ends of the two axes
 const BYTES = [1e6, 1e11];
@@ -105,41 +105,32 @@ function render({ model, el }) {
     );
     Object.assign(root.dataset, { tflops, gpus, rate, group });
   };
-  const set = (change) => (value) => {
-    change(value);
-    figure.redraw();
-  };
-  const speed = slider({
+  const speed = figure.slider({
     label: "Sustained",
     min: -2,
     max: 3,
     step: 0.05,
     value: Math.log10(tflops),
     format: (v) => `${short(10 ** v)} TFLOP/s`,
-    input: set((v) => (tflops = 10 ** v)),
+    set: (v) => (tflops = 10 ** v),
   });
-  const count = chooser({
-    label: "GPUs",
-    options: [1, 2, 4, 8].map((n) => [n, n]),
-    value: gpus,
-    change: set((n) => (gpus = Number(n))),
-  });
-  const price = slider({
+  const count = figure.chooser({ label: "GPUs", options: [1, 2, 4, 8], value: gpus, set: (n) => (gpus = Number(n)) });
+  const price = figure.slider({
     label: "A GPU hour costs",
     min: 0,
     max: 10,
     step: 0.1,
     value: rate,
     format: (v) => v.toFixed(1),
-    input: set((v) => (rate = v)),
+    set: (v) => (rate = v),
   });
-  const kind = chooser({
+  const kind = figure.chooser({
     label: "Recipes",
     options: groups.map(([key]) => [key, key]),
     value: group,
-    change: set((key) => (group = key)),
+    set: (key) => (group = key),
   });
-  figure.add(html("div", { class: "dpm-controls" }, speed.node, count.node, price.node, kind.node), table);
+  figure.add(controls(speed, count, price, kind), table);
   figure.onChange("rows", figure.redraw);
   figure.redraw();
   return figure.close;

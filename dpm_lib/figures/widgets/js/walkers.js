@@ -1,17 +1,6 @@
 // Metropolis and Gibbs walking on the same banana, side by side.
 
-import {
-  button,
-  chooser,
-  drawPoints,
-  fillNormals,
-  html,
-  isCalm,
-  openFigure,
-  openSquare,
-  slider,
-  uniforms,
-} from "./common.js";
+import { button, controls, drawPoints, fillNormals, html, isCalm, openFigure, openSquare, uniforms } from "./common.js";
 
 /** log p at (x, y) of the bent Gaussian: x ~ N(0, std^2), y given x ~ N(bend (x^2 - std^2), 1). */
 export function bananaLogProb([x, y], { std, bend }) {
@@ -205,19 +194,17 @@ function render({ model, el }) {
     owed -= count;
     run(Math.max(1, Math.min(count, 60)));
   });
-  const stride = slider({
+  const stride = figure.slider({
     label: "Metropolis step size",
     min: -1.6,
     max: 1.2,
     step: 0.1,
     value: 0,
     format: (value) => (10 ** value).toPrecision(2),
-    input: (value) => {
-      size = 10 ** value;
-      restart();
-    },
+    set: (value) => (size = 10 ** value),
+    after: restart,
   });
-  const pace = chooser({
+  const pace = figure.chooser({
     label: "Steps a second",
     options: [
       ["5", "5"],
@@ -225,7 +212,7 @@ function render({ model, el }) {
       ["1000", "1000"],
     ],
     value: "20",
-    change: (value) => (perSecond = Number(value)),
+    set: (value) => (perSecond = Number(value)),
   });
   figure.add(
     html("div", { class: "dpm-pair" }, ...panels.map((panel) => panel.node)),
@@ -235,13 +222,10 @@ function render({ model, el }) {
       play.button,
       button("Step", () => run(1)),
       button("500 steps", () => run(500)),
-      button("New seed", () => {
-        seed += 1;
-        restart();
-      }),
+      button("New seed", () => (seed += 1), restart),
       pace.node,
     ),
-    html("div", { class: "dpm-controls" }, stride.node),
+    controls(stride),
   );
   restart();
   return figure.close;

@@ -1,6 +1,6 @@
 // From noise back to data by the exact score of a mixture on the line, with more noise or less, in many steps or few.
 
-import { button, chooser, clamp, fillNormals, html, isCalm, openFigure, slider, svg, uniforms } from "./common.js";
+import { button, clamp, controls, fillNormals, html, isCalm, keys, openFigure, svg, uniforms } from "./common.js";
 import { lineCdf, lineDensity, lineDraw, lineScore } from "./mixture.js";
 
 // --- Numbers; the twins are dpm_lib.exploding and dpm_lib.sde. ---
@@ -190,19 +190,18 @@ function render({ model, el }) {
     Object.assign(figure.root.dataset, { t: k, gap, noise, steps: 2 ** power, printed, floor, seed });
   };
 
-  const clock = slider({
+  const clock = figure.slider({
+    wide: true,
     label: "Time",
     min: 0,
     max: 2 ** power,
     value: 0,
     format: (value) => (times ? `t = ${times[clamp(value, 0, times.length - 1)].toPrecision(2)}` : ""),
-    input: (value) => {
+    set: (value) => {
       play.set(false);
       k = value;
-      figure.redraw();
     },
   });
-  clock.node.classList.add("dpm-time");
   const play = figure.playButton((seconds) => {
     const steps = times.length - 1;
     if (k === steps) k = 0;
@@ -215,67 +214,52 @@ function render({ model, el }) {
     if (k === steps) play.set(false);
     figure.redraw();
   });
-  const strength = slider({
+  const strength = figure.slider({
     label: "Noise λ",
     min: 0,
     max: 4,
     step: 0.1,
     value: noise,
     format: (value) => value.toFixed(1),
-    input: (value) => {
-      noise = value;
-      compute();
-    },
+    set: (value) => (noise = value),
+    after: compute,
   });
-  const count = slider({
+  const count = figure.slider({
     label: "Steps",
     min: 2,
     max: 8,
     value: power,
     format: (value) => String(2 ** value),
-    input: (value) => {
+    set: (value) => {
       k = Math.round(k * 2 ** (value - power));
       power = value;
-      compute();
     },
+    after: compute,
   });
-  const drift = chooser({
+  const drift = figure.chooser({
     label: "Drift",
     options: [
       ["right", "(1 + λ²)/2, right"],
       ["printed", "(1 + λ)/2, printed"],
     ],
     value: printed ? "printed" : "right",
-    change: (value) => {
-      printed = value === "printed";
-      compute();
-    },
+    set: (value) => (printed = value === "printed"),
+    after: compute,
   });
-  const choice = chooser({
+  const choice = figure.chooser({
     label: "Data",
     options: Object.entries(DATA).map(([key, { words }]) => [key, words]),
     value: name,
-    change: (value) => {
-      name = value;
-      compute();
-    },
+    set: (value) => (name = value),
+    after: compute,
   });
-  const again = button("New noise", () => {
-    seed += 1;
-    compute();
-  });
-  const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
+  const again = button("New noise", () => (seed += 1), compute);
   figure.add(
     html("div", { class: "dpm-space" }, space),
     hill,
-    html(
-      "p",
-      { class: "dpm-detail dpm-keys" },
-      key("model", "points that step back"),
-      key("limit", "the true density"),
-    ),
-    html("div", { class: "dpm-controls" }, play.button, clock.node, again),
-    html("div", { class: "dpm-controls" }, strength.node, count.node, drift.node, choice.node),
+    keys({ model: "points that step back", limit: "the true density" }),
+    controls(play, clock, again),
+    controls(strength, count, drift, choice),
     detail,
   );
   k = 2 ** power;

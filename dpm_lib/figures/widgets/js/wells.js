@@ -1,6 +1,6 @@
 // A walk between two wells: its exact law, a crowd of walkers, and the distance from the law it tends to.
 
-import { button, chooser, html, openFigure, slider, svg, uniforms } from "./common.js";
+import { button, controls, html, keys, openFigure, svg, uniforms } from "./common.js";
 
 // --- Numbers. Matrices are flat, row by row. ---
 
@@ -221,19 +221,17 @@ function render({ model, el }) {
     Object.assign(figure.root.dataset, { t: times[k], gap, distance: past.distance[k] });
   };
 
-  const hill = slider({
+  const hill = figure.slider({
     label: "Barrier",
     min: 0,
     max: 12,
     step: 0.5,
     value: barrier,
     format: (value) => value.toFixed(1),
-    input: (value) => {
-      barrier = value;
-      update();
-    },
+    set: (value) => (barrier = value),
+    after: update,
   });
-  const begin = chooser({
+  const begin = figure.chooser({
     label: "Start",
     options: [
       ["left", "in the left well"],
@@ -241,51 +239,33 @@ function render({ model, el }) {
       ["right", "in the right well"],
     ],
     value: from,
-    change: (value) => {
-      from = value;
-      update();
-    },
+    set: (value) => (from = value),
+    after: update,
   });
-  const again = button("New walkers", () => {
-    seed += 1;
-    update();
-  });
-  const clockSlider = slider({
+  const again = button("New walkers", () => (seed += 1), update);
+  const clockSlider = figure.slider({
+    wide: true,
     label: "Time",
     min: 0,
     max: times.length - 1,
     value: 0,
     format: (place) => `t = ${count(times[place])}`,
-    input: moveTo,
+    set: moveTo,
   });
-  clockSlider.node.classList.add("dpm-time");
   const play = figure.playButton((seconds) => {
     clock += seconds * 8;
     if (clock < 1) return;
     clock = 0;
     moveTo(k >= times.length - 1 ? 0 : k + 1);
   });
-  const key = (ink, words) => html("span", { class: `dpm-ink-${ink}` }, words);
   figure.add(
-    html("div", { class: "dpm-controls" }, hill.node, begin.node, again),
+    controls(hill, begin, again),
     hills,
-    html(
-      "p",
-      { class: "dpm-detail dpm-keys" },
-      key("model", "400 walkers"),
-      key("data", "their exact law p_t"),
-      key("limit", "stationary law π"),
-      key("muted", "energy"),
-    ),
-    html("div", { class: "dpm-controls" }, play.button, clockSlider.node),
+    keys({ model: "400 walkers", data: "their exact law p_t", limit: "stationary law π", muted: "energy" }),
+    controls(play, clockSlider),
     detail,
     fall,
-    html(
-      "p",
-      { class: "dpm-detail dpm-keys" },
-      key("data", "distance of p_t from π"),
-      key("limit", "½ |λ₂| to the power t"),
-    ),
+    keys({ data: "distance of p_t from π", limit: "½ |λ₂| to the power t" }),
   );
   update();
   figure.onResize(hills);

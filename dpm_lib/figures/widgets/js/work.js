@@ -1,6 +1,6 @@
 // Work forward and back: a normal dragged by `shift`, the two histograms of work, and the bounds they give.
 
-import { button, fillNormals, html, openFigure, slider, uniforms } from "./common.js";
+import { button, controls, fillNormals, html, openFigure, uniforms } from "./common.js";
 
 /**
  * The work -log w of n paths from N(0, 1) to Z N(shift, 1) in K steps, for normal noise (flat, n * K).
@@ -180,40 +180,32 @@ function render({ model, el }) {
   };
 
   read();
-  const number = slider({
+  const number = figure.slider({
     label: "Temperatures K",
     min: 0,
     max: NUMBERS.length - 1,
     value: chosen,
     format: (value) => String(NUMBERS[value]),
-    input: (value) => {
-      chosen = value;
-      figure.redraw();
-    },
+    set: (value) => (chosen = value),
   });
-  const sticky = slider({
+  const sticky = figure.slider({
     label: "Kept by a move",
     min: 0,
     max: 0.95,
     step: 0.05,
     value: 0,
     format: (value) => value.toFixed(2),
-    input: (value) => {
-      rho = value;
-      run();
-    },
+    set: (value) => (rho = value),
+    after: run,
   });
-  const again = button("New run", () => {
-    seed += 1;
-    run();
-  });
+  const again = button("New run", () => (seed += 1), run);
   const pair = html(
     "div",
     { style: "display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 0.5rem" },
     html("div", { class: "dpm-live" }, bars),
     html("div", { class: "dpm-live" }, bounds),
   );
-  figure.add(pair, html("div", { class: "dpm-controls" }, number.node, sticky.node, again), readout);
+  figure.add(pair, controls(number, sticky, again), readout);
   run();
   figure.onChange("shift log_z n", () => {
     read();
