@@ -15,7 +15,7 @@ from dpm_lib.core import files, results
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.training import catalogue, loop
 from dpm_lib.training.recipe import Recipe
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 
 def write(name: str, record: dict[str, Any], command: str, **versions: str) -> None:

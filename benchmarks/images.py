@@ -27,7 +27,7 @@ from dpm_lib.training import build, catalogue, checkpoints, costs, loop
 from dpm_lib.training.catalogue import IMAGE_RECIPES
 from dpm_lib.training.evaluation import stderr
 from dpm_lib.training.recipe import Recipe
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 RUNS = (
     "digits",

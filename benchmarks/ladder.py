@@ -39,8 +39,8 @@ from dpm_lib.probability import energy_distance
 from dpm_lib.probability.swiss_roll import SwissRoll
 from dpm_lib.training import build, catalogue, objective
 from dpm_lib.training.recipe import Recipe
-from dpm_lib.training.run import Run
-from dpm_lib.vae import gan, markovian
+from dpm_lib.training.trainer import Run
+from dpm_lib.vae import gan, markovian_vae
 from dpm_lib.vae.gaussian_vae import GaussianVAE
 
 SEEDS = range(5)
@@ -100,7 +100,7 @@ class VAE:
     def advance(self, step: int) -> None:
         set_rate(self.optimizer, self.recipe, step)
         y = TARGET.sample(BATCH, self.generator)
-        terms = markovian.terms(self.net.module, y, self.generator)  # type: ignore[arg-type]
+        terms = markovian_vae.terms(self.net.module, y, self.generator)  # type: ignore[arg-type]
         share = 1.0 if self.cold else min(1.0, 0.02 + 0.98 * 2 * step / self.steps)
         loss = -(terms.reconstruction - share * (terms.kl.sum(0) + terms.prior)).mean()
         self.optimizer.zero_grad()
@@ -112,7 +112,7 @@ class VAE:
         return self.net.average  # type: ignore[return-value]
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        return markovian.sample(self.ready(), n, generator)[0]
+        return markovian_vae.sample(self.ready(), n, generator)[0]
 
 
 class GAN:
@@ -192,11 +192,11 @@ def likelihood(name: str, model: Any, seed: int) -> dict[str, float]:
     """
     if name.startswith("gan"):
         return {}
-    vae = markovian.Diffusion(model) if name == "diffusion" else model
+    vae = markovian_vae.Diffusion(model) if name == "diffusion" else model
     y = TARGET.sample(HELD_OUT, rng(1_000_003 + seed))
     top, exact = -TARGET.entropy() / LN2, TARGET.log_prob(y) / LN2
-    gap = exact - markovian.trajectory_weights(vae, y, 1, rng(seed)).elbo / LN2
-    many = markovian.trajectory_weights(vae, y[:WEIGHED], PATHS, rng(seed)).log_z / LN2
+    gap = exact - markovian_vae.trajectory_weights(vae, y, 1, rng(seed)).elbo / LN2
+    many = markovian_vae.trajectory_weights(vae, y[:WEIGHED], PATHS, rng(seed)).log_z / LN2
     return {
         "elbo_bits": top - float(gap.mean()),
         "elbo_bits_stderr": float(gap.std()) / len(y) ** 0.5,

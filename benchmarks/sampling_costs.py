@@ -26,7 +26,7 @@ from dpm_lib.core.random import normal, uniform
 from dpm_lib.montecarlo.importance import importance_sampling
 from dpm_lib.montecarlo.mcmc import Conditional, gibbs, grid_conditional, metropolis_hastings
 from dpm_lib.montecarlo.rejection import rejection_sampling
-from dpm_lib.probability.densities import Banana, Funnel, HeavyTails, StandardNormal, TwoClumps
+from dpm_lib.probability.target_densities import Banana, Funnel, HeavyTails, StandardNormal, TwoClumps
 
 BUDGET, RUNS, DIMS = 10_000, 200, (2, 5, 10, 20)
 BURN_IN = 0.1  # share of each chain that is dropped

@@ -5,7 +5,7 @@
 on a GPU if there is one. Without a name: the three recipes that the book asks of a GPU, mnist-5k, dead-leaves and
 textures. Each is measured with its own batch, in rows of data (images) per second, in five kinds of step:
 
-- "library": the step of ``dpm_lib.training.run``, as ``dpm train`` takes it: precision=fp32, no compiling;
+- "library": the step of ``dpm_lib.training.trainer``, as ``dpm train`` takes it: precision=fp32, no compiling;
 - "library-bf16", "library-compiled", "library-both": the same with precision=bf16, compile=true, and both;
 - "plain": eager float32, as one would write it first: rows drawn on the CPU and moved, times and noise drawn on the
   device, K, backward, Adam, read the loss. No clipping and no averaging of the weights, which the library does.
@@ -39,7 +39,7 @@ from dpm_lib.core import results
 from dpm_lib.diffusion import bound
 from dpm_lib.training import build, catalogue, devices
 from dpm_lib.training.recipe import Recipe, parse
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 DEFAULT = ["mnist-5k", "dead-leaves", "textures"]
 VARIANTS: dict[str, dict[str, Any]] = {

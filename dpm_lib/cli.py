@@ -30,9 +30,9 @@ from tqdm import tqdm
 from dpm_lib import __version__
 from dpm_lib.core.extras import NotInstalled
 from dpm_lib.core.files import BrokenFile, load_json, load_tensors, save_picture, save_tensors, write_atomically
+from dpm_lib.data.contact_sheet import picture
 from dpm_lib.data.dataset import Data, original
 from dpm_lib.data.images import Images
-from dpm_lib.data.pictures import picture
 from dpm_lib.data.registry import load
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.training import costs, devices, loop

@@ -13,7 +13,7 @@ from problems import blob_data, tiny_recipe
 
 from dpm_lib.core.files import load_lines, load_tensors
 from dpm_lib.training import loop
-from dpm_lib.training import run as run_module
+from dpm_lib.training import trainer as run_module
 from dpm_lib.training.evaluation import evaluate
 
 INEXACT = ("seconds",)

@@ -9,8 +9,8 @@ from scipy.stats import kstest
 
 from dpm_lib.montecarlo import ais, annealing_path, simulated_annealing, smc, temperature_ladder
 from dpm_lib.montecarlo.annealing_path import next_temperature
-from dpm_lib.probability import densities, weighted_samples
-from dpm_lib.probability.densities import Banana, Normal, TwoClumps
+from dpm_lib.probability import resampling, target_densities
+from dpm_lib.probability.target_densities import Banana, Normal, TwoClumps
 from dpm_lib.probability.weighted_samples import WeightedSamples
 
 ENDS = torch.tensor([0.0, 1.0])
@@ -122,7 +122,7 @@ def test_other_bad_input_is_named():
 def test_walls_stop_neither_rule_nor_move():
     """p* = 1 on (-1/2, 1/2), so Z = 1: the particles outside are lost, and neither rule nor move waits for them."""
     box = lambda x: torch.where(x[:, 0].abs() < 0.5, 0.0, -torch.inf).double()  # noqa: E731
-    q = densities.Normal(1)
+    q = target_densities.Normal(1)
     for options in ({}, {"transition": annealing_path.RandomWalk()}):
         z = torch.stack([smc.sequential_monte_carlo(box, q, 400, rng(s), **options).log_z for s in range(60)]).exp()
         assert abs(float(z.mean()) - 1) < 4 * float(z.std()) / math.sqrt(len(z)) + 1 / 400
@@ -132,7 +132,7 @@ def test_walls_stop_neither_rule_nor_move():
 
 
 def test_resampled_particles_do_not_claim_an_error():
-    found = smc.sequential_monte_carlo(TwoClumps(2).log_prob, densities.Normal(2, 3.0), 200, rng(0))
+    found = smc.sequential_monte_carlo(TwoClumps(2).log_prob, target_densities.Normal(2, 3.0), 200, rng(0))
     assert torch.isfinite(found.log_z) and found.mean().shape == (2,)
     with pytest.raises(TypeError, match=r"not independent; repeat the run.*; then with more moves"):
         _ = found.log_z_stderr
@@ -144,7 +144,7 @@ def test_resampling_never_draws_a_particle_of_weight_zero():
     log_w[-1] = -torch.inf
     x = torch.arange(n, dtype=torch.float32)[:, None]
     for seed in range(50):
-        drawn, _, _ = weighted_samples.resample(x, torch.zeros(2, n), log_w, rng(seed))
+        drawn, _, _ = resampling.resample(x, torch.zeros(2, n), log_w, rng(seed))
         assert drawn.max() < n - 1
 
 
@@ -243,7 +243,7 @@ def test_widths_are_checked_and_lists_taken():
 
 def test_chains_of_no_length_are_refused():
     with pytest.raises(ValueError, match="chain: 0: need at least 1"):
-        smc.sequential_monte_carlo(TwoClumps(1).log_prob, densities.Normal(1), 10, rng(0), chain=0)
+        smc.sequential_monte_carlo(TwoClumps(1).log_prob, target_densities.Normal(1), 10, rng(0), chain=0)
 
 
 class TwoStates:

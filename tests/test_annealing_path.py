@@ -8,7 +8,7 @@ from problems import close, rng
 from scipy.stats import kstest
 
 from dpm_lib.montecarlo import ais, annealing_path, smc
-from dpm_lib.probability.densities import Normal, TwoClumps
+from dpm_lib.probability.target_densities import Normal, TwoClumps
 
 
 def test_metropolis_leaves_the_target_alone():

@@ -34,7 +34,7 @@ from dpm_lib.diffusion.twists import (
 )
 from dpm_lib.probability.codebooks import Codebook
 from dpm_lib.probability.distributions import Bernoulli, Gaussian
-from dpm_lib.probability.products import Blend, blend_of, gaussian_tilt, times
+from dpm_lib.probability.products_of_laws import Blend, blend_of, gaussian_tilt, times
 
 T = 15
 PLANE = ExactModel(blobs(), schedules.geometric(T, 1e-3, 1e4))

@@ -12,7 +12,7 @@ import threading
 import pytest
 import torch
 
-from dpm_lib.data import downloads, image_sets
+from dpm_lib.data import downloads, image_datasets
 
 CONTENT = bytes(range(256)) * 40
 
@@ -169,7 +169,7 @@ def test_both_sets_are_loaded_from_the_cache(tmp_path, monkeypatch):
     archive = cifar(PARTS | {"test_batch.bin": record(99) + record(7)})
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(archive)
     monkeypatch.setattr(downloads, "CIFAR", {"cifar-10-binary.tar.gz": hashlib.sha256(archive).hexdigest()})
-    monkeypatch.setattr(image_sets, "ASIDE", 2)
-    digits, colour = image_sets.mnist(), image_sets.cifar10()
+    monkeypatch.setattr(image_datasets, "ASIDE", 2)
+    digits, colour = image_datasets.mnist(), image_datasets.cifar10()
     assert (len(digits.train), len(digits.validation), len(digits.test), digits.shape) == (3, 2, 2, (1, 28, 28))
     assert (len(colour.train), len(colour.validation), len(colour.test), colour.shape) == (8, 2, 2, (3, 32, 32))

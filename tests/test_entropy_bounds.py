@@ -7,7 +7,7 @@ import pytest
 import torch
 from problems import gaussian
 
-from dpm_lib.diffusion import optimal_schedule, schedules
+from dpm_lib.diffusion import optimal_schedule_gaussian, schedules
 from dpm_lib.diffusion.forward_kernels import BinomialKernel, GaussianKernel
 from dpm_lib.exact import entropy_bounds
 
@@ -57,24 +57,24 @@ def test_after_full_erasure_the_state_is_pi():
 
 @pytest.mark.parametrize(("beta_1", "T", "s2"), [(0.02, 4, 10.0), (0.001, 6, 0.1), (1e-4, 3, 0.01), (0.02, 6, 0.2)])
 def test_the_best_schedule_is_best_on_all_of_its_line(beta_1, T, s2):
-    top, beta = optimal_schedule.best(beta_1, T, s2)
-    assert optimal_schedule.bound(beta, s2) == top
+    top, beta = optimal_schedule_gaussian.best(beta_1, T, s2)
+    assert optimal_schedule_gaussian.bound(beta, s2) == top
     first = s2 * (1 - beta_1) / beta_1
     for last in first * np.exp(-np.linspace(0.01, 25, 3000)):
         u = np.geomspace(1 + first, 1 + last, T)
         kept = (u - 1) / (u - 1 + s2)
         rates = np.append(beta_1, 1 - kept[1:] / kept[:-1])
         if (rates < 1).all():
-            assert optimal_schedule.bound(rates, s2) <= top + 1e-12
+            assert optimal_schedule_gaussian.bound(rates, s2) <= top + 1e-12
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: optimal_schedule.bound([0.1, 0.2], -5), "s2: need 0 < s2 < infinity, got -5"),
-        (lambda: optimal_schedule.bound([0.1, 0.2], math.nan), "s2: need 0 < s2 < infinity, got nan"),
-        (lambda: optimal_schedule.gradient([0.1, 0.2], 0.0), "s2: need 0 < s2 < infinity, got 0.0"),
-        (lambda: optimal_schedule.best(0.1, 4, math.inf), "s2 < inf, got 0.1, 4, inf"),
+        (lambda: optimal_schedule_gaussian.bound([0.1, 0.2], -5), "s2: need 0 < s2 < infinity, got -5"),
+        (lambda: optimal_schedule_gaussian.bound([0.1, 0.2], math.nan), "s2: need 0 < s2 < infinity, got nan"),
+        (lambda: optimal_schedule_gaussian.gradient([0.1, 0.2], 0.0), "s2: need 0 < s2 < infinity, got 0.0"),
+        (lambda: optimal_schedule_gaussian.best(0.1, 4, math.inf), "s2 < inf, got 0.1, 4, inf"),
         (
             lambda: entropy_bounds.reverse_entropies(
                 gaussian(torch.zeros(2), 1.0), GaussianKernel(1, schedules.geometric(3))
@@ -87,10 +87,10 @@ def test_the_best_schedule_is_best_on_all_of_its_line(beta_1, T, s2):
             ),
             "GaussianKernel of dimension 1, got BinomialKernel 1",
         ),
-        (lambda: optimal_schedule.bound([0.1, 1.0], 0.3), "beta_2 = 1.0 is outside"),
-        (lambda: optimal_schedule.ratios([0.1], 0.3), r"T >= 2, got \(1,\)"),
-        (lambda: optimal_schedule.best(0.0, 4, 0.3), "0 < beta_1 < 1"),
-        (lambda: optimal_schedule.best(0.1, 4, -1.0), "0 < s2 < inf"),
+        (lambda: optimal_schedule_gaussian.bound([0.1, 1.0], 0.3), "beta_2 = 1.0 is outside"),
+        (lambda: optimal_schedule_gaussian.ratios([0.1], 0.3), r"T >= 2, got \(1,\)"),
+        (lambda: optimal_schedule_gaussian.best(0.0, 4, 0.3), "0 < beta_1 < 1"),
+        (lambda: optimal_schedule_gaussian.best(0.1, 4, -1.0), "0 < s2 < inf"),
     ],
 )
 def test_bad_rates_are_named(make, message):
@@ -100,6 +100,6 @@ def test_bad_rates_are_named(make, message):
 
 def test_unit_variance_needs_no_diffusion():
     """Data that are pi already: the best schedule hardly moves, and K is their negative entropy."""
-    top, beta = optimal_schedule.best(0.1, 4, 1.0)
+    top, beta = optimal_schedule_gaussian.best(0.1, 4, 1.0)
     assert top == pytest.approx(-0.5 * math.log(2 * math.pi * math.e), abs=1e-5)
     assert (np.array(beta[1:]) < 0.01).all()

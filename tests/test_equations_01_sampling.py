@@ -13,7 +13,7 @@ from scipy import stats
 from dpm_lib.core import random
 from dpm_lib.montecarlo import importance, inverse_transform, mcmc, mcmc_diagnostics, rejection
 from dpm_lib.probability import weighted_samples
-from dpm_lib.probability.densities import StandardNormal, TwoClumps
+from dpm_lib.probability.target_densities import StandardNormal, TwoClumps
 
 GRID = torch.linspace(-14, 14, 28_001, dtype=torch.float64)
 STEP = float(GRID[1] - GRID[0])

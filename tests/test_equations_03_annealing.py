@@ -9,8 +9,8 @@ from problems import affine_model, close, model_law, random_schedule, rng
 from scipy.stats import norm
 
 from dpm_lib.montecarlo import ais
-from dpm_lib.probability import weighted_samples
-from dpm_lib.probability.densities import Normal, TwoClumps
+from dpm_lib.probability import resampling
+from dpm_lib.probability.target_densities import Normal, TwoClumps
 
 STATES, K = 4, 3
 
@@ -271,7 +271,7 @@ def test_resampling_keeps_weighted_means():
     after = []
     generator = rng(2)
     for _ in range(4000):
-        copies, _, log_mean = weighted_samples.resample(x, torch.zeros(2, 40, dtype=x.dtype), log_w, generator)
+        copies, _, log_mean = resampling.resample(x, torch.zeros(2, 40, dtype=x.dtype), log_w, generator)
         after.append(float((log_mean.exp() * copies[:, 0] ** 2).mean()))
     values = torch.tensor(after, dtype=torch.float64)
     assert abs(float(values.mean()) - before) < 4 * float(values.std()) / math.sqrt(len(values))

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.integrate import quad, solve_ivp
 from scipy.linalg import expm
 
-from dpm_lib.exact.reverse_step import step_back, two_clumps
+from dpm_lib.exact.reverse_step_on_a_grid import step_back, two_clumps
 from dpm_lib.markov import gillespie, kolmogorov, markov_chains, time_reversal
 from dpm_lib.sde import fokker_planck, processes, sde
 

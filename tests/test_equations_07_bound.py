@@ -14,7 +14,7 @@ import torch
 from problems import AffineNetwork, close, close_mean, randn, rng
 from scipy.integrate import quad
 
-from dpm_lib.diffusion import bound, forward_kernels, optimal_schedule, schedules
+from dpm_lib.diffusion import bound, forward_kernels, optimal_schedule_gaussian, schedules
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.diffusion.reverse_kernels import BernoulliReverse, GaussianReverse
 from dpm_lib.exact import bound_derivation, entropy_bounds, enumeration
@@ -548,25 +548,25 @@ def sampled_bound(beta, n, seed):
 @pytest.mark.equation("eq-bound-beta-K")
 def test_closed_form_of_k():
     K = sampled_bound(torch.tensor([0.0, *RATES], dtype=torch.float64), 40_000, 1).detach()
-    close_mean(K, optimal_schedule.bound(RATES, S2))
+    close_mean(K, optimal_schedule_gaussian.bound(RATES, S2))
     chain = schedules.from_beta(torch.tensor([0.0, *RATES], dtype=torch.float64))
     kernel = forward_kernels.GaussianKernel(1, chain)
     back = [GaussianReverse(RightMean(S2), kernel, "posterior")(torch.ones(1, 1), t, kernel) for t in range(2, 5)]
     slope, spread = [0, 0, *(float(b.mean.detach()) for b in back)], [0, 0, *(float(b.scale.square()) for b in back)]
     line = bound_derivation.gaussian(chain, S2, slope, spread)[9]
-    assert sum(line.values()) == pytest.approx(optimal_schedule.bound(RATES, S2), abs=1e-6)
+    assert sum(line.values()) == pytest.approx(optimal_schedule_gaussian.bound(RATES, S2), abs=1e-6)
 
 
 @pytest.mark.equation("eq-bound-beta-gradient")
 def test_gradient_of_k_by_finite_differences():
-    exact, h = optimal_schedule.gradient(RATES, S2), 1e-6
+    exact, h = optimal_schedule_gaussian.gradient(RATES, S2), 1e-6
     assert np.isnan(exact[:2]).all()
     for j in range(2, len(RATES) + 1):
         ends = []
         for side in (h, -h):
             moved = list(RATES)
             moved[j - 1] += side
-            ends.append(optimal_schedule.bound(moved, S2))
+            ends.append(optimal_schedule_gaussian.bound(moved, S2))
         assert exact[j] == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-6)
 
 
@@ -574,22 +574,22 @@ def test_gradient_of_k_by_finite_differences():
 def test_gradient_through_frozen_noise():
     beta = torch.tensor([0.0, *RATES], dtype=torch.float64, requires_grad=True)
     batches = torch.stack([torch.autograd.grad(sampled_bound(beta, 400, i).mean(), beta)[0] for i in range(2, 62)])
-    close_mean(batches[:, 2:], torch.from_numpy(optimal_schedule.gradient(RATES, S2)[2:]))
+    close_mean(batches[:, 2:], torch.from_numpy(optimal_schedule_gaussian.gradient(RATES, S2)[2:]))
 
 
 @pytest.mark.equation("eq-bound-beta-best")
 @pytest.mark.parametrize("T", [2, 3, 6])
 def test_the_best_schedule_charges_every_step_the_same(T):
-    top, beta = optimal_schedule.best(0.05, T, S2)
-    u = optimal_schedule.ratios(beta, S2)
+    top, beta = optimal_schedule_gaussian.best(0.05, T, S2)
+    u = optimal_schedule_gaussian.ratios(beta, S2)
     np.testing.assert_allclose(u[:-1] / u[1:], (u[0] / u[-1]) ** (1 / (T - 1)), rtol=1e-9)
-    assert optimal_schedule.bound(beta, S2) == pytest.approx(top, abs=1e-12)
-    np.testing.assert_allclose(optimal_schedule.gradient(beta, S2)[2:], 0, atol=2e-4)  # a stationary point
+    assert optimal_schedule_gaussian.bound(beta, S2) == pytest.approx(top, abs=1e-12)
+    np.testing.assert_allclose(optimal_schedule_gaussian.gradient(beta, S2)[2:], 0, atol=2e-4)  # a stationary point
     noise = np.random.default_rng(0)
     for _ in range(50):  # and no neighbour, near or far, is better
         other = 1 / (1 + np.exp(-np.log(beta / (1 - beta)) - noise.choice([0.1, 1.0]) * noise.normal(size=T)))
         other[0] = 0.05
-        assert optimal_schedule.bound(other, S2) <= top + 1e-12
+        assert optimal_schedule_gaussian.bound(other, S2) <= top + 1e-12
 
 
 def test_sampled_lines_are_unbiased_for_both_kernels():

@@ -14,7 +14,7 @@ from dpm_lib.diffusion.schedules import from_beta
 from dpm_lib.diffusion.twists import BlendReverse, Constant, ExactModel, Expected
 from dpm_lib.probability.distributions import Bernoulli, Gaussian
 from dpm_lib.probability.mixtures import Mixture
-from dpm_lib.probability.products import Tilt, gaussian_tilt, times
+from dpm_lib.probability.products_of_laws import Tilt, gaussian_tilt, times
 
 LINE = torch.linspace(-12, 12, 4801, dtype=torch.float64)
 H = 0.005

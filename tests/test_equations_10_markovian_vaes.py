@@ -17,7 +17,7 @@ from scipy.stats import norm
 from dpm_lib.diffusion import bound
 from dpm_lib.probability import energy_distance
 from dpm_lib.probability.distributions import Gaussian
-from dpm_lib.vae import hierarchical, markovian
+from dpm_lib.vae import hierarchical, markovian_vae
 from dpm_lib.vae.autoregressive import Autoregressive
 from dpm_lib.vae.gaussian_vae import GaussianVAE
 
@@ -96,7 +96,7 @@ def test_mean_weight_of_sampled_ways_is_the_probability_by_quadrature():
     down = vae.generate(z, 2).log_prob(z.unsqueeze(1)).exp()  # [z_1, z_2]
     first = down @ vae.prior.expand(801).log_prob(z).exp() * step
     exact = float(first @ vae.generate(z, 1).log_prob(y).exp() * step)
-    weights = markovian.trajectory_weights(vae, y, 40_000, rng(4)).log_weights.exp().squeeze(0)
+    weights = markovian_vae.trajectory_weights(vae, y, 40_000, rng(4)).log_weights.exp().squeeze(0)
     close_mean(weights, exact)
     close(weights.mean(), exact, rtol=0.1)  # so the error is small
 
@@ -187,7 +187,7 @@ def test_weights_of_an_autoregressive_model_do_not_vary():
     generator = np.random.default_rng(1)
     auto = Autoregressive([torch.from_numpy(generator.dirichlet(np.ones(3), 3**i)) for i in range(4)])
     y = torch.randint(0, 3, (20, 4), generator=rng(0))
-    weights = markovian.trajectory_weights(auto, y, 5, rng(1)).log_weights
+    weights = markovian_vae.trajectory_weights(auto, y, 5, rng(1)).log_weights
     chain = torch.tensor(
         [
             sum(math.log(auto.tables[i][int("0" + "".join(map(str, s[:i])), 3), s[i]]) for i in range(4))
@@ -195,7 +195,7 @@ def test_weights_of_an_autoregressive_model_do_not_vary():
         ]
     )
     close(weights, chain.double().unsqueeze(1).expand(20, 5), rtol=1e-6)
-    terms = markovian.terms(auto, y, rng(2))
+    terms = markovian_vae.terms(auto, y, rng(2))
     close(terms.elbo, auto.log_prob(y))
     close(terms.prior, torch.zeros(20))
 
@@ -228,7 +228,7 @@ def test_the_ends_of_the_ladder_are_those_of_the_bound():
     kernel = diffusion.kernel
     y = blobs().sample(20_000, rng(0))
     prior, edge, entropy_T, entropy_1 = bound.ends(kernel, y)
-    terms = markovian.terms(markovian.Diffusion(diffusion), y, rng(1))
+    terms = markovian_vae.terms(markovian_vae.Diffusion(diffusion), y, rng(1))
     close_mean(terms.reconstruction - terms.prior, float((prior + edge).mean() + entropy_T - entropy_1))
     paired = terms.reconstruction - terms.prior - (prior + edge + entropy_T - entropy_1)
     close_mean(paired, 0.0)

@@ -18,11 +18,11 @@ from dpm_lib.cli import main
 from dpm_lib.core import files
 from dpm_lib.core.files import BrokenFile, load_tensors
 from dpm_lib.data.images import Images
-from dpm_lib.training import checkpoints, devices, loop, run
+from dpm_lib.training import checkpoints, devices, loop, trainer
 from dpm_lib.training.build import build
 from dpm_lib.training.loop import fit
 from dpm_lib.training.recipe import Recipe
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["checkpoint.safetensors", "config.json", "metrics.jsonl"]
@@ -256,7 +256,7 @@ def test_a_run_in_a_folder_keeps_others_out(tmp_path):
 
 def test_of_two_runs_that_start_together_one_is_refused(tmp_path, monkeypatch):
     """The second trains from start to end while the first still loads its data: all files are the second's."""
-    first, before = [], run.Run
+    first, before = [], trainer.Run
 
     def slow(*given):
         if not first:

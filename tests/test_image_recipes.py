@@ -7,7 +7,7 @@ import pytest
 import torch
 from problems import close, rng
 
-from dpm_lib.data import image_sets
+from dpm_lib.data import image_datasets
 from dpm_lib.data.dataset import Data
 from dpm_lib.data.images import Images
 from dpm_lib.diffusion import bound
@@ -40,7 +40,7 @@ def test_every_image_recipe_survives_json_builds_and_has_a_bound(name, monkeypat
     assert Recipe.from_dict(json.loads(json.dumps(get(name).to_dict()))) == get(name)
     r = little(name)
     data = some_images(r)
-    monkeypatch.setattr(build.image_sets, "load", lambda *_: data)
+    monkeypatch.setattr(build.image_datasets, "load", lambda *_: data)
     model = build.build(r, dim=data.dim)
     kinds = {"levels": LevelReverse, "paper": PaperReverse}
     assert isinstance(model.reverse, kinds.get(r.covariance, object)) and r.T == model.T
@@ -56,7 +56,7 @@ def test_the_first_steps_noise_is_a_small_part_of_a_level():
     for name in IMAGE_RECIPES:
         r = get(name)
         if not r.data.startswith("folder:"):
-            std = stds.get(r.data) or image_sets.load(r.data, r.side).std
+            std = stds.get(r.data) or image_datasets.load(r.data, r.side).std
             assert 0.001 < std * (r.beta_1 / (1 - r.beta_1)) ** 0.5 < 0.003, name
     for one, other in (("dead-leaves", "dead-leaves-paper"), ("dead-leaves-small", "dead-leaves-paper-small")):
         assert get(one).beta_1 == get(other).beta_1
@@ -67,7 +67,7 @@ def test_digits_train_save_load_and_evaluate(tmp_path):
     assert metrics["held_out"] == 297 and 0 < metrics["bits_per_dimension"] < 20
     loaded, r = checkpoints.load_model(tmp_path / "model.safetensors")
     assert r == little("digits")
-    data = image_sets.load("digits")
+    data = image_datasets.load("digits")
     again = evaluation.evaluate(loaded, data)
     assert again["bits_per_dimension"] == metrics["bits_per_dimension"]
     close(again["bound_bits"] / 64 + again["bits_per_dimension"], np.log2(data.std))
@@ -111,10 +111,10 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match="width: 6 is not a multiple of 4"):
         UNet((1, 8, 8), 2, width=6)
     with pytest.raises(ValueError, match="side: digits has images of 8 pixels a side, not 9"):
-        image_sets.load("digits", 9)
+        image_datasets.load("digits", 9)
     with pytest.raises(ValueError, match="data: 'faces' is not known; there are: digits, mnist-5k"):
-        image_sets.load("faces")
-    assert isinstance(image_sets.load("digits"), Data)
+        image_datasets.load("faces")
+    assert isinstance(image_datasets.load("digits"), Data)
 
 
 @pytest.mark.parametrize("name", ["textures", "cifar10", "dead-leaves-paper"])

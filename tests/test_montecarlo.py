@@ -14,8 +14,8 @@ from scipy import stats
 
 from dpm_lib.core import random
 from dpm_lib.montecarlo import importance, inverse_transform, mcmc, mcmc_diagnostics, rejection
-from dpm_lib.probability import densities
-from dpm_lib.probability.densities import Banana, Funnel, Normal, StandardNormal, TwoClumps
+from dpm_lib.probability import target_densities
+from dpm_lib.probability.target_densities import Banana, Funnel, Normal, StandardNormal, TwoClumps
 
 KS_001 = 1.95  # sqrt(n) times the statistic exceeds this with probability 0.001
 INF = float("inf")
@@ -59,17 +59,17 @@ def test_inverse_cdf(cdf, low, high, law):
 
 
 def test_heavy_tails_are_student_t():
-    x = densities.HeavyTails(torch.tensor([2.0, 0.5], dtype=torch.float64)).sample(20_000, rng(2))
+    x = target_densities.HeavyTails(torch.tensor([2.0, 0.5], dtype=torch.float64)).sample(20_000, rng(2))
     assert ks(x[:, 0] / 2, stats.t(2).cdf) < KS_001 and ks(x[:, 1] / 0.5, stats.t(2).cdf) < KS_001
     by_hand = stats.t(2).logpdf(x[:50].numpy() / [2, 0.5]).sum(1) - math.log(2 * 0.5)
-    close(densities.HeavyTails(torch.tensor([2.0, 0.5])).log_prob(x[:50]), torch.as_tensor(by_hand), rtol=1e-6)
+    close(target_densities.HeavyTails(torch.tensor([2.0, 0.5])).log_prob(x[:50]), torch.as_tensor(by_hand), rtol=1e-6)
 
 
 def test_importance_sampling_estimates_z_and_the_mean():
     target = TwoClumps(2)
     scale = target.variance.sqrt()
     weighted = importance.importance_sampling(
-        lambda x: target.log_prob(x) + 3.0, densities.HeavyTails(scale), 40_000, rng(3)
+        lambda x: target.log_prob(x) + 3.0, target_densities.HeavyTails(scale), 40_000, rng(3)
     )
     assert abs(float(weighted.log_z) - 3.0) < 4 * float(weighted.log_z_stderr)
     error = (target.variance / weighted.ess).sqrt()
@@ -80,7 +80,7 @@ def test_importance_sampling_estimates_z_and_the_mean():
 def test_rejection_sampling_is_exact_and_costs_m():
     target, scale = Banana(2), 2 * Banana(2).variance.sqrt()
     log_bound = 3.2
-    got = rejection.rejection_sampling(target.log_prob, densities.HeavyTails(scale), log_bound, 10_000, rng(4))
+    got = rejection.rejection_sampling(target.log_prob, target_densities.HeavyTails(scale), log_bound, 10_000, rng(4))
     assert got.x.shape == (10_000, 2) and got.accepted >= 10_000
     assert banana_marginal_ok(got.x)
     rate = math.exp(-log_bound)
@@ -397,7 +397,7 @@ def test_lists_arrays_and_functions_of_arrays_are_taken():
     start = [[0.0, 0.0], [1.0, 1.0]]
     chains = mcmc.metropolis_hastings(log_p, start, 1.0, 20, rng(0))
     close(chains.x, mcmc.metropolis_hastings(NORMAL.log_prob, torch.tensor(start), 1.0, 20, rng(0)).x)
-    weighted = importance.importance_sampling(log_p, densities.HeavyTails([1.0, 2.0]), 50, rng(0))
+    weighted = importance.importance_sampling(log_p, target_densities.HeavyTails([1.0, 2.0]), 50, rng(0))
     assert weighted.x.dtype == torch.float64 and torch.isfinite(weighted.log_z)
     given = [lambda x, g: np.zeros(2), lambda x, g: [1, 2]]
     assert mcmc.gibbs(given, np.array(start), 1, rng(0)).x.tolist() == [[[0, 1], [0, 2]]]

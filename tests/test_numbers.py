@@ -13,14 +13,14 @@ from scipy.sparse import csr_array
 
 from dpm_lib.diffusion import best_bound, conditioning, forward_kernels, schedules, variance_exploding
 from dpm_lib.diffusion.twists import ExactModel
-from dpm_lib.exact import enumeration, reverse_step
+from dpm_lib.exact import enumeration, reverse_step_on_a_grid
 from dpm_lib.information import i_mmse, mmse
 from dpm_lib.markov import gillespie, markov_chains, matrix_exponential
 from dpm_lib.montecarlo import annealing_path, importance, mcmc, rejection, simulated_annealing, smc, temperature_ladder
 from dpm_lib.networks import mlp, rbf
-from dpm_lib.probability import densities, mixtures, swiss_roll, weighted_samples
+from dpm_lib.probability import mixtures, resampling, swiss_roll, target_densities
 from dpm_lib.probability.codebooks import Codebook
-from dpm_lib.probability.products import gaussian_tilt
+from dpm_lib.probability.products_of_laws import gaussian_tilt
 from dpm_lib.sde import brownian_motion, fokker_planck, processes
 from dpm_lib.vae import gan
 from dpm_lib.vae.gaussian_vae import GaussianVAE
@@ -32,7 +32,7 @@ COUNT = (0, -1, 2.5)
 COUNT_OR_0 = (-1, 2.5)
 
 X = torch.zeros(4, 2, dtype=torch.float64)
-FLAT, CLUMPS = densities.StandardNormal(2), densities.TwoClumps(2)
+FLAT, CLUMPS = target_densities.StandardNormal(2), target_densities.TwoClumps(2)
 PATH = annealing_path.Path(CLUMPS.log_prob, FLAT)
 TWO = mixtures.Mixture(torch.tensor([[0.0, 0.0], [3.0, 3.0]]), torch.tensor([0.5, 0.5]), 0.1)
 SET = mixtures.finite_set(torch.tensor([[0.0], [1.0]]))
@@ -76,7 +76,7 @@ def solved(steps):
 
 
 def clumps_back(x_t=0.0, std=0.5):
-    return reverse_step.step_back(lambda x: reverse_step.two_clumps(x, std), x_t, 0.1)
+    return reverse_step_on_a_grid.step_back(lambda x: reverse_step_on_a_grid.two_clumps(x, std), x_t, 0.1)
 
 
 TABLE = [
@@ -90,7 +90,7 @@ TABLE = [
     ("keep", run_smc, 0.9, POSITIVE, "keep"),
     ("moves", run_smc, 1, COUNT, "moves"),
     ("chain", run_smc, 2, COUNT, "chain"),
-    ("m", lambda m: weighted_samples.resample(X, PATH.ends(X), torch.zeros(4), rng(), m), 3, COUNT, "m"),
+    ("m", lambda m: resampling.resample(X, PATH.ends(X), torch.zeros(4), rng(), m), 3, COUNT, "m"),
     ("trial", lambda trial: temperature_ladder.best_number(1.0, trial, 1.0), 5, COUNT, "trial"),
     ("aim", lambda aim: temperature_ladder.best_number(9.0, 5, 1.0, aim), 0.3, POSITIVE, "aim"),
     ("step", mcmc.random_walk, 1.0, POSITIVE, "step"),
@@ -102,10 +102,10 @@ TABLE = [
         COUNT,
         "max_evaluations",
     ),
-    ("std", densities.TwoClumps, 1.0, POSITIVE, "std"),
-    ("std", densities.Banana, 1.0, POSITIVE, "std"),
-    ("std", densities.Funnel, 1.0, POSITIVE, "std"),
-    ("std", lambda std: densities.Normal(2, std), 1.0, POSITIVE, "std"),
+    ("std", target_densities.TwoClumps, 1.0, POSITIVE, "std"),
+    ("std", target_densities.Banana, 1.0, POSITIVE, "std"),
+    ("std", target_densities.Funnel, 1.0, POSITIVE, "std"),
+    ("std", lambda std: target_densities.Normal(2, std), 1.0, POSITIVE, "std"),
     ("T", schedules.geometric, 5, (1, *COUNT), "T"),
     ("T", schedules.even, 5, (1, *COUNT), "T"),
     ("T", schedules.linear, 5, (1, *COUNT), "T"),

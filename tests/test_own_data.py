@@ -14,7 +14,7 @@ from PIL import Image
 from problems import blobs, close, rng, tiny_recipe
 
 from dpm_lib.cli import main
-from dpm_lib.data import dataset, pictures, registry
+from dpm_lib.data import contact_sheet, dataset, registry
 from dpm_lib.data.dataset import Points, original
 from dpm_lib.data.registry import as_data
 from dpm_lib.diffusion import bound
@@ -23,7 +23,7 @@ from dpm_lib.figures import plots
 from dpm_lib.probability.codebooks import Codebook
 from dpm_lib.training import catalogue, checkpoints, loop
 from dpm_lib.training.evaluation import evaluate, stderr
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 LN2 = math.log(2)
 SMALL = {"T": 4, "width": 4, "depth": 1, "steps": 3, "batch": 8}
@@ -253,7 +253,7 @@ def test_any_number_of_pictures_makes_a_sheet():
     """Of 1 to 20: each is where it should be, and the places that are left over are white."""
     for n in range(1, 21):
         values = torch.rand(n, 1, 2, 3, generator=rng(n)) * 0.9
-        sheet = pictures.sheet(values, 8)
+        sheet = contact_sheet.sheet(values, 8)
         columns = min(n, 8)
         assert sheet.shape == (-(-n // 8) * 3 - 1, columns * 4 - 1, 1)
         for i in range(n):

@@ -17,7 +17,7 @@ from test_image_recipes import little, some_images
 from dpm_lib.core.files import load_tensors
 from dpm_lib.training.catalogue import get
 from dpm_lib.training.loop import fit
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 # `accelerate launch` starts several processes on GPUs; on the CPU it starts one, whatever --num_processes says.

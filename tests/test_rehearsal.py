@@ -21,13 +21,13 @@ from dpm_lib.data.images import Images
 from dpm_lib.data.registry import load
 from dpm_lib.diffusion import bound, conditioning, inpainting
 from dpm_lib.training import build, devices, image_evaluation
-from dpm_lib.training import run as run_module
+from dpm_lib.training import trainer as run_module
 from dpm_lib.training.catalogue import get
 from dpm_lib.training.checkpoints import load_model
 from dpm_lib.training.evaluation import evaluate
 from dpm_lib.training.loop import fit
 from dpm_lib.training.recipe import Recipe
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 FAMILIES = ("swiss-roll", "heartbeat", "digits", "mnist-5k", "dead-leaves", "dead-leaves-paper", "cifar10")
 TINY = {"T": 4, "width": 4, "depth": 1, "steps": 3, "batch": 8, "clip": 1}
@@ -53,7 +53,7 @@ def _quick(monkeypatch):
 def gpu(monkeypatch):
     monkeypatch.setattr(run_module, "accelerator_for", lambda device: PretendAccelerator())
     monkeypatch.setattr(cli, "accelerator_for", lambda device: PretendAccelerator())
-    monkeypatch.setattr(build.image_sets, "load", lambda name, *_: some_images(tiny("mnist-5k")))
+    monkeypatch.setattr(build.image_datasets, "load", lambda name, *_: some_images(tiny("mnist-5k")))
     with PretendGPU() as pretended:
         yield pretended
 
@@ -214,7 +214,7 @@ def test_one_process_may_change_its_device(monkeypatch):
 @pytest.mark.parametrize("name", ["mnist-5k", "dead-leaves-paper"])
 def test_the_step_is_one_graph_and_is_traced_once(name, monkeypatch):
     recipe = tiny(name)
-    monkeypatch.setattr(build.image_sets, "load", lambda *_: some_images(recipe))
+    monkeypatch.setattr(build.image_datasets, "load", lambda *_: some_images(recipe))
     run = Run(recipe, 0, "cpu", data=some_images(recipe))
     torch._dynamo.reset()
     counters.clear()

@@ -8,7 +8,7 @@ import torch
 from problems import rng
 
 from dpm_lib.montecarlo import ais, temperature_ladder
-from dpm_lib.probability.densities import Banana, Normal, TwoClumps
+from dpm_lib.probability.target_densities import Banana, Normal, TwoClumps
 
 
 def even(steps: int) -> torch.Tensor:

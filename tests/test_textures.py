@@ -7,7 +7,7 @@ import pytest
 from problems import close
 from scipy import stats
 
-from dpm_lib.data import image_sets, textures
+from dpm_lib.data import image_datasets, textures
 
 
 def test_radii_follow_their_power_law():
@@ -77,16 +77,16 @@ def test_held_out_textures_are_another_part_of_the_photographs():
     train, test = textures.photographs()
     for kept, held in zip(train, test, strict=True):
         assert kept.shape == (512, 384) and held.shape == (512, 128)
-    data = image_sets.load("textures", 8)
+    data = image_datasets.load("textures", 8)
     assert data.shape == (1, 8, 8) and len(data.train) == 30_000 and len(data.test) == 3000
-    again = image_sets.photographs(8)
+    again = image_datasets.photographs(8)
     assert (data.train == again.train).all() and (data.test == again.test).all()
 
 
 def test_dead_leaves_as_data():
-    data = image_sets.dead_leaves(side=8, sheets=2, sheet=64, n=50)
+    data = image_datasets.dead_leaves(side=8, sheets=2, sheet=64, n=50)
     assert data.train.shape == (50, 64) and data.test.shape == (5, 64) and data.levels == 256
-    again = image_sets.dead_leaves(side=8, sheets=2, sheet=64, n=50)
+    again = image_datasets.dead_leaves(side=8, sheets=2, sheet=64, n=50)
     assert (data.train == again.train).all()
     close(data.null_bits, math.log2(data.std) + 0.5 * math.log2(2 * math.pi * math.e))
 

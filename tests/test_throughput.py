@@ -11,8 +11,8 @@ from test_image_recipes import little, some_images
 
 from dpm_lib.core import results
 from dpm_lib.training import build, catalogue
-from dpm_lib.training import run as run_module
-from dpm_lib.training.run import Run
+from dpm_lib.training import trainer as run_module
+from dpm_lib.training.trainer import Run
 
 
 def test_traffic_of_a_product_and_a_sum():
@@ -64,7 +64,7 @@ def test_the_record_of_a_gpu(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run_module, "accelerator_for", lambda device: PretendAccelerator())
     for module, name, ours in (
         (run_module, "load_data", some_images), (build, "load_data", some_images),
-        (catalogue, "RECIPES", {**catalogue.RECIPES, recipe.name: recipe}), (build.image_sets, "load", None),
+        (catalogue, "RECIPES", {**catalogue.RECIPES, recipe.name: recipe}), (build.image_datasets, "load", None),
         (torch, "compile", lambda function: function),
         (throughput, "wait", lambda device: None), (throughput, "ceilings", lambda device: card),
         (throughput, "SECONDS", 0.01), (throughput, "ROUNDS", 1), (results, "folder", lambda: tmp_path),

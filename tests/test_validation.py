@@ -10,7 +10,7 @@ from runs import interrupt_at, lines, same_runs
 from test_image_recipes import little, some_images
 
 from dpm_lib.core.files import load_tensors
-from dpm_lib.data import image_sets
+from dpm_lib.data import image_datasets
 from dpm_lib.data.images import Images
 from dpm_lib.diffusion import bound
 from dpm_lib.training import objective
@@ -19,7 +19,7 @@ from dpm_lib.training.catalogue import get
 from dpm_lib.training.checkpoints import load_model
 from dpm_lib.training.loop import fit
 from dpm_lib.training.objective import validation_batch
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +56,12 @@ def train(folder=None, resume=False, **settings):
 
 def test_validation_pictures_are_apart_from_both_others():
     """Of every set that is at hand and has any. Patches: other sheets, other rows of the photographs."""
-    data = image_sets.load("mnist-5k")
+    data = image_datasets.load("mnist-5k")
     assert (len(data.train), len(data.validation), len(data.test)) == (4250, 250, 500)
     rows = [{bytes(row.tolist()) for row in part} for part in (data.train, data.validation, data.test)]
     assert sum(map(len, rows)) == len(set.union(*rows)) == 5000
-    assert image_sets.load("digits").validation is None
-    leaves = image_sets.dead_leaves(side=8, sheets=2, sheet=64, n=50)
+    assert image_datasets.load("digits").validation is None
+    leaves = image_datasets.dead_leaves(side=8, sheets=2, sheet=64, n=50)
     assert len(leaves.validation) == 5
     for part in (leaves.train, leaves.test):
         assert not {bytes(row.tolist()) for row in part} & {bytes(row.tolist()) for row in leaves.validation}
@@ -74,8 +74,8 @@ def test_patches_of_textures_do_not_share_a_pixel(monkeypatch):
 
     places = np.arange(512)
     sheet = (places[:, None] // 4 % 128 + 128 * (places[None] >= 384)).astype(np.uint8)
-    monkeypatch.setattr(image_sets.textures, "photographs", lambda: ([sheet[:, :384]], [sheet[:, 384:]]))
-    data = image_sets.photographs(8, n=4000)
+    monkeypatch.setattr(image_datasets.textures, "photographs", lambda: ([sheet[:, :384]], [sheet[:, 384:]]))
+    data = image_datasets.photographs(8, n=4000)
     assert int(data.train.max()) == 111 and int(data.train.min()) == 0
     assert (int(data.validation.min()), int(data.validation.max())) == (112, 127) and int(data.test.min()) >= 128
 
@@ -83,8 +83,8 @@ def test_patches_of_textures_do_not_share_a_pixel(monkeypatch):
 def test_a_folder_of_twenty_sets_a_tenth_aside(monkeypatch):
     for n, aside in ((19, None), (20, 2), (45, 4)):
         both = stripes(n), stripes(2, 5)
-        monkeypatch.setattr(image_sets.image_folder, "read_folder", lambda *_, both=both: both)
-        data = image_sets.folder("somewhere", 4)
+        monkeypatch.setattr(image_datasets.image_folder, "read_folder", lambda *_, both=both: both)
+        data = image_datasets.folder("somewhere", 4)
         assert (None if data.validation is None else len(data.validation)) == aside
         kept = data.train if aside is None else torch.cat([data.train, data.validation])
         assert sorted(kept.tolist()) == sorted(both[0].tolist())

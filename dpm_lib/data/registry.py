@@ -22,23 +22,23 @@ def load(name: str, noise: float = 0.25, side: int = 0, channels: int = 1) -> Da
     """The data set called ``name``.
 
     "swiss-roll" of this ``noise`` and "heartbeat" are fresh draws without end. A name that ends in .npy is an array in
-    a file, for which see ``as_data``. All others are images, for which see ``image_sets.load``: "digits", "mnist-5k",
-    "mnist", "cifar10", "dead-leaves", "textures", "folder:PATH".
+    a file, for which see ``as_data``. All others are images (``image_datasets``): "digits", "mnist-5k", "mnist",
+    "cifar10", "dead-leaves", "textures", "folder:PATH".
     """
-    from dpm_lib.data import image_sets  # which imports Data
+    from dpm_lib.data import image_datasets  # which imports Data
 
     if name == "swiss-roll":
         return Data(name, SwissRoll(noise))
     if name == "heartbeat":
         return Data(name, heartbeat())
-    if image_sets.known(name):
-        return image_sets.load(name, side, channels)
+    if image_datasets.known(name):
+        return image_datasets.load(name, side, channels)
     if name.endswith(".npy"):
         try:
             return as_data(np.load(Path(name).expanduser(), allow_pickle=False), name)
         except (OSError, EOFError, ValueError) as error:
             raise ValueError(f"data: {name}: {error}") from None
-    raise ValueError(f"data: {name!r} is not known; there are: {', '.join((*DATA, *image_sets.NAMES, 'FILE.npy'))}")
+    raise ValueError(f"data: {name!r} is not known; there are: {', '.join((*DATA, *image_datasets.NAMES, 'FILE.npy'))}")
 
 
 def as_data(x: Any, name: str = "own") -> Data:
@@ -51,7 +51,7 @@ def as_data(x: Any, name: str = "own") -> Data:
     A tenth of an array is held out, two rows at least, by a fixed permutation; a warning tells how many of them are
     training rows too. ValueError where it is none of these, or has fewer than four rows.
     """
-    from dpm_lib.data import image_sets  # which imports Data
+    from dpm_lib.data import image_datasets  # which imports Data
 
     if isinstance(x, Data):
         return x
@@ -61,7 +61,7 @@ def as_data(x: Any, name: str = "own") -> Data:
         raise ValueError(f"data: need a tensor, a NumPy array, a Codebook, a Mixture or Data, got {type(x).__name__}")
     values = torch.as_tensor(x).detach().cpu()
     if values.dtype == torch.uint8 and values.ndim in (3, 4):
-        return image_sets.own(name, values)
+        return image_datasets.own(name, values)
     if values.ndim != 2 or not values.is_floating_point():
         raise ValueError(
             f"data: need floating-point points (n, d), or uint8 pictures (n, h, w) or (n, c, h, w), got {values.dtype} "

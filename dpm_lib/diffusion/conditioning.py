@@ -25,8 +25,9 @@ from dpm_lib.diffusion.forward_kernels import BinomialKernel
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.diffusion.twists import Annealed, Constant, Ending, Expected, Last, PlugIn, Twist, guess, through
 from dpm_lib.probability.distributions import Bernoulli
-from dpm_lib.probability.products import Blend, Tilt, times
-from dpm_lib.probability.weighted_samples import ResampledSamples, WeightedSamples, effective_size, resample
+from dpm_lib.probability.products_of_laws import Blend, Tilt, times
+from dpm_lib.probability.resampling import ResampledSamples, effective_size, resample
+from dpm_lib.probability.weighted_samples import WeightedSamples
 
 METHODS = ("constant", "annealed", "twisted", "particles")
 TWISTS = ("constant", "annealed", "expected", "plug-in", "last")

@@ -12,7 +12,7 @@ from torch import Tensor
 from dpm_lib.diffusion.conditioning import PlainSamples, tilt
 from dpm_lib.diffusion.forward_kernels import BinomialKernel
 from dpm_lib.diffusion.model import DiffusionModel
-from dpm_lib.probability.products import Tilt, bit_tilt, gaussian_tilt
+from dpm_lib.probability.products_of_laws import Tilt, bit_tilt, gaussian_tilt
 from dpm_lib.probability.weighted_samples import WeightedSamples
 
 

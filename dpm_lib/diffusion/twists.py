@@ -23,7 +23,7 @@ from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.probability.codebooks import Codebook
 from dpm_lib.probability.distributions import Bernoulli, Gaussian
 from dpm_lib.probability.mixtures import Mixture
-from dpm_lib.probability.products import Blend, Tilt, blend_of, times
+from dpm_lib.probability.products_of_laws import Blend, Tilt, blend_of, times
 
 
 class Twist(Protocol):

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from dpm_lib.core.constants import LN2
 from dpm_lib.core.extras import extra
+from dpm_lib.data.contact_sheet import sheet
 from dpm_lib.data.dataset import Data
 from dpm_lib.data.images import Images
-from dpm_lib.data.pictures import sheet
 from dpm_lib.data.registry import as_data
 from dpm_lib.diffusion import bound
 from dpm_lib.diffusion.model import DiffusionModel

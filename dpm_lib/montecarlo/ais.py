@@ -27,7 +27,8 @@ from dpm_lib.montecarlo.annealing_path import (
     checked_temperatures,
     metropolis_step,
 )
-from dpm_lib.probability.weighted_samples import ResampledSamples, WeightedSamples
+from dpm_lib.probability.resampling import ResampledSamples
+from dpm_lib.probability.weighted_samples import WeightedSamples
 
 
 @torch.no_grad()

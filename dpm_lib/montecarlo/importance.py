@@ -1,7 +1,7 @@
 """Importance sampling: the draws of another density, kept and weighed.
 
 A target is a function ``log_prob``: (n, d) -> (n,), in nats, up to a constant. A proposal has ``sample(n, generator)``
-and ``log_prob(x)``, normalised; everything in :mod:`dpm_lib.probability.densities` is one.
+and ``log_prob(x)``, normalised; everything in :mod:`dpm_lib.probability.target_densities` is one.
 """
 
 from collections.abc import Callable

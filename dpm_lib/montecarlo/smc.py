@@ -20,7 +20,8 @@ from dpm_lib.montecarlo.annealing_path import (
     metropolis_step,
     next_temperature,
 )
-from dpm_lib.probability.weighted_samples import ResampledSamples, WeightedSamples, effective_size, resample
+from dpm_lib.probability.resampling import ResampledSamples, effective_size, resample
+from dpm_lib.probability.weighted_samples import WeightedSamples
 
 
 @torch.no_grad()

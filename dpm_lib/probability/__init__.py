@@ -3,7 +3,7 @@
 from dpm_lib.probability.codebooks import Codebook
 from dpm_lib.probability.distributions import Bernoulli, Gaussian, Law
 from dpm_lib.probability.mixtures import Mixture
-from dpm_lib.probability.products import Tilt
+from dpm_lib.probability.products_of_laws import Tilt
 from dpm_lib.probability.swiss_roll import SwissRoll
 from dpm_lib.probability.weighted_samples import WeightedSamples
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpm_lib.data import image_sets, images
+from dpm_lib.data import image_datasets, images
 from dpm_lib.data.dataset import Data, Points
 from dpm_lib.data.registry import load
 from dpm_lib.diffusion import schedules
@@ -45,7 +45,7 @@ def image_model(
 
     if recipe.covariance == "levels":
         if edges is None:
-            edges = image_sets.load(recipe.data, recipe.side, recipe.channels).edges(recipe.cells)
+            edges = image_datasets.load(recipe.data, recipe.side, recipe.channels).edges(recipe.cells)
         return DiffusionModel(kernel, LevelReverse(unet(len(edges) - 1), kernel, edges))
     if recipe.covariance not in ("posterior", "constant", "diagonal"):
         raise ValueError(f"covariance: {recipe.covariance!r} is not for images; use diagonal, levels or constant")

@@ -28,12 +28,12 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from dpm_lib.data import image_sets
+from dpm_lib.data import image_datasets
 from dpm_lib.data.dataset import DATA, Data
 from dpm_lib.training.build import load_data
 from dpm_lib.training.objective import draw_batch
 from dpm_lib.training.recipe import Recipe
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 BACKWARD = 2  # times the arithmetic of the forward pass: gradients of the inputs, and of the weights, of every layer
 SAME_SHAPE = {"mnist": "mnist-5k"}  # what "levels" has to know: which of them are rare
@@ -96,14 +96,14 @@ def epochs(recipe: Recipe) -> float | None:
 
     Hundreds are an invitation to learn them by heart: see ``validate_every`` and ``dropout`` of a recipe.
     """
-    pictures = image_sets.TRAINING.get(recipe.data)
+    pictures = image_datasets.TRAINING.get(recipe.data)
     return recipe.batch * recipe.steps / pictures if pictures else None
 
 
 def words(recipe: Recipe, cost: Cost) -> str:
     """``cost`` for a reader, in three lines."""
     passes = epochs(recipe)
-    often = f" ({passes:.3g} epochs of {image_sets.TRAINING[recipe.data]:,} images)" if passes else ""
+    often = f" ({passes:.3g} epochs of {image_datasets.TRAINING[recipe.data]:,} images)" if passes else ""
     state, row, total = (size / 1e6 for size in (cost.state_bytes, cost.bytes_per_row, cost.bytes(recipe)))
     hours = cost.flop(recipe) / 1e12 / 3600
     return (

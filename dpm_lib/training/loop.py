@@ -1,6 +1,6 @@
 """The training loop: ascend the bound K by stochastic gradient, with all times in every batch.
 
-One loop for one CPU, one GPU or several processes (through Accelerate). ``run`` holds what one step is and what is
+One loop for one CPU, one GPU or several processes (through Accelerate). ``trainer`` holds what one step is and what is
 kept; here are the order of things, the files, and what is said when something goes wrong.
 """
 
@@ -26,7 +26,7 @@ from dpm_lib.training.evaluation import evaluate
 from dpm_lib.training.image_evaluation import default_count
 from dpm_lib.training.log import WARM, Course, Estimate, check_tensorboard, clock
 from dpm_lib.training.recipe import Recipe
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 LOG_EVERY = 50  # steps
 AGREE_EVERY = 10  # steps after which several processes ask each other whether to stop

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dpm_lib.data import image_sets
+from dpm_lib.data import image_datasets
 from dpm_lib.diffusion import schedules
 from dpm_lib.diffusion.reverse_kernels import COVARIANCES
 
@@ -128,7 +128,7 @@ class Recipe:
 
     def _check_data(self) -> None:
         """That kernel, side and channels are those of data that are known by name."""
-        pictures = image_sets.known(self.data)
+        pictures = image_datasets.known(self.data)
         kernel = KERNEL_OF.get(self.data, "gaussian" if pictures or self.side else self.kernel)
         if self.kernel != kernel and self.kernel in KERNELS:
             raise ValueError(f"kernel: {self.kernel!r} does not fit the data {self.data!r}, which need {kernel!r}")
@@ -136,7 +136,7 @@ class Recipe:
             raise ValueError(f"side: {self.side} is for pictures, and the data {self.data!r} are none")
         if self.data.startswith("folder:") and not self.side:
             raise ValueError(f"side: 0 is less than 1: say how many pixels the pictures of {self.data} are to have")
-        channels, side = image_sets.SHAPES.get(self.data, (self.channels, self.side))
+        channels, side = image_datasets.SHAPES.get(self.data, (self.channels, self.side))
         if self.side and self.side != side:
             raise ValueError(f"side: {self.data} has images of {side} pixels a side, not {self.side}")
         if self.side and self.channels != channels:

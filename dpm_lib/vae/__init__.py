@@ -3,6 +3,6 @@
 from dpm_lib.vae.autoregressive import Autoregressive
 from dpm_lib.vae.gaussian_vae import GaussianVAE
 from dpm_lib.vae.hierarchical import FiniteLadder
-from dpm_lib.vae.markovian import Diffusion, MarkovianVAE
+from dpm_lib.vae.markovian_vae import Diffusion, MarkovianVAE
 
 __all__ = ["Autoregressive", "Diffusion", "FiniteLadder", "GaussianVAE", "MarkovianVAE"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from dpm_lib.core.checks import laws
 from dpm_lib.core.types import Array
 from dpm_lib.exact.enumeration import MOST_PATHS, FiniteChains, safe_log
-from dpm_lib.vae.markovian import MarkovianVAE
+from dpm_lib.vae.markovian_vae import MarkovianVAE
 
 CHAINS = ("encoder", "generator")
 

@@ -9,11 +9,11 @@ from opening import data, open_figures, settle
 
 from dpm_lib.figures.widgets import AnnealedParticles, WorkHistograms
 from dpm_lib.montecarlo import ais, annealing_path
-from dpm_lib.probability import densities, weighted_samples
-from dpm_lib.probability.densities import TwoClumps
+from dpm_lib.probability import resampling, target_densities
+from dpm_lib.probability.target_densities import TwoClumps
 
 SETTING = {"distance": 6.0, "std": 0.7, "share": 0.8, "spread": 2.0, "step": 1.0}
-TARGET, PROPOSAL = TwoClumps(1, share=0.8), densities.Normal(1, 2.0)
+TARGET, PROPOSAL = TwoClumps(1, share=0.8), target_densities.Normal(1, 2.0)
 
 
 def test_step_is_that_of_the_library(js):
@@ -38,7 +38,7 @@ def test_summary_and_resampling(js):
     found, index = js("annealing.js", code, log_w)
     w = np.exp(log_w + 700)
     assert found["logZ"] == pytest.approx(math.log(w.mean()) - 700)
-    assert found["ess"] == pytest.approx(weighted_samples.effective_size(torch.from_numpy(log_w)))
+    assert found["ess"] == pytest.approx(resampling.effective_size(torch.from_numpy(log_w)))
     twin = np.searchsorted(np.cumsum(w / w.sum()), (np.arange(50) + 0.3) / 50)
     np.testing.assert_array_equal(index, twin)
 
@@ -73,11 +73,11 @@ def test_works_are_those_of_the_library(js, K, rho, back):
         x = 2 * b + rho * (x - 2 * b) + math.sqrt(1 - rho**2) * next(column)
         return x, path.ends(x)
 
-    class Start(densities.Normal):
+    class Start(target_densities.Normal):
         def sample(self, n, generator):
             return next(column)
 
-    log_target = lambda x: densities.Normal(1).log_prob(x - 2.0) + 0.7  # noqa: E731
+    log_target = lambda x: target_densities.Normal(1).log_prob(x - 2.0) + 0.7  # noqa: E731
     b, unused = torch.linspace(0, 1, K + 1, dtype=torch.float64), torch.Generator()
     if back:
         draws = 2 + next(column)

@@ -197,7 +197,7 @@ def test_network_forward(js):
 
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])
 @pytest.mark.parametrize("t", [1, 2, 6, T])
-def test_reverse_step(js, covariance, t):
+def test_reverse_step_on_a_grid(js, covariance, t):
     rng = np.random.default_rng(1)
     B, w, layers, log_tau, exported = network(rng, covariance)
     x, noise = rng.normal(size=(2, 9, D)).astype("f4")

@@ -7,7 +7,7 @@ from opening import data, open_figures, settle
 from scipy import stats
 from scipy.linalg import expm
 
-from dpm_lib.exact.reverse_step import step_back, two_clumps
+from dpm_lib.exact.reverse_step_on_a_grid import step_back, two_clumps
 from dpm_lib.figures.widgets import RatePlayground, StepBack
 from dpm_lib.figures.widgets.kolmogorov import RATES
 from dpm_lib.markov import kolmogorov, time_reversal

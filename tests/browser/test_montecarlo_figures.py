@@ -11,7 +11,7 @@ from opening import data, open_figures, settle
 from dpm_lib.figures.widgets.montecarlo import CostTable, ImportanceWeights, Walkers
 from dpm_lib.montecarlo import mcmc_diagnostics
 from dpm_lib.probability import weighted_samples
-from dpm_lib.probability.densities import Banana, StandardNormal
+from dpm_lib.probability.target_densities import Banana, StandardNormal
 
 BANANA = {"std": 2.0, "bend": 0.5}
 

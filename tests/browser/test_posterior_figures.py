@@ -15,7 +15,7 @@ from dpm_lib.diffusion.twists import Ending, ExactModel, Expected
 from dpm_lib.figures.widgets import BiasOnALine, DigitStrip, PaintedPosterior
 from dpm_lib.figures.widgets.posteriors import even_model, painted, string_of_beads
 from dpm_lib.probability.mixtures import Mixture
-from dpm_lib.probability.products import blend_of, gaussian_tilt, times
+from dpm_lib.probability.products_of_laws import blend_of, gaussian_tilt, times
 
 DABS = [[-0.6, 1.1], [0.9, -0.5], [1.7, 1.3]]
 R = {"dabs": DABS, "width": 0.3, "floor": 0.01}

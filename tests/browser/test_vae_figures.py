@@ -8,11 +8,11 @@ from figures import contest
 from opening import data, open_figures, settle
 
 from dpm_lib.figures.widgets import Contest, Rungs
-from dpm_lib.vae import examples
+from dpm_lib.vae import four_bits
 
 SETTINGS = [
     {"kind": kind, "rungs": rungs, "error": error, "coupling": coupling, "field": 0.3}
-    for kind in examples.KINDS
+    for kind in four_bits.KINDS
     for rungs, error, coupling in ((1, 0.0, 0.8), (3, 0.25, -0.5), (4, 1.0, 1.2))
 ]
 
@@ -20,7 +20,7 @@ SETTINGS = [
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: f"{s['kind']}-{s['rungs']}")
 def test_every_number_of_a_ladder_is_the_library_s(js, settings):
     found = js("four.js", "(m, s) => m.account(m.ladder(s))", settings)
-    ladder = examples.four_bits(**settings)
+    ladder = four_bits.four_bits(**settings)
     assert found["limit"] == pytest.approx(-ladder.entropy, abs=1e-12)
     assert found["likelihood"] == pytest.approx(ladder.log_likelihood, abs=1e-12)
     assert found["elbo"] == pytest.approx(sum(ladder.terms().values()), abs=1e-12)
@@ -41,7 +41,7 @@ def test_a_climb_has_the_encoder_s_law(js):
       return counts;
     }"""
     settings = {"kind": "vae", "rungs": 2, "error": 0.0, "coupling": 0.8, "field": 0.3}
-    p = examples.four_bits(**settings).encoder[0][3]
+    p = four_bits.four_bits(**settings).encoder[0][3]
     share = np.array(js("four.js", code, settings)) / 4000
     assert (np.abs(share - p) <= 4 * np.sqrt(p * (1 - p) / 4000)).all()
 
@@ -59,14 +59,14 @@ def test_frames_are_found_where_python_puts_them(js):
 
 def test_the_ladder_follows_its_controls(page, write_page):
     open_figures(page, write_page, Rungs())
-    wanted = examples.four_bits("autoregressive", 2)
+    wanted = four_bits.four_bits("autoregressive", 2)
     assert float(data(page, "elbo")) == pytest.approx(wanted.elbo / math.log(2), abs=1e-10)
     page.get_by_role("combobox", name="Model").select_option("diffusion")
     page.get_by_role("slider", name="Rungs N").fill("3")
     page.get_by_role("slider", name="Error of the generator").fill("0.2")
     page.get_by_role("slider", name="Coupling").fill("0.5")
     settle(page)
-    wanted = examples.four_bits("diffusion", 3, 0.2, 0.5)
+    wanted = four_bits.four_bits("diffusion", 3, 0.2, 0.5)
     found = [float(data(page, name)) * math.log(2) for name in ("elbo", "likelihood", "limit")]
     assert found == pytest.approx([wanted.elbo, wanted.log_likelihood, -wanted.entropy], abs=1e-10)
     assert "slack of the bound" in page.locator(".dpm-now").text_content()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import traitlets
 
-from dpm_lib.exact.reverse_step import step_back, two_clumps
+from dpm_lib.exact.reverse_step_on_a_grid import step_back, two_clumps
 from dpm_lib.figures.palette import INK, PALETTE
 from dpm_lib.figures.scripts import script, style
 from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet

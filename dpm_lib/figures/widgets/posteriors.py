@@ -14,7 +14,7 @@ from dpm_lib.figures.palette import PALETTE
 from dpm_lib.figures.scripts import script, style
 from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet
 from dpm_lib.probability.mixtures import Mixture
-from dpm_lib.probability.products import Tilt, blend_of, gaussian_tilt, times
+from dpm_lib.probability.products_of_laws import Tilt, blend_of, gaussian_tilt, times
 from dpm_lib.probability.swiss_roll import SwissRoll
 
 SHEET = style("figure.css", "chains.css", "posteriors.css")

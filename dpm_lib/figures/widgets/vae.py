@@ -18,7 +18,7 @@ from dpm_lib.figures.widgets.base import (
     png,
     quiet,
 )
-from dpm_lib.vae import examples
+from dpm_lib.vae import four_bits
 
 SHEET = style("figure.css", "bound.css", "vae.css")
 
@@ -44,12 +44,12 @@ class Rungs(Figure):
         label: str = "A ladder over four bits",
         caption: str = "",
     ) -> None:
-        examples.four_bits(kind, rungs, error, coupling)
+        four_bits.four_bits(kind, rungs, error, coupling)
         settings = {"kind": kind, "rungs": rungs, "error": error, "coupling": coupling, "field": 0.3}
         super().__init__(label=label, caption=caption, settings=settings)
 
     def poster(self) -> bytes:
-        ladder = examples.four_bits(**self.settings)
+        ladder = four_bits.four_bits(**self.settings)
         losses = np.array(list(ladder.losses().values())) / math.log(2)
         costs = -np.array(list(ladder.terms().values())) / math.log(2)
         names = [*(f"rung {rung}" for rung in range(1, ladder.N + 1)), "prior"]

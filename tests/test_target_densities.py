@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dpm_lib.probability.densities import Banana, Funnel, HeavyTails, Normal, StandardNormal, TwoClumps
+from dpm_lib.probability.target_densities import Banana, Funnel, HeavyTails, Normal, StandardNormal, TwoClumps
 
 TARGETS = [StandardNormal(2), TwoClumps(2), Banana(2, std=1.2), Funnel(2, std=1.0), TwoClumps(5), Banana(5), Funnel(5)]
 

@@ -20,26 +20,25 @@ device which the one on the CPU seeds anew for each step.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dpm_lib.core.constants import LN2
 from dpm_lib.core.files import BrokenFile, load_json, load_tensors, save_picture, save_tensors
+from dpm_lib.data.contact_sheet import picture
 from dpm_lib.data.dataset import Data, differences
 from dpm_lib.data.images import Images
-from dpm_lib.data.pictures import picture
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.training.build import build, load_data, recipe_for
 from dpm_lib.training.checkpoints import check_sizes, load_state
 from dpm_lib.training.devices import accelerator_for, compiled, keep_buffers_apart, moved, warn_of_slow_bf16
 from dpm_lib.training.objective import Objective, draw_batch, learning_rate, validation_batch
 from dpm_lib.training.recipe import Recipe
+from dpm_lib.training.weight_average import update_average
 
 
 def resides(data: Data, device: torch.device) -> bool:
@@ -108,7 +107,7 @@ class Run:
             self.accelerator.clip_grad_norm_(self.objective.parameters(), self.recipe.clip)
         self.optimizer.step()
         self.step += 1
-        self._update_average()
+        update_average(self.average, self.model, self.step, self.recipe.ema)
         self._pending.append(-loss.detach() / LN2)
         return self._pending[-1]
 
@@ -120,16 +119,6 @@ class Run:
             generator = torch.Generator(device).manual_seed(seed)
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         return [moved(part[share], device) for part in draw_batch(self.data, self.recipe, generator)]
-
-    def _update_average(self) -> None:
-        update = get_ema_multi_avg_fn(min(self.recipe.ema, self.step / (self.step + 9)))
-        by_type: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
-        for name, value in self.model.named_parameters():  # buffers stay as they are, infinite ones too
-            averages, values = by_type[value.dtype]
-            averages.append(self.average[name])
-            values.append(value.detach())
-        for averages, values in by_type.values():  # one kernel for all tensors of a type
-            update(averages, values, None)
 
     def collect(self) -> None:
         """Add the bounds of the latest steps to ``recent``, as means over all processes.

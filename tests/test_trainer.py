@@ -13,13 +13,13 @@ from test_image_recipes import some_images
 from dpm_lib.core.files import load_tensors
 from dpm_lib.data import images
 from dpm_lib.data.images import Images
-from dpm_lib.training import run as run_module
+from dpm_lib.training import trainer as run_module
 from dpm_lib.training.catalogue import get
 from dpm_lib.training.checkpoints import load_model
 from dpm_lib.training.devices import accelerator_for
 from dpm_lib.training.loop import fit
 from dpm_lib.training.objective import draw_batch
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 
 @pytest.fixture(autouse=True)

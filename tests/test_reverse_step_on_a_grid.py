@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dpm_lib.exact.reverse_step import StepBack, step_back, two_clumps
+from dpm_lib.exact.reverse_step_on_a_grid import StepBack, step_back, two_clumps
 
 
 def test_step_back_of_normal_data_is_normal():

@@ -13,7 +13,7 @@ from dpm_lib.core.files import BrokenFile, load_lines, load_tensors
 from dpm_lib.diffusion import bound
 from dpm_lib.training.checkpoints import load_model
 from dpm_lib.training.objective import draw_batch, learning_rate
-from dpm_lib.training.run import Run
+from dpm_lib.training.trainer import Run
 
 
 @pytest.fixture(autouse=True)

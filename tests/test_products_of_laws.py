@@ -8,7 +8,7 @@ from problems import all_bits, blobs, close, close_covariance, rng
 
 from dpm_lib.probability.codebooks import heartbeat
 from dpm_lib.probability.distributions import Bernoulli, Gaussian
-from dpm_lib.probability.products import Blend, Tilt, bit_tilt, blend_of, gaussian_tilt, times
+from dpm_lib.probability.products_of_laws import Blend, Tilt, bit_tilt, blend_of, gaussian_tilt, times
 
 LINE = torch.linspace(-8, 8, 1601, dtype=torch.float64)
 PLANE = torch.cartesian_prod(LINE[::16], LINE[::16])

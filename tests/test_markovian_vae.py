@@ -11,7 +11,7 @@ from problems import all_bits, bit_model, blobs, close, close_mean, exact_model,
 from dpm_lib.diffusion import bound
 from dpm_lib.exact import bound_derivation, enumeration
 from dpm_lib.probability import energy_distance
-from dpm_lib.vae import examples, gan, hierarchical, markovian
+from dpm_lib.vae import four_bits, gan, hierarchical, markovian_vae
 from dpm_lib.vae.autoregressive import Autoregressive, Symbols
 from dpm_lib.vae.gaussian_vae import GaussianVAE
 
@@ -48,7 +48,7 @@ def test_log_prob_is_a_law_and_a_product():
 
 def test_samples_have_the_law_of_the_chain_rule():
     auto = model()
-    drawn = markovian.sample(auto, 20_000, rng(1))
+    drawn = markovian_vae.sample(auto, 20_000, rng(1))
     assert [z.shape for z in drawn] == 4 * [(20_000, 3)] and (drawn[3] == 3).all()
     for above, below in pairwise(drawn[::-1]):
         assert ((above == below) | (above == 3)).all()
@@ -86,10 +86,10 @@ def test_symbols_kl_and_points():
         (lambda: Autoregressive.fit([0, 1], 2, 1), r"strings: need rows \(n, length\), got shape \(2,\)"),
         (lambda: model().log_prob(torch.tensor([0, 1, 3])), r"y: 3 at index \(2,\) is no symbol of 0..2"),
         (lambda: model().log_prob(torch.zeros(3)), "need integers"),
-        (lambda: markovian.trajectory_weights(model(), strings(), 0, rng()), "n: 0: need at least 1"),
+        (lambda: markovian_vae.trajectory_weights(model(), strings(), 0, rng()), "n: 0: need at least 1"),
         (lambda: hierarchical.from_vae(model(), prefixes(model())[:3], np.ones(27) / 27), "3 sets for 3 rungs"),
-        (lambda: examples.four_bits("gan", 2), "'gan', 2, 0.0"),
-        (lambda: examples.four_bits("vae", 5), "'vae', 5, 0.0"),
+        (lambda: four_bits.four_bits("gan", 2), "'gan', 2, 0.0"),
+        (lambda: four_bits.four_bits("vae", 5), "'vae', 5, 0.0"),
         (lambda: GaussianVAE(2, 2, 0, 8, 1, rng()), "rungs: 0"),
         (lambda: energy_distance.estimate(torch.zeros(5, 2), torch.zeros(6, 2)), "need the same shape"),
         (lambda: energy_distance.estimate(torch.zeros(5, 2), torch.zeros(5, 2)), "blocks: 10 for 5 rows"),
@@ -117,7 +117,7 @@ def test_lists_and_single_precision_will_do():
 
 
 def test_a_ladder_names_a_bad_table():
-    good = examples.four_bits("vae", 2)
+    good = four_bits.four_bits("vae", 2)
     with pytest.raises(ValueError, match=r"generator\[1\] must sum to 1, got a sum of 2 at index 0"):
         hierarchical.FiniteLadder(good.data, good.prior, good.encoder, [good.generator[0], 2 * good.generator[1]])
     with pytest.raises(ValueError, match=r"encoder\[1\]: shape \(4, 4\), and \(16, 4\)"):
@@ -151,16 +151,16 @@ def test_autoregressive_model_by_enumeration():
 def test_diffusion_of_bits_by_enumeration():
     diffusion = bit_model(short_schedule())
     data = np.array([0.4, 0.1, 0.2, 0.3])
-    ladder = hierarchical.from_vae(markovian.Diffusion(diffusion), 5 * [all_bits(2)], data)
+    ladder = hierarchical.from_vae(markovian_vae.Diffusion(diffusion), 5 * [all_bits(2)], data)
     y = all_bits(2)[torch.multinomial(torch.from_numpy(data), 4000, replacement=True, generator=rng(2))]
     close_mean(bound.terms(diffusion, y, rng(3)).K, ladder.elbo)
-    close_mean(markovian.trajectory_weights(markovian.Diffusion(diffusion), y, 1, rng(4)).elbo, ladder.elbo)
+    close_mean(markovian_vae.trajectory_weights(markovian_vae.Diffusion(diffusion), y, 1, rng(4)).elbo, ladder.elbo)
 
 
-@pytest.mark.parametrize("kind", examples.KINDS)
+@pytest.mark.parametrize("kind", four_bits.KINDS)
 @pytest.mark.parametrize("rungs", [1, 2, 4])
 def test_every_ladder_is_a_bound_with_the_same_limit(kind, rungs):
-    ladder = examples.four_bits(kind, rungs, 0.3)
+    ladder = four_bits.four_bits(kind, rungs, 0.3)
     assert ladder.N == rungs
     assert ladder.elbo <= ladder.log_likelihood + 1e-12 < -ladder.entropy
     best = ladder.reversed()
@@ -170,9 +170,9 @@ def test_every_ladder_is_a_bound_with_the_same_limit(kind, rungs):
 
 
 def test_one_rung_makes_all_models_write_the_whole_string_at_once():
-    one, other = examples.four_bits("autoregressive", 1, 0.2), examples.four_bits("diffusion", 1, 0.2)
+    one, other = four_bits.four_bits("autoregressive", 1, 0.2), four_bits.four_bits("diffusion", 1, 0.2)
     assert one.elbo == pytest.approx(other.elbo, abs=1e-12)
-    assert examples.four_bits("autoregressive", 4).elbo == pytest.approx(-one.entropy, abs=1e-12)
+    assert four_bits.four_bits("autoregressive", 4).elbo == pytest.approx(-one.entropy, abs=1e-12)
 
 
 # The VAE, the judge and the energy distance
@@ -183,8 +183,8 @@ def test_vae_terms_and_weights_estimate_the_same_bound():
     vae = GaussianVAE(2, 2, 3, 8, 1, rng(0))
     y = blobs().sample(3000, rng(1))
     with torch.no_grad():
-        terms = markovian.terms(vae, y, rng(2))
-        drawn = markovian.trajectory_weights(vae, y, 1, rng(3)).elbo
+        terms = markovian_vae.terms(vae, y, rng(2))
+        drawn = markovian_vae.trajectory_weights(vae, y, 1, rng(3)).elbo
     close_mean(terms.elbo - drawn, 0.0)
     assert terms.kl.shape == (4, 3000) and bool((terms.kl[:2] == 0).all()) and bool((terms.kl[2:] >= 0).all())
     assert vae.state(y.float()).dtype == torch.float64
@@ -196,21 +196,21 @@ def test_a_step_of_training_asks_every_network_once_a_row(rungs):
     vae, seen = GaussianVAE(2, 2, rungs, 8, 1, rng(0)), []
     for net in (vae.encoder, *vae.generators):
         net.register_forward_hook(lambda net, given, out: seen.append((net, len(given[0]))))
-    markovian.terms(vae, blobs().sample(50, rng(1)), rng(2))
+    markovian_vae.terms(vae, blobs().sample(50, rng(1)), rng(2))
     assert sorted(map(id, (net for net, _ in seen))) == sorted(map(id, (vae.encoder, *vae.generators)))
     assert {rows for _, rows in seen} == {50}
 
 
 def test_gradients_reach_every_network_of_a_vae():
     vae = GaussianVAE(2, 2, 2, 8, 1, rng(0))
-    markovian.terms(vae, blobs().sample(50, rng(1)), rng(2)).elbo.mean().backward()
+    markovian_vae.terms(vae, blobs().sample(50, rng(1)), rng(2)).elbo.mean().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in vae.parameters())
 
 
 def test_gaussian_diffusion_terms_agree_with_the_bound_module():
     diffusion = exact_model(blobs(), random_schedule(6))
     y = blobs().sample(2000, rng(1))
-    mine = markovian.terms(markovian.Diffusion(diffusion), y, rng(2))
+    mine = markovian_vae.terms(markovian_vae.Diffusion(diffusion), y, rng(2))
     theirs = bound.terms(diffusion, y, rng(3))
     close_mean(mine.elbo - theirs.K, 0.0)
     close_mean(mine.kl.T - theirs.kl.T, 0.0)
