@@ -98,11 +98,11 @@ def test_simulated_annealing_finds_the_lowest_valley():
 def test_other_bad_input_is_named():
     target, q = TwoClumps(1), Normal(1)
     nan = lambda x: torch.where(x[:, 0] > 0, torch.nan, 0.0).double()  # noqa: E731
-    with pytest.raises(ValueError, match=r"log_target: nan at particle \d+, x = \["):
+    with pytest.raises(ValueError, match=r"log_target: nan at point \d+, x = \["):
         ais.annealed_importance_sampling(nan, q, ENDS, 50, rng(0))
     with pytest.raises(ValueError, match="n: 0: need at least 1"):
         ais.annealed_importance_sampling(target.log_prob, q, ENDS, 0, rng(0))
-    with pytest.raises(ValueError, match=r"log_target: shape \(5, 1\)"):
+    with pytest.raises(ValueError, match=r"log_target: answers with shape \(5, 1\)"):
         ais.annealed_importance_sampling(lambda x: x, q, ENDS, 5, rng(0))
     with pytest.raises(ValueError, match="minus infinity at all 10 particles"):
         smc.sequential_monte_carlo(lambda x: torch.full((len(x),), -torch.inf).double(), q, 10, rng(0), even(2))
@@ -110,9 +110,7 @@ def test_other_bad_input_is_named():
         smc.sequential_monte_carlo(target.log_prob, q, 10, rng(0), keep=1.5)
     with pytest.raises(ValueError, match="chain: 10: needs n >= 2 chain"):
         smc.sequential_monte_carlo(target.log_prob, q, 10, rng(0), chain=10)
-    with pytest.raises(
-        ValueError, match=r"temperatures: 2\.0 at index 1: they must be positive and finite, and not rise"
-    ):
+    with pytest.raises(ValueError, match=r"temperatures: 2\.0 at index 1: need positive, finite ones that do not rise"):
         simulated_annealing.simulated_annealing(lambda x: x[:, 0], torch.zeros(1, 1), torch.tensor([1.0, 2.0]), rng(0))
 
 
@@ -153,7 +151,7 @@ def test_a_search_may_have_walls_but_no_bottomless_pit():
     walled = lambda x: torch.where(x[:, 0] > 0.5, torch.inf, x[:, 0] ** 2)  # noqa: E731
     best, _ = simulated_annealing.simulated_annealing(walled, start, cooling, rng(0))
     assert (best <= 0.5).all()
-    with pytest.raises(ValueError, match="energy: inf at particle 0"):
+    with pytest.raises(ValueError, match="energy: inf at point 0"):
         simulated_annealing.simulated_annealing(lambda x: torch.full_like(x[:, 0], -torch.inf), start, cooling, rng(0))
 
 
@@ -228,7 +226,7 @@ def test_bennett_with_walls_and_its_refusals():
 def test_widths_are_checked_and_lists_taken():
     with pytest.raises(ValueError, match=r"x: need shape \(\.\.\., 2\), .* got \(50, 5\)"):
         ais.annealed_importance_sampling(TwoClumps(2).log_prob, Normal(5), ENDS, 50, rng(0))
-    with pytest.raises(ValueError, match=r"x: need shape \(n, d\), one row per particle, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"x: need shape \(n, d\), .* got \(3,\)"):
         ais.reverse_annealed_importance_sampling(
             TwoClumps(2).log_prob, Normal(2), ENDS, torch.zeros(3).double(), rng(0)
         )

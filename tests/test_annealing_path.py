@@ -96,9 +96,9 @@ def test_steps_of_a_walk_are_checked():
 @pytest.mark.parametrize(
     ("b", "message"),
     [
-        ([0.1, 1.0], "temperatures: 0.1 at index 0: they must run from 0 to 1"),
-        ([0.0, 0.5, 0.9], "temperatures: 0.9 at index 2: they must run from 0 to 1"),
-        ([0.0, 0.5, 0.5, 1.0], "temperatures: 0.5 at index 2 after 0.5: they must increase"),
+        ([0.1, 1.0], "temperatures: 0.1 at index 0: need them to run from 0 to 1"),
+        ([0.0, 0.5, 0.9], "temperatures: 0.9 at index 2: need them to run from 0 to 1"),
+        ([0.0, 0.5, 0.5, 1.0], "temperatures: 0.5 at index 2 after 0.5: need them to increase"),
         ([0.0], r"temperatures: shape \(1,\)"),
         ([0.0, math.nan, 1.0], "temperatures: nan at index 1"),
     ],

@@ -71,9 +71,9 @@ def test_the_best_schedule_is_best_on_all_of_its_line(beta_1, T, s2):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: optimal_schedule_gaussian.bound([0.1, 0.2], -5), "s2: need 0 < s2 < infinity, got -5"),
-        (lambda: optimal_schedule_gaussian.bound([0.1, 0.2], math.nan), "s2: need 0 < s2 < infinity, got nan"),
-        (lambda: optimal_schedule_gaussian.gradient([0.1, 0.2], 0.0), "s2: need 0 < s2 < infinity, got 0.0"),
+        (lambda: optimal_schedule_gaussian.bound([0.1, 0.2], -5), "s2: -5: need a positive"),
+        (lambda: optimal_schedule_gaussian.bound([0.1, 0.2], math.nan), "s2: nan: need a positive"),
+        (lambda: optimal_schedule_gaussian.gradient([0.1, 0.2], 0.0), "s2: 0.0: need a positive"),
         (lambda: optimal_schedule_gaussian.best(0.1, 4, math.inf), "s2 < inf, got 0.1, 4, inf"),
         (
             lambda: entropy_bounds.reverse_entropies(

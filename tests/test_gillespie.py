@@ -15,25 +15,25 @@ def changing(t: float) -> np.ndarray:
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="x0 must hold states from 0 to 2, got 3"):
+    with pytest.raises(ValueError, match="x0: need states from 0 to 2, got 3"):
         gillespie.simulate(Q3, [0, 3], 1.0, 2, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"x0 must hold states from 0 to 2, got 0\.7 at index 1"):
+    with pytest.raises(ValueError, match=r"x0: need states from 0 to 2, got 0\.7 at index 1"):
         gillespie.simulate(Q3, [0, 0.7], 1.0, 2, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"x0 must be one state, or n = 2 states, got shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"x0: need one state, or n = 2 states, got shape \(3,\)"):
         gillespie.simulate(Q3, [0, 1, 2], 1.0, 2, np.random.default_rng(0))
     for x0 in (-1, 3, 0.7, np.nan):
-        with pytest.raises(ValueError, match=f"x0 must hold states from 0 to 2, got {x0}"):
+        with pytest.raises(ValueError, match=f"x0: need states from 0 to 2, got {x0}"):
             gillespie.path(Q3, x0, 1.0, np.random.default_rng(0))
     for t_end in (-5.0, np.nan, np.inf):
-        with pytest.raises(ValueError, match=rf"t_end must be finite and at least start = 0\.0, got {t_end}"):
+        with pytest.raises(ValueError, match=rf"t_end: {t_end}: need a finite number, at least 0"):
             gillespie.path(Q3, 0, t_end, np.random.default_rng(0))
-        with pytest.raises(ValueError, match=rf"t_end must be finite and at least start = 0\.0, got {t_end}"):
+        with pytest.raises(ValueError, match=rf"t_end: {t_end}: need a finite number, at least 0"):
             gillespie.simulate(Q3, 0, t_end, 2, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"t_end must be finite and at least start = 2\.0, got 1\.0"):
+    with pytest.raises(ValueError, match=r"t_end: 1\.0: need a finite number, at least 2"):
         gillespie.simulate(Q3, 0, 1.0, 2, np.random.default_rng(0), start=2.0)
-    with pytest.raises(ValueError, match=r"rate must be a finite bound on the exit rates of Q\(t\), got None"):
+    with pytest.raises(ValueError, match=r"rate: None: need a finite bound on the exit rates of Q\(t\)"):
         gillespie.simulate(changing, 0, 1.0, 2, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"rate = 0\.1 is less than the exit rate .* of state 0 at time"):
+    with pytest.raises(ValueError, match=r"rate: 0\.1 is less than the exit rate .* of state 0 at time"):
         gillespie.simulate(changing, 0, 1000.0, 2, np.random.default_rng(0), rate=0.1)
 
 

@@ -177,7 +177,7 @@ def test_lists_will_do():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: mmse.mmse(two_points(), 0.0), r"t: 0.0 is not in \(0, infinity\)"),
+        (lambda: mmse.mmse(two_points(), 0.0), r"t: 0.0: need a positive, finite number"),
         (lambda: mmse.mmse(roll(0.25), 0.1), "components in 2 dimensions: the grid is too large; use sampled_mmse"),
         (lambda: Equidistant(1, 1.0), "count: 1"),
         (lambda: Equidistant(3, 0.0), "distance: 0.0"),
@@ -201,7 +201,7 @@ def test_lists_will_do():
             lambda: i_mmse.excess(lambda z, t: z[:, :1], blobs(), 0.1, 1.0, 3, rng()),
             r"denoiser: answers with shape \(3, 1\): need \(3, 2\)",
         ),
-        (lambda: mmse.noisy(torch.ones(3, 1), -1.0, rng()), "t: -1.0: the noise's variance must be >= 0"),
+        (lambda: mmse.noisy(torch.ones(3, 1), -1.0, rng()), "t: -1.0: need a finite number, at least 0"),
         (lambda: i_mmse.tail([1.0, 2.0], 1.0), r"cov: need a square matrix, got shape \(2,\)"),
     ],
 )

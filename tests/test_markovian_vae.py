@@ -81,7 +81,7 @@ def test_symbols_kl_and_points():
     [
         (lambda: Autoregressive([]), "tables: need at least one"),
         (lambda: Autoregressive([torch.ones(1, 2) / 2, torch.ones(3, 2) / 2]), r"tables\[1\]: shape \(3, 2\)"),
-        (lambda: Autoregressive([torch.ones(1, 2)]), r"tables\[0\] must sum to 1, got a sum of 2 at index 0"),
+        (lambda: Autoregressive([torch.ones(1, 2)]), r"tables\[0\]: need a sum of 1, got 2 at index 0"),
         (lambda: Autoregressive.fit(torch.zeros(2, 2).long(), 2, -1), "need memory >= 0"),
         (lambda: Autoregressive.fit([0, 1], 2, 1), r"strings: need rows \(n, length\), got shape \(2,\)"),
         (lambda: model().log_prob(torch.tensor([0, 1, 3])), r"y: 3 at index \(2,\) is no symbol of 0..2"),
@@ -118,7 +118,7 @@ def test_lists_and_single_precision_will_do():
 
 def test_a_ladder_names_a_bad_table():
     good = four_bits.four_bits("vae", 2)
-    with pytest.raises(ValueError, match=r"generator\[1\] must sum to 1, got a sum of 2 at index 0"):
+    with pytest.raises(ValueError, match=r"generator\[1\]: need a sum of 1, got 2 at index 0"):
         hierarchical.FiniteLadder(good.data, good.prior, good.encoder, [good.generator[0], 2 * good.generator[1]])
     with pytest.raises(ValueError, match=r"encoder\[1\]: shape \(4, 4\), and \(16, 4\)"):
         hierarchical.FiniteLadder(good.data, good.prior, [np.eye(16), good.encoder[1]], [np.eye(16), good.generator[1]])

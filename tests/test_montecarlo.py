@@ -251,10 +251,10 @@ class Nowhere(StandardNormal):
     [
         (
             lambda: importance.importance_sampling(nan_on_the_right, NORMAL, 100, rng()),
-            r"log_prob: nan, point \d+, x = \[1",
+            r"log_prob: nan at point \d+, x = \[1",
         ),
-        (lambda: importance.importance_sampling(lambda x: x[:, 0] + INF, NORMAL, 5, rng()), "log_prob: inf, point 0"),
-        (lambda: importance.importance_sampling(lambda x: x, NORMAL, 5, rng()), r"returned shape \(5, 2\)"),
+        (lambda: importance.importance_sampling(lambda x: x[:, 0] + INF, NORMAL, 5, rng()), "log_prob: inf at point 0"),
+        (lambda: importance.importance_sampling(lambda x: x, NORMAL, 5, rng()), r"answers with shape \(5, 2\)"),
         (
             lambda: importance.importance_sampling(NORMAL.log_prob, Nowhere(), 5, rng()),
             "proposal: density zero at its own",
@@ -266,24 +266,24 @@ class Nowhere(StandardNormal):
         ),
         (
             lambda: rejection.rejection_sampling(NORMAL.log_prob, NORMAL, INF, 5, rng()),
-            "log_bound: must be finite, got inf",
+            "log_bound: inf: need a finite number",
         ),
         (
             lambda: mcmc.metropolis_hastings(nan_on_the_right, ZERO, 1.0, 50, rng()),
-            r"log_prob: nan at step \d+, point \d, x = \[1",
+            r"log_prob: nan at point \d, at step \d+, x = \[1",
         ),
-        (lambda: mcmc.metropolis_hastings(nan_on_the_right, ZERO + 2, 1.0, 5, rng()), "nan at the start, point 0"),
+        (lambda: mcmc.metropolis_hastings(nan_on_the_right, ZERO + 2, 1.0, 5, rng()), "nan at point 0, at the start"),
         (
             lambda: mcmc.metropolis_hastings(lambda x: x[:, 0] - INF, ZERO, 1.0, 5, rng()),
             r"start: density zero at \[0.0, 0.0\]",
         ),
-        (lambda: mcmc.metropolis_hastings(NORMAL.log_prob, ZERO[0], 1.0, 5, rng()), r"start: must have shape \(chains"),
+        (lambda: mcmc.metropolis_hastings(NORMAL.log_prob, ZERO[0], 1.0, 5, rng()), r"start: need shape \(n, d\)"),
         (
             lambda: mcmc.metropolis_hastings(NORMAL.log_prob, ZERO * torch.nan, 1.0, 5, rng()),
-            r"not finite at index \(0",
+            r"start: nan at index \(0",
         ),
-        (lambda: mcmc.metropolis_hastings(NORMAL.log_prob, ZERO, -1.0, 5, rng()), "step: must be positive .* got -1.0"),
-        (lambda: mcmc.metropolis_hastings(NORMAL.log_prob, ZERO, 1.0, 5, rng(), 6), "steps: must be at least thin = 6"),
+        (lambda: mcmc.metropolis_hastings(NORMAL.log_prob, ZERO, -1.0, 5, rng()), "step: -1.0: need positive"),
+        (lambda: mcmc.metropolis_hastings(NORMAL.log_prob, ZERO, 1.0, 5, rng(), 6), "steps: 5: need at least thin = 6"),
         (lambda: mcmc.gibbs([], ZERO, 5, rng()), "conditionals: 0 for the 2 coordinates"),
         (
             lambda: mcmc.gibbs([lambda x, g: x[:, 0] * torch.nan] * 2, ZERO, 5, rng()),
@@ -293,8 +293,11 @@ class Nowhere(StandardNormal):
             lambda: inverse_transform.inverse_cdf(lambda x: x, 5, rng(), 0.0, 2.0),
             r"cdf: 2.0 at x = 2.0, not in \[0, 1\]",
         ),
-        (lambda: inverse_transform.inverse_cdf(torch.sigmoid, 5, rng(), 2.0, 1.0), "low: must be below high"),
-        (lambda: mcmc_diagnostics.autocorrelation_time(torch.zeros(3, 1)), "values: 3 steps; at least 4"),
+        (
+            lambda: inverse_transform.inverse_cdf(torch.sigmoid, 5, rng(), 2.0, 1.0),
+            "low, high: 2.0, 1.0: need low < high",
+        ),
+        (lambda: mcmc_diagnostics.autocorrelation_time(torch.zeros(3, 1)), "values: 3 steps: need at least 4"),
         (
             lambda: mcmc_diagnostics.potential_scale_reduction(torch.zeros(9)),
             r"values: need finite numbers \(steps, chains",
@@ -313,7 +316,7 @@ class Nowhere(StandardNormal):
         ),
         (
             lambda: importance.importance_sampling(NORMAL.log_prob, Flat(), 5, rng()),
-            r"proposal.sample: returned shape \(5,\)",
+            r"proposal.sample: answers with shape \(5,\)",
         ),
         (lambda: importance.importance_sampling(NORMAL.log_prob, NORMAL, 2.5, rng()), "n: 2.5: need a whole number"),
         (lambda: mcmc.grid_conditional(NORMAL.log_prob, 2, torch.arange(3.0))(ZERO, rng()), "i: 2: need a coordinate"),
@@ -338,8 +341,8 @@ def test_a_proposal_of_the_wrong_shape_or_without_a_ratio_is_named():
     wrong = {
         r"shapes \(3, 1\) and \(3,\) at step 1": lambda x, g: (x[:, :1], x.new_zeros(3)),
         r"shapes \(3, 2\) and \(3, 1\) at step 1": lambda x, g: (x, x.new_zeros(3, 1)),
-        "log ratio nan at step 1, point 0": lambda x, g: (x, x.new_full((3,), math.nan)),
-        "log ratio inf at step 1, point 0": lambda x, g: (x, x.new_full((3,), math.inf)),
+        "log ratio: nan at point 0, at step 1": lambda x, g: (x, x.new_full((3,), math.nan)),
+        "log ratio: inf at point 0, at step 1": lambda x, g: (x, x.new_full((3,), math.inf)),
     }
     for message, propose in wrong.items():
         with pytest.raises(ValueError, match=message):
@@ -363,7 +366,7 @@ def test_a_grid_needs_two_points():
 
 @pytest.mark.parametrize("grid", [[0.0, 1.0, 3.0], [2.0, 1.0, 0.0], [0.0, 0.0], [0.0, 1.0, 2.001]])
 def test_a_grid_must_be_even(grid):
-    with pytest.raises(ValueError, match=r"grid: .* at \d: must rise, in even steps"):
+    with pytest.raises(ValueError, match=r"grid: .* at \d: need a grid that rises in even steps"):
         mcmc.grid_conditional(StandardNormal(2).log_prob, 0, grid)
 
 

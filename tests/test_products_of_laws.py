@@ -108,10 +108,10 @@ def test_errors():
         Tilt(tensor([0.0]), one, -one)
     with pytest.raises(ValueError, match="b, a: shapes"):
         Tilt(tensor([0.0, 1.0]), one, one)
-    with pytest.raises(ValueError, match="std: 0 is not positive"):
+    with pytest.raises(ValueError, match="std: 0: need positive, finite numbers"):
         gaussian_tilt(one, 0)
     for bad, message in (
-        (torch.inf, "std: inf is not finite"),
+        (torch.inf, "std: inf: need positive, finite numbers"),
         (torch.ones(3), r"std: need one number or shape \(2,\), got shape \(3,\)"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -133,5 +133,5 @@ def test_one_coordinate_is_not_stretched_over_two():
     for law in LAWS.values():
         with pytest.raises(ValueError, match="law: has 2 coordinates, and the tilt 1"):
             times(law, r)
-    with pytest.raises(ValueError, match=r"floor: 0: need a positive number"):
+    with pytest.raises(ValueError, match=r"floor: 0: need a positive, finite number"):
         r.plus(0)

@@ -27,7 +27,7 @@ def test_two_clumps_is_normalised():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"beta must lie in \(0, 1\), got 1\.5"):
+    with pytest.raises(ValueError, match=r"beta: 1\.5: need a number in \(0, 1\)"):
         step_back(lambda x: -(x**2), 0.0, 1.5)
     with pytest.raises(ValueError, match="does not hold the step back from 40"):
         step_back(lambda x: -0.5 * x**2, 40.0, 0.5)

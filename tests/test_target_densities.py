@@ -50,13 +50,13 @@ def test_the_funnel_is_normal_given_its_first_coordinate():
 
 
 def test_parameters_are_checked():
-    with pytest.raises(ValueError, match=r"share: 1: must lie in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"share: 1: need a number in \(0, 1\)"):
         TwoClumps(share=1)
     with pytest.raises(ValueError, match="dim: 1: need at least 2"):
         Banana(1)
     for make in (TwoClumps, Banana, Funnel, Normal):
         for std in (0, -2.0, math.inf, math.nan):
-            with pytest.raises(ValueError, match=f"std: {std}: must be positive and finite"):
+            with pytest.raises(ValueError, match=f"std: {std}: need a positive, finite number"):
                 make(2, std=std)
     with pytest.raises(ValueError, match="dim: 0: need at least 1"):
         StandardNormal(0)

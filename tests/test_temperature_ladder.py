@@ -66,6 +66,6 @@ def test_the_number_of_temperatures_is_a_number():
     for number in (5, np.int64(5)):
         assert len(temperature_ladder.tune(target.log_prob, q, 32, rng(0), number)[0]) == 6
     assert len(temperature_ladder.tune(target.log_prob, q, 32, rng(0), [0.0, 0.5, 1.0])[0]) == 3
-    for number, message in ((0, "temperatures: 0: need at least 1"), ([0.0, 0.5], "they must run from 0 to 1")):
+    for number, message in ((0, "temperatures: 0: need at least 1"), ([0.0, 0.5], "need them to run from 0 to 1")):
         with pytest.raises(ValueError, match=message):
             temperature_ladder.tune(target.log_prob, q, 32, rng(0), number)

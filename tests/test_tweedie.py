@@ -56,9 +56,9 @@ def test_what_denoisers_refuse():
     with pytest.raises(ValueError, match="model: knows the times of its own schedule only"):
         Denoiser(build.build(tiny_recipe(covariance="constant"), 2))
     denoiser = Denoiser(exact_model(blobs(), short_schedule()))
-    with pytest.raises(ValueError, match=r"z: expected shape \(n, 2\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"z: need shape \(n, 2\), got \(3,\)"):
         denoiser.posterior_mean(randn(3), 0.5)
-    with pytest.raises(ValueError, match=r"t: 0.0: the noise's variance must be positive"):
+    with pytest.raises(ValueError, match=r"t: 0.0: need a positive, finite number"):
         denoiser.score(randn(3, 2), 0.0)
 
 
@@ -69,11 +69,11 @@ def test_what_denoisers_refuse():
         (lambda: variance_exploding.falling_times(1.0, 0.0, 3), "first, last: 1.0, 0.0: need 0 < last"),
         (lambda: variance_exploding.falling_times(1.0, 0.5, 0), "steps: 0: need at least 1"),
         (lambda: variance_exploding.step_back(two_points(), randn(2, 1), 0.5, 0.6), "dt: 0.6: need 0 < dt <= t = 0.5"),
-        (lambda: tweedie.tweedie(two_points(), randn(2, 1), 0.0), "t: 0.0: the noise's variance must be positive"),
+        (lambda: tweedie.tweedie(two_points(), randn(2, 1), 0.0), "t: 0.0: need a positive, finite number"),
         (lambda: schedules.to_variance_exploding(torch.tensor([0.0, -1.0])), r"tau: -1.0 at index \(1,\)"),
         (lambda: schedules.to_variance_preserving(math.inf), r"tau: inf at index \(\)"),
-        (lambda: finite_set(torch.zeros(3)), r"points: need shape \(m, d\), got \(3,\)"),
-        (lambda: two_points().score(randn(2, 1)), "t: 0.0: a density needs variance"),
+        (lambda: finite_set(torch.zeros(3)), r"points: need shape \(n, d\), .* got \(3,\)"),
+        (lambda: two_points().score(randn(2, 1)), "t: 0.0: need variance"),
         (lambda: blobs().cdf(randn(2, 2), 0.5), "cdf: needs a distribution on the line, and this one has 2"),
     ],
 )

@@ -1,7 +1,7 @@
-"""Checks at the boundary: states and times of what runs along a clock, probabilities, numbers that stay finite.
+"""Checks at the boundary: numbers, shapes, states and times, log densities. Those of laws are in ``check_laws``.
 
-Each names the argument and the place. Probabilities may come as a list, a NumPy array or a tensor. How near their sum
-must be to 1 depends on the precision they come in: see :func:`float64`.
+Each returns what it checked, or raises ValueError: ``name: value: need ...``, or ``name: need ..., got ...`` where the
+value is long. What comes as a list or a NumPy array is taken, and becomes a float64 tensor or array.
 """
 
 import math
@@ -20,7 +20,7 @@ ROUNDINGS = 16  # in single precision, a row of a softmax is off by a few
 
 
 def float64(name: str, value: Any) -> tuple[NDArray[np.float64], float]:
-    """``value`` as a new float64 array, and by how much a sum of its numbers may be off.
+    """``value``, of any shape, as a new float64 array, and by how much a sum of its numbers may be off.
 
     That is 1e-10, or 16 roundings of the precision it came in if that is more: 2e-6 for float32. Takes lists, arrays,
     tensors, and sparse matrices of up to 4000 rows. ValueError for what holds no real numbers, and for half precision,
@@ -49,7 +49,10 @@ def float64(name: str, value: Any) -> tuple[NDArray[np.float64], float]:
 
 
 def tensor(name: str, value: Any, device: Any = None) -> Tensor:
-    """A tensor as it is, if it holds real floats; whole numbers, lists and NumPy arrays as a float64 tensor."""
+    """A tensor of any shape as it is, if it holds real floats; whole numbers, lists and arrays as a float64 tensor.
+
+    ValueError for what ``float64`` refuses.
+    """
     if isinstance(value, Tensor) and value.is_floating_point():
         return value
     device = value.device if isinstance(value, Tensor) else device
@@ -72,17 +75,27 @@ def count(name: str, value: Any, least: int = 1) -> int:
     return whole
 
 
-def positive(name: str, value: float) -> None:
-    """ValueError unless the number is positive and finite."""
+def positive(name: str, value: float) -> float:
+    """The number. ValueError unless it is positive and finite."""
     if not 0 < value < math.inf:
-        raise ValueError(f"{name}: {value}: must be positive and finite")
+        raise ValueError(f"{name}: {value}: need a positive, finite number")
+    return float(value)
 
 
-def between(name: str, value: float, low: float, high: float) -> None:
-    """ValueError unless the number is finite, and from ``low`` to ``high``, ends included."""
+def between(name: str, value: float, low: float, high: float = math.inf) -> float:
+    """The number. ValueError unless it is finite, and from ``low`` to ``high``, ends included."""
     if not (low <= value <= high and math.isfinite(value)):
-        bounds = "" if math.isinf(low) and math.isinf(high) else f", from {low:g} to {high:g}"
-        raise ValueError(f"{name}: {value}: must be finite{bounds}")
+        least = "" if math.isinf(low) else f", at least {low:g}"
+        most = "" if math.isinf(high) else f", at most {high:g}"
+        raise ValueError(f"{name}: {value}: need a finite number{least}{most}")
+    return float(value)
+
+
+def inside(name: str, value: float, low: float, high: float) -> float:
+    """The number. ValueError unless it lies between ``low`` and ``high``, and is neither."""
+    if not low < value < high:
+        raise ValueError(f"{name}: {value}: need a number in ({low:g}, {high:g}), without its ends")
+    return float(value)
 
 
 def walk_step(name: str, step: Any) -> None:
@@ -95,62 +108,57 @@ def walk_step(name: str, step: Any) -> None:
     widths = sizes.diagonal(dim1=-2, dim2=-1) if factor else sizes
     if not (torch.isfinite(sizes).all() and (widths >= 0).all() and (factor or (widths > 0).all())):
         shown = f"a factor with the diagonal {widths.tolist()}" if factor else sizes.tolist()
-        raise ValueError(f"{name}: {shown}: must be positive and finite")
+        raise ValueError(f"{name}: {shown}: need positive, finite numbers")
 
 
-def renormalised(laws: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-    """Laws over the last axis, divided by their sum if they came in single precision; float64 ones as they are."""
-    return laws / laws.sum(-1, keepdims=True) if tolerance > 1e-10 else laws
-
-
-def precision_hint(off: float) -> str:
-    """For a message: what to do about a sum that is off by as little as single precision would make it."""
-    return "; single precision? divide by the sum, in float64" if abs(off) < 1e-4 else ""
-
-
-def laws(name: str, value: Any) -> NDArray[np.float64]:
-    """Probabilities over the last axis, (..., n), as float64. ValueError for an entry below 0 or NaN, or a sum not 1.
-
-    Single precision is renormalised, so that its sums are 1 to float64's rounding.
-    """
-    rows, tolerance = float64(name, value)
-    if rows.ndim == 0 or 0 in rows.shape:
-        raise ValueError(f"{name} must hold one probability per state along its last axis, got shape {rows.shape}")
-    wrong = np.argwhere(~(rows >= 0))  # NaN is not >= 0
-    if len(wrong):
-        first = ", ".join(map(str, wrong[0]))
-        raise ValueError(f"{name} must hold probabilities, got {name}[{first}] = {rows[tuple(wrong[0])]}")
-    sums = rows.sum(-1)
-    if not (np.abs(sums - 1) <= tolerance).all():
-        row = np.unravel_index(np.abs(sums - 1).argmax(), sums.shape)
-        place = f" at index {', '.join(map(str, row))}" if row else ""
-        hint = precision_hint(sums[row] - 1)
-        raise ValueError(f"{name} must sum to 1, got a sum of {sums[row]:.12g}{place}{hint}")
-    return renormalised(rows, tolerance)
-
-
-def finite(name: str, value: Tensor, t: Tensor | float) -> Tensor:
-    """``value`` itself. ValueError for NaN or infinity, with its index and the time ``t``."""
+def finite(name: str, value: Tensor, t: Tensor | float | None = None) -> Tensor:
+    """``value``, of any shape, itself. ValueError for NaN or infinity, with its index and the time ``t``, if any."""
     good = torch.isfinite(value)
     if not good.all():
         where = tuple((~good).nonzero()[0].tolist())
-        raise ValueError(f"{name}: {value[where].item()} at index {where}, time {float(t):g}")
+        when = "" if t is None else f", time {float(t):g}"
+        raise ValueError(f"{name}: {value[where].item()} at index {where}{when}: need finite numbers")
     return value
 
 
 def shaped(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """What a function answered, itself. ValueError for another shape, which would broadcast without a word."""
+    """What a function answered, of any shape, itself. ValueError for another one: it would broadcast without a word."""
     if tuple(value.shape) != tuple(shape):
         raise ValueError(f"{name}: answers with shape {tuple(value.shape)}: need {tuple(shape)}")
     return value
 
 
+def rows(name: str, value: Any, device: Any = None) -> Tensor:
+    """A table (n, d) as a tensor, in its own precision. ValueError for another shape, and for no rows or columns."""
+    value = tensor(name, value, device)
+    if value.ndim != 2 or 0 in value.shape:
+        raise ValueError(f"{name}: need shape (n, d), at least one row and column, got {tuple(value.shape)}")
+    return value
+
+
 def checked_states(x0: Any, name: str = "x0") -> Tensor:
     """States (n, d), a tensor or nested lists, as float64. ValueError for another shape, no states, or not finite."""
-    x0 = torch.as_tensor(x0, dtype=torch.float64)
-    if x0.ndim != 2 or 0 in x0.shape:
-        raise ValueError(f"{name}: needs shape (n, d), one row per particle, got {tuple(x0.shape)}")
-    return finite(name, x0, math.nan)
+    return finite(name, rows(name, x0).to(torch.float64))
+
+
+def log_density(name: str, value: Any, x: Tensor, where: str = "") -> Tensor:
+    """What a log density answered at x (n, d), as a tensor (n,). ValueError for another shape, NaN or +infinity.
+
+    The message has the point, and ``where`` in a run it was met. Minus infinity, a density of 0, is fine.
+    """
+    value = tensor(name, value, x.device)
+    if value.shape != x.shape[:-1]:
+        raise ValueError(f"{name}: answers with shape {tuple(value.shape)}: need {tuple(x.shape[:-1])}, one per point")
+    bad = ~(value < torch.inf)  # NaN is not < infinity
+    if bad.any():
+        i = int(bad.nonzero()[0])
+        raise ValueError(f"{name}: {value[i].item()} at point {i}{where and ', '}{where}, x = {coordinates(x[i])}")
+    return value
+
+
+def coordinates(x: Tensor) -> list[float]:
+    """A point (d,) for a message: at most five coordinates, six digits each."""
+    return [float(f"{v:.6g}") for v in x[:5].tolist()]
 
 
 def checked_times(times: Tensor, like: Tensor | None = None) -> Tensor:
@@ -162,12 +170,12 @@ def checked_times(times: Tensor, like: Tensor | None = None) -> Tensor:
     wrong = ~((steps * steps[0] > 0) & torch.isfinite(steps))
     if wrong.any():
         k = int(wrong.nonzero()[0])
-        raise ValueError(f"times: must all rise or all fall, got {checked[k].item()}, {checked[k + 1].item()} at {k}")
+        raise ValueError(f"times: need all to rise or all to fall, got {checked[k]:g}, {checked[k + 1]:g} at {k}")
     return checked
 
 
 def checked_step(t: int | Tensor, T: int, first: int = 1) -> int | Tensor:
-    """``t`` itself: an int, or an integer tensor. ValueError unless all of it is in ``first``..``T``.
+    """``t`` itself: an int, or an integer tensor of any shape. ValueError unless all of it is in ``first``..``T``.
 
     What lies on a GPU, or is being compiled, is taken as it is: to look at it would be to wait for it.
     """

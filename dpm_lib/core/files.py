@@ -96,7 +96,8 @@ def save_picture(path: Path, image: Image.Image) -> None:
 def claimed(folder: Path | None) -> Iterator[None]:
     """Keep a run's folder, made where it is missing, from other processes until the end, however this one ends.
 
-    BlockingIOError where another process has it. On systems, and disks, without such locks nothing is kept.
+    BlockingIOError where another process has it, NotADirectoryError where it is a file. On systems, and disks, without
+    such locks nothing is kept.
     """
     if folder is None:
         yield
@@ -133,7 +134,7 @@ def _locked(folder: Path) -> int | None:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-    """Write tensors and a JSON record to one safetensors file, atomically."""
+    """Write tensors of any shape and a JSON record to one safetensors file, atomically."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     record = json.loads(json.dumps(record))  # as it is read again
     text = json.dumps({**record, WHOLE: _digest(content, record)})  # one entry: the order of several is not fixed
@@ -154,7 +155,10 @@ def _digest(tensors: dict[str, Tensor], record: dict[str, Any] | None = None) ->
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what ``save_tensors`` wrote; BrokenFile where the file is missing, cut short, damaged or of another kind."""
+    """The tensors, of any shape, and the record that ``save_tensors`` wrote.
+
+    BrokenFile where the file is missing, cut short, damaged or of another kind.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}

@@ -10,10 +10,10 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
 
 
 def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniform numbers in [0, 1), float64."""
+    """Uniform numbers in [0, 1), float64, in any shape."""
     return torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device)
 
 
 def normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Standard normal numbers, float64."""
+    """Standard normal numbers, float64, in any shape."""
     return torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)

@@ -41,7 +41,8 @@ class BestReverse:
         KL_t = 1/2 E sum_i log(1 + k c_i(x_t)),
 
     where c are the eigenvalues of Cov[x_0 | x_t] for a full covariance, its diagonal for a diagonal one, and, for one
-    constant per t, the mean of its trace over both x_t and dimensions.
+    constant per t, the mean of its trace over both x_t and dimensions. ValueError for a tau that is not positive, and
+    fewer than two levels.
     """
 
     FORMS = ("full", "diagonal", "isotropic", "constant")
@@ -55,7 +56,10 @@ class BestReverse:
         self.variances = _variances(target, self.log_tau.exp(), n, seed)
 
     def step_costs(self, covariance: str) -> Tensor:
-        """Least KL of a step from level j down to level i, (levels, levels), nats; infinite unless i < j."""
+        """Least KL of a step from level j down to level i, (levels, levels), nats; infinite unless i < j.
+
+        ValueError for a form that is none of ``FORMS``.
+        """
         if covariance not in self.FORMS:
             raise ValueError(f"covariance: {covariance!r} is not one of {', '.join(self.FORMS)}")
         variances = self.variances[covariance]
@@ -71,11 +75,14 @@ class BestReverse:
         return self._ends(path[-1]) - float(cost[path[:-1], path[1:]].sum())
 
     def schedule(self, path: Tensor) -> Schedule:
-        """The schedule that visits the levels ``path``."""
+        """The schedule that visits the levels ``path`` (T,)."""
         return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), self.log_tau[path].exp()]))
 
     def best_schedule(self, T: int, covariance: str) -> tuple[Schedule, float]:
-        """The schedule of T steps from level 0 with the largest K, and that K in nats, by dynamic programming."""
+        """The schedule of T steps from level 0 with the largest K, and that K in nats, by dynamic programming.
+
+        ValueError where T steps do not fit on the levels.
+        """
         cost = self.step_costs(covariance)
         levels = len(self.log_tau)
         if not 2 <= T <= levels:

@@ -28,6 +28,7 @@ class BitBound:
     ``ones`` (n, g) for n kinds and g groups, ``size`` (g,) columns a group, ``pattern`` (g, k) what each row has there,
     ``log_count`` (n,) the logarithm of how many strings are of the kind, ``agree`` (n, k) bits in agreement with a row.
     Where every permutation of the rows merely permutes groups of one size, kinds are merged further: they are sorted.
+    ValueError where there are more than 100,000 kinds.
     """
 
     def __init__(self, book: Codebook) -> None:

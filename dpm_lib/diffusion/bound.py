@@ -84,6 +84,7 @@ def estimate(model: DiffusionModel, x0: Tensor, t: Tensor, noise: Tensor) -> Ten
     """An unbiased estimate of K(x_0) from one time per row, (n,), nats: the objective of training.
 
     ``t`` (n,) holds times that are uniform on 2..T over the batch; the sum over t becomes (T-1) times a mean.
+    ValueError for other shapes.
     """
     if t.shape != x0.shape[:1]:
         raise ValueError(f"t: need one time per row of x0, {len(x0)}, got shape {tuple(t.shape)}")

@@ -41,12 +41,12 @@ class PlainSamples(WeightedSamples):
 
     @property
     def log_z(self) -> Tensor:
-        """Raises TypeError: this is what the dropped weights knew."""
+        """TypeError, not a scalar: this is what the dropped weights knew."""
         raise TypeError("log_z: this method drops its weights, and with them Z; use method 'particles'")
 
     @property
     def elbo(self) -> Tensor:
-        """Raises TypeError, as ``log_z`` does."""
+        """TypeError, not a scalar, as ``log_z``."""
         raise TypeError("elbo: this method drops its weights, and with them Z; use method 'particles'")
 
 
@@ -59,7 +59,7 @@ class TiltedSamples(ResampledSamples):
 
 
 def twist_of(model: DiffusionModel, log_r: Any, name: str, powers: Tensor | None = None) -> Twist:
-    """The twist called ``name``, one of ``TWISTS``; ValueError for another."""
+    """The twist called ``name``, one of ``TWISTS``, with ``powers`` (T+1,) if 'annealed'; ValueError for others."""
     T = model.T
     if powers is not None and name != "annealed":
         raise ValueError(f"powers: are for twist 'annealed', and this one is {name!r}")
@@ -158,8 +158,9 @@ def tilt(
 
 
 def perturbed(model: DiffusionModel, psi: Ending, x_next: Tensor, t: int, farthest: float) -> tuple[Any, Tensor, Any]:
-    """The step to x_t: p(x_t | x_{t+1}) psi_t(x_t), normalised; for t = T, pi psi_T. Returns law, log Z, stand-in.
+    """The step from x_{t+1} (n, d): p(x_t | x_{t+1}) psi_t(x_t), normalised; for t = T, pi psi_T.
 
+    Returns its law, log Z (n,) and the stand-in.
     Where psi_t is no ``Tilt``, the tilt that stands in for it is exp of its first-order expansion at the step's mean:
     guidance. The stand-in is None where none was needed.
     """
@@ -179,7 +180,7 @@ def first_order(psi: Twist, law: Any, x_next: Tensor, t: int, farthest: float = 
     A line that would move the step, in length, by more than ``farthest`` sqrt(d) of its standard deviations is made
     less steep: so far away it is no guide. For bits the line goes through log psi_t at x_{t+1} and at its d neighbours
     with one bit flipped. It is level where there is no gradient, or where psi_0 is zero: then the step is left alone,
-    and what is off is in the weight.
+    and what is off is in the weight. ValueError for a slope that is NaN or infinite.
     """
     if isinstance(law.parts if isinstance(law, Blend) else law, Bernoulli):
         at, value = x_next, _finite(psi(x_next, t), x_next, t)

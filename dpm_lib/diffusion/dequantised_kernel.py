@@ -36,7 +36,7 @@ class LevelReverse(GaussianReverse):
         self.register_buffer("edges", edges)
 
     def moments(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> tuple[Tensor, Tensor]:
-        """Predicted E[x_0 | x_t] (..., d), and the standard deviation of each pixel of x_0 given x_t."""
+        """Predicted E[x_0 | x_t] (..., d), and the std of each pixel of x_0. ValueError unless t is in 1..T."""
         t, levels = checked_step(t, kernel.schedule.T), len(self.edges) - 1
         log_w = call_network(self.network, xt, t, kernel.schedule, levels * self.dim)
         log_w = log_w.reshape(*xt.shape[:-1], levels, self.dim).mT

@@ -25,7 +25,7 @@ class Kernel(Protocol):
     schedule: Schedule
 
     def state(self, x0: Tensor) -> Tensor:
-        """x0 as float64 chain state; ValueError, naming the entry, where it is none."""
+        """x0 (..., d) as float64 chain state; ValueError, naming the entry, where it is none."""
         ...
 
     @property
@@ -34,15 +34,15 @@ class Kernel(Protocol):
         ...
 
     def step(self, x_prev: Tensor, t: int | Tensor) -> Law:
-        """q(x_t | x_{t-1})."""
+        """q(x_t | x_{t-1}), for states (..., d) and t in 1..T, one or one for each."""
         ...
 
     def marginal(self, x0: Tensor, t: int | Tensor) -> Law:
-        """q(x_t | x_0)."""
+        """q(x_t | x_0), for states (..., d) and t in 0..T."""
         ...
 
     def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Law:
-        """q(x_{t-1} | x_t, x_0)."""
+        """q(x_{t-1} | x_t, x_0), for states (..., d)."""
         ...
 
 
@@ -52,7 +52,10 @@ def pick(values: Tensor, t: int | Tensor) -> Tensor:
 
 
 class GaussianKernel(nn.Module):
-    """T_pi(x_t | x_{t-1}; beta_t) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I), with pi = N(0, I) in ``dim`` dimensions."""
+    """T_pi(x_t | x_{t-1}; beta_t) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I), with pi = N(0, I) in ``dim`` dimensions.
+
+    ValueError for dim < 1, for states of another width, and for times outside of 1..T.
+    """
 
     def __init__(self, dim: int, schedule: Schedule) -> None:
         super().__init__()
@@ -71,18 +74,18 @@ class GaussianKernel(nn.Module):
         return Gaussian(zero, torch.ones_like(zero[:1]))
 
     def step(self, x_prev: Tensor, t: int | Tensor) -> Gaussian:
-        """q(x_t | x_{t-1}). The kernel is reversible in pi, so this is also T_pi(x_{t-1} | x_t; beta_t)."""
+        """q(x_t | x_{t-1}), (..., d). The kernel is reversible in pi: this is also T_pi(x_{t-1} | x_t; beta_t)."""
         beta = pick(self.schedule.beta, checked_step(t, self.schedule.T))
         return Gaussian((1 - beta).sqrt() * checked_width("x_prev", x_prev, self.dim), beta.sqrt())
 
     def marginal(self, x0: Tensor, t: int | Tensor) -> Gaussian:
-        """q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)."""
+        """q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I), (..., d)."""
         log_alpha_bar = pick(self.schedule.log_alpha_bar, checked_step(t, self.schedule.T, first=0))
         signal = (0.5 * log_alpha_bar).exp()
         return Gaussian(signal * checked_width("x0", x0, self.dim), (-torch.expm1(log_alpha_bar)).sqrt())
 
     def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Gaussian:
-        """q(x_{t-1} | x_t, x_0), for t >= 2 (at t = 1 it is a point mass at x_0)."""
+        """q(x_{t-1} | x_t, x_0), (..., d), for t >= 2 (at t = 1 it is a point mass at x_0)."""
         from_xt, from_x0, variance = self.bridge(t)
         x0, xt = checked_width("x0", x0, self.dim), checked_width("xt", xt, self.dim)
         return Gaussian(from_xt * xt + from_x0 * x0, variance.sqrt())
@@ -107,6 +110,7 @@ class BinomialKernel(nn.Module):
 
     A state is a float64 tensor of zeros and ones. With signs s = 2x - 1, E[s_t | s_0] = alpha_bar_t s_0: for bits
     alpha_bar is the fraction of the signal's amplitude that is left. (Sohl-Dickstein et al. 2015, table App.1)
+    ValueError for dim < 1, for states of another width, and for times outside of 1..T.
     """
 
     def __init__(self, dim: int, schedule: Schedule) -> None:
@@ -125,17 +129,17 @@ class BinomialKernel(nn.Module):
         return Bernoulli(torch.zeros(self.dim, dtype=torch.float64, device=self.schedule.log_alpha_bar.device))
 
     def step(self, x_prev: Tensor, t: int | Tensor) -> Bernoulli:
-        """q(x_t | x_{t-1}): a bit stays with probability 1 - beta_t / 2. Reversible in pi, as the Gaussian one is."""
+        """q(x_t | x_{t-1}), (..., d): a bit stays with probability 1 - beta_t / 2. Reversible in pi as well."""
         t = checked_step(t, self.schedule.T)
         return Bernoulli(self._sign("x_prev", x_prev) * pick(self.evidence_of_step, t))
 
     def marginal(self, x0: Tensor, t: int | Tensor) -> Bernoulli:
-        """q(x_t | x_0) = B(alpha_bar_t x_0 + (1 - alpha_bar_t) / 2)."""
+        """q(x_t | x_0) = B(alpha_bar_t x_0 + (1 - alpha_bar_t) / 2), (..., d)."""
         t = checked_step(t, self.schedule.T, first=0)
         return Bernoulli(self._sign("x0", x0) * pick(self.evidence, t))
 
     def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Bernoulli:
-        """q(x_{t-1} | x_t, x_0): log-odds add up. A point at x_0 for t = 1."""
+        """q(x_{t-1} | x_t, x_0), (..., d): log-odds add up. A point at x_0 for t = 1."""
         t = checked_step(t, self.schedule.T)
         from_xt = self._sign("xt", xt) * pick(self.evidence_of_step, t)
         return Bernoulli(from_xt + self._sign("x0", x0) * pick(self.evidence, t - 1))

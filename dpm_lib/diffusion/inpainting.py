@@ -22,7 +22,7 @@ def inpaint(
     """Draws of x_0 given what ``x0`` (d,) is where ``mask`` (d,) is true, by ``tilt``, whose options apply.
 
     ``noise`` is what the look at them is allowed to miss by: a standard deviation, or for bits the chance of an error.
-    {eq}`def-post-look`
+    ValueError for other shapes. {eq}`def-post-look`
     """
     x0, mask = _checked_look(model, x0, mask)
     return tilt(model, seen(model, x0, noise, mask), method, **options)
@@ -31,13 +31,16 @@ def inpaint(
 def denoise(
     model: DiffusionModel, y: Tensor, noise: float, method: str = "particles", **options: Any
 ) -> WeightedSamples:
-    """Draws of x_0 given a noisy ``y`` (d,): y = x_0 + noise N(0, I), or bits, each wrong with chance ``noise``."""
+    """Draws of x_0 given a noisy ``y`` (d,): y = x_0 + noise N(0, I), or bits, each wrong with chance ``noise``.
+
+    ValueError for another shape.
+    """
     y, mask = _checked_look(model, y, torch.ones(model.kernel.dim, dtype=torch.bool))
     return tilt(model, seen(model, y, noise, mask), method, **options)
 
 
 def seen(model: DiffusionModel, y: Tensor, noise: float, mask: Tensor) -> Tilt:
-    """r(x_0): the likelihood of having seen ``y`` where ``mask`` is true."""
+    """r(x_0): the likelihood of having seen ``y`` (d,) where ``mask`` (d,) is true."""
     make = bit_tilt if isinstance(model.kernel, BinomialKernel) else gaussian_tilt
     return make(y, noise, mask)
 
@@ -49,7 +52,8 @@ def clamp(
     """The replacement method: at each t the known part of x_t is overwritten. It is biased.
 
     Overwritten by a draw of q(x_t | x_0) if ``noisy``; else by x_0 itself, clean at every t: the 2015 paper's
-    inpainting, where r is a delta function at every step. x0 (d,), mask (d,) true where known. n draws.
+    inpainting, where r is a delta function at every step. x0 (d,), mask (d,) true where known, else ValueError. n
+    draws.
     """
     x0, mask = _checked_look(model, x0, mask)
     known = x0.expand(n, -1)

@@ -41,7 +41,7 @@ class DiffusionModel(nn.Module):
         return self.schedule.T
 
     def reverse_step(self, xt: Tensor, t: int) -> Law:
-        """p(x_{t-1} | x_t): learned for t >= 2, the edge kernel T_pi(x_0 | x_1; beta_1) for t = 1.
+        """p(x_{t-1} | x_t), (..., d): learned for t >= 2, the edge kernel T_pi(x_0 | x_1; beta_1) for t = 1.
 
         ValueError for any other t: a loop back is ``for t in range(model.T, 0, -1)``.
         """
@@ -85,6 +85,7 @@ class DiffusionModel(nn.Module):
 
         log w = log pi(x_T) + sum_t [log p(x_{t-1} | x_t) - log q(x_t | x_{t-1})], in nats. So ``log_z`` (batch,)
         estimates log p(x_0), and ``elbo`` (batch,) estimates the bound K. The particles are the x_T, (batch, n, d).
+        ValueError for n < 1. {eq}`eq-model-probability`.
         """
         if n < 1:
             raise ValueError(f"n: {n}: need at least 1 trajectory")
@@ -100,7 +101,10 @@ class DiffusionModel(nn.Module):
 
     @torch.no_grad()
     def score(self, x: Tensor, t: int) -> Tensor:
-        """The model's estimate of grad log q_t(x), (..., d), t in 1..T, by Tweedie's formula from its E[x_0 | x_t]."""
+        """The model's estimate of grad log q_t(x), (..., d), t in 1..T, by Tweedie's formula from its E[x_0 | x_t].
+
+        ValueError for another t. {eq}`eq-tw-first`.
+        """
         checked_step(t, self.T)
         return self.reverse.score(torch.as_tensor(x, dtype=torch.float64), t, self.kernel)
 

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
+from dpm_lib.core import checks
 from dpm_lib.core.types import Array
 
 
 def ratios(beta: ArrayLike, s2: float) -> Array:
-    """u_t = 1 + s2 alpha_bar_t / (1 - alpha_bar_t), (T,)."""
-    if not 0 < s2 < math.inf:
-        raise ValueError(f"s2: need 0 < s2 < infinity, got {s2}")
+    """u_t = 1 + s2 alpha_bar_t / (1 - alpha_bar_t), (T,). ValueError for rates outside of (0, 1), or s2 <= 0."""
+    checks.positive("s2", s2)
     kept = np.cumprod(1 - checked_rates(beta))
     return np.asarray(1 + s2 * kept / (1 - kept))
 
 
 def bound(beta: ArrayLike, s2: float) -> float:
-    """K, nats: eq-bound-beta-K."""
+    """K of ``beta`` (T,), nats: eq-bound-beta-K. ValueError as for ``ratios``."""
     rates, u = checked_rates(beta), ratios(beta, s2)
     last = float(np.prod(1 - rates))
     ends = -math.log(2 * math.pi) - 1 - last * (s2 - 1) + rates[0] * (1 - s2) + math.log((1 - last) / rates[0])
@@ -31,7 +31,10 @@ def bound(beta: ArrayLike, s2: float) -> float:
 
 
 def gradient(beta: ArrayLike, s2: float) -> Array:
-    """dK / dbeta_j, (T+1,), indexed by j; entries 0 and 1 are NaN, for beta_1 is held fixed. eq-bound-beta-gradient."""
+    """dK / dbeta_j, (T+1,), indexed by j; entries 0 and 1 are NaN, for beta_1 is held fixed.
+
+    eq-bound-beta-gradient. ValueError as for ``ratios``.
+    """
     rates, u = checked_rates(beta), ratios(beta, s2)
     r, last = (u - 1) / s2, float(np.prod(1 - rates))
     before, after = np.append(np.nan, u[:-1]), np.append(1 / u[1:], 0.0)

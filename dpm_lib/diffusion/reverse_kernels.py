@@ -38,7 +38,7 @@ COVARIANCES = ("posterior", "constant", "isotropic", "diagonal", "full")
 
 
 def mixed(start: Tensor, one: Tensor, zero: Tensor) -> Tensor:
-    """Log-odds of a bit whose log-odds are ``one`` where x_0 = 1 and ``zero`` where not; ``start`` are those of x_0."""
+    """Log-odds (...) of a bit whose log-odds are ``one`` where x_0 = 1, else ``zero``; of x_0 they are ``start``."""
     on = torch.logaddexp(logsigmoid(start) + logsigmoid(one), logsigmoid(-start) + logsigmoid(zero))
     off = torch.logaddexp(logsigmoid(start) + logsigmoid(-one), logsigmoid(-start) + logsigmoid(-zero))
     return on - off
@@ -49,11 +49,16 @@ class Reverse(Protocol):
 
     def __call__(self, xt: Tensor, t: int | Tensor, kernel: Any) -> Law: ...
 
-    def score(self, xt: Tensor, t: int, kernel: Any) -> Tensor: ...
+    def score(self, xt: Tensor, t: int, kernel: Any) -> Tensor:
+        """grad log q_t(x_t), (..., d), as this kernel guesses it. TypeError for a law that has none."""
+        ...
 
 
 def outputs(dim: int, covariance: str) -> int:
-    """Number of network outputs that a reverse kernel of this covariance form needs, in ``dim`` dimensions."""
+    """Number of network outputs that a reverse kernel of this covariance form needs, in ``dim`` dimensions.
+
+    ValueError for another form.
+    """
     if covariance not in COVARIANCES:
         raise ValueError(f"covariance: {covariance!r} is not one of {', '.join(COVARIANCES)}")
     extra = {"posterior": 0, "constant": 0, "isotropic": 1, "diagonal": dim, "full": dim * (dim + 1) // 2}
@@ -93,7 +98,10 @@ class GaussianReverse(nn.Module):
         return Gaussian(mean, torch.linalg.cholesky(covariance), full=True)
 
     def moments(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> tuple[Tensor, Tensor | None]:
-        """Predicted E[x_0 | x_t] (..., d), and a factor of Cov[x_0 | x_t]: std (..., 1 or d), Cholesky, or None."""
+        """Predicted E[x_0 | x_t] (..., d), and a factor of Cov[x_0 | x_t]: std (..., 1 or d), Cholesky, or None.
+
+        ValueError for t outside of 1..T, or a network of another width.
+        """
         log_alpha_bar = pick(kernel.schedule.log_alpha_bar, checked_step(t, kernel.schedule.T))
         signal, noise = (0.5 * log_alpha_bar).exp(), (-torch.expm1(log_alpha_bar)).sqrt()
         width = outputs(self.dim, self.covariance)
@@ -134,12 +142,12 @@ class BernoulliReverse(nn.Module):
         return Bernoulli(mixed(start, one, zero))
 
     def start(self, xt: Tensor, t: int | Tensor, kernel: BinomialKernel) -> Bernoulli:
-        """Predicted law of each bit of x_0 given x_t, (..., d)."""
+        """Predicted law of each bit of x_0 given x_t, (..., d). ValueError for t outside of 1..T."""
         evidence = (2 * xt - 1) * pick(kernel.evidence, checked_step(t, kernel.schedule.T))
         return Bernoulli(call_network(self.network, evidence, t, kernel.schedule, self.dim))
 
     def score(self, xt: Tensor, t: int, kernel: BinomialKernel) -> Tensor:
-        """Raises TypeError: a law of bits has no gradient in x."""
+        """TypeError, not a score (..., d): a law of bits has no gradient in x."""
         raise TypeError("score: bits have no score: log q_t(x) has no gradient in x")
 
 
@@ -176,7 +184,7 @@ class PaperReverse(GaussianReverse):
         super().__init__(network, kernel, "diagonal")
 
     def forward(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> Gaussian:
-        """p(x_{t-1} | x_t) for t >= 2; ``xt`` (..., d)."""
+        """p(x_{t-1} | x_t) for t >= 2; ``xt`` (..., d). ValueError for t outside of 1..T."""
         beta = pick(kernel.schedule.beta, checked_step(t, kernel.schedule.T))
         z_mean, z_variance = call_network(self.network, xt, t, kernel.schedule, 2 * self.dim).chunk(2, -1)
         variance = torch.sigmoid(torch.logit(beta) + z_variance)

@@ -19,7 +19,10 @@ from dpm_lib.core import checks
 
 
 class Schedule(nn.Module):
-    """A fixed schedule from ``log_alpha_bar`` (T+1,): 0 first, then strictly decreasing; the last may be -inf."""
+    """A fixed schedule from ``log_alpha_bar`` (T+1,): 0 first, then strictly decreasing; the last may be -inf.
+
+    ValueError for any other.
+    """
 
     def __init__(self, log_alpha_bar: Tensor) -> None:
         super().__init__()
@@ -32,7 +35,7 @@ class Schedule(nn.Module):
         if not falls.all():
             t = int((~falls).nonzero()[0]) + 1
             raise ValueError(
-                f"log_alpha_bar: must fall at every step; at t={t} it goes from {value[t - 1]} to {value[t]}"
+                f"log_alpha_bar: need a fall at every step; at t={t} it goes from {value[t - 1]} to {value[t]}"
             )
         self.register_buffer("_log_alpha_bar", value)
 
@@ -82,6 +85,7 @@ class LearnedSchedule(Schedule):
     Starts at ``start`` (any schedule with finite log alpha_bar). The parameters are the logarithms of the
     T-1 increments of log tau, so every value of them is a valid schedule. With ``knots`` (2 or more) they are instead
     what is added to those logarithms at so many even places, and linearly between: few numbers, and smooth schedules.
+    ValueError for a start that ends at -inf, and for other knots.
     """
 
     def __init__(self, start: Schedule, knots: int = 0) -> None:
@@ -119,12 +123,15 @@ class LearnedSchedule(Schedule):
 
     @property
     def log_alpha_bar(self) -> Tensor:
-        """log alpha_bar = -log(1 + tau), from log tau."""
+        """log alpha_bar = -log(1 + tau), (T+1,), from log tau."""
         return -torch.logaddexp(self.log_tau, torch.zeros_like(self.log_tau))
 
 
 def from_beta(beta: Tensor) -> Schedule:
-    """The schedule with diffusion rates ``beta`` (T+1,), beta[0] = 0, each later one in (0, 1), the last in (0, 1]."""
+    """The schedule with diffusion rates ``beta`` (T+1,), beta[0] = 0, each later one in (0, 1), the last in (0, 1].
+
+    ValueError for others.
+    """
     beta = torch.as_tensor(beta, dtype=torch.float64)
     if beta.ndim != 1 or len(beta) < 2 or beta[0] != 0:
         raise ValueError(f"beta: need shape (T+1,) with beta[0] = 0, got {tuple(beta.shape)}: {beta[:3].tolist()}")
@@ -139,19 +146,22 @@ def from_beta(beta: Tensor) -> Schedule:
 
 
 def from_tau(tau: Tensor) -> Schedule:
-    """The variance-preserving schedule of noise variances ``tau`` (T+1,), tau[0] = 0, strictly rising."""
+    """The variance-preserving schedule of noise variances ``tau`` (T+1,), tau[0] = 0, rising, else ValueError."""
     tau = torch.as_tensor(tau, dtype=torch.float64)
     if tau.ndim != 1 or len(tau) < 2 or tau[0] != 0:
         raise ValueError(f"tau: need shape (T+1,) with tau[0] = 0, got {tuple(tau.shape)}: {tau[:3].tolist()}")
     rises = tau[1:] > tau[:-1]
     if not rises.all():
         t = int((~rises).nonzero()[0]) + 1
-        raise ValueError(f"tau: must rise at every step; tau[{t}] = {tau[t]} comes after {tau[t - 1]}")
+        raise ValueError(f"tau: need a rise at every step; tau[{t}] = {tau[t]} comes after {tau[t - 1]}")
     return Schedule(-torch.log1p(tau))
 
 
 def geometric(T: int, beta_1: float = 1e-4, tau_T: float = 400.0) -> Schedule:
-    """T steps spaced evenly in log tau, from tau_1 = beta_1 / (1 - beta_1) to ``tau_T``."""
+    """T steps spaced evenly in log tau, from tau_1 = beta_1 / (1 - beta_1) to ``tau_T``.
+
+    ValueError, here and below, for T < 2, beta_1 outside of (0, 1), or an end below the start.
+    """
     _check_steps(T, beta_1, tau_T)
     log_tau = torch.linspace(math.log(beta_1) - math.log1p(-beta_1), math.log(tau_T), T, dtype=torch.float64)
     return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), log_tau.exp()]))
@@ -161,6 +171,7 @@ def even(T: int, beta_1: float | None = None) -> Schedule:
     """alpha_bar falling by the same amount each step, to 0: from 1 - beta_1 at t = 1, in T - 1 steps.
 
     With beta_1 = 1/T, its default, alpha_bar_t = 1 - t/T and beta_t = 1 / (T - t + 1): the 2015 paper's for bits.
+    ValueError for T < 2, or beta_1 outside of (0, 1).
     """
     beta_1 = 1 / checks.count("T", T, 2) if beta_1 is None else beta_1
     _check_steps(T, beta_1)
@@ -170,7 +181,10 @@ def even(T: int, beta_1: float | None = None) -> Schedule:
 
 
 def linear(T: int, beta_1: float = 1e-4, beta_T: float = 0.2) -> Schedule:
-    """beta_t rising in a straight line from ``beta_1`` to ``beta_T`` (Ho et al. 2020, with T = 1000, beta_T = 0.02)."""
+    """beta_t rising in a straight line from ``beta_1`` to ``beta_T`` (Ho et al. 2020, with T = 1000, beta_T = 0.02).
+
+    ValueError for T < 2, or rates outside of (0, 1].
+    """
     _check_steps(T, beta_1)
     if not 0 < beta_T <= 1:
         raise ValueError(f"beta_T: {beta_T} is outside (0, 1]")
@@ -179,7 +193,10 @@ def linear(T: int, beta_1: float = 1e-4, beta_T: float = 0.2) -> Schedule:
 
 
 def cosine(T: int, beta_1: float = 1e-4, tau_T: float = 400.0) -> Schedule:
-    """sqrt(alpha_bar) falling along a cosine (Nichol and Dhariwal 2021), cut to begin at beta_1 and end at tau_T."""
+    """sqrt(alpha_bar) falling along a cosine (Nichol and Dhariwal 2021), cut to begin at beta_1 and end at tau_T.
+
+    ValueError for T < 2, beta_1 outside of (0, 1), or an end below the start.
+    """
     _check_steps(T, beta_1, tau_T)
     angle = torch.linspace(math.asin(math.sqrt(beta_1)), math.atan(math.sqrt(tau_T)), T, dtype=torch.float64)
     return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), torch.tan(angle).square()]))
@@ -225,12 +242,12 @@ def to_variance_exploding(tau: Tensor | float) -> Scaling:
     wrong = ~((tau >= 0) & torch.isfinite(tau))
     if wrong.any():
         where = tuple(wrong.nonzero()[0].tolist())
-        raise ValueError(f"tau: {tau[where].item()} at index {where}: must be finite and not negative")
+        raise ValueError(f"tau: {tau[where].item()} at index {where}: need finite numbers, none negative")
     return Scaling(0.5 * torch.log1p(tau))
 
 
 def to_variance_preserving(tau: Tensor | float) -> Scaling:
-    """Back: from z(tau) to x = z / sqrt(1 + tau). The schedule that visits given tau is ``from_tau(tau)``."""
+    """Back: from z(tau) to x = z / sqrt(1 + tau), for tau (...). ``from_tau(tau)`` is the schedule that visits tau."""
     return to_variance_exploding(tau).inverse
 
 

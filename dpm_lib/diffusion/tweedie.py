@@ -5,12 +5,12 @@ The data z(t) = y + W_t have noise of VARIANCE t. Points z are (n, d) float64. A
 through :class:`Denoiser`.
 """
 
-import math
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from dpm_lib.core import checks
 from dpm_lib.core.checks import checked_states
 from dpm_lib.diffusion.forward_kernels import GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
@@ -35,7 +35,7 @@ def tweedie(target: Target, z: Tensor, t: float) -> tuple[Tensor, Tensor]:
 
     Equations eq-tw-first and eq-tw-second. ValueError for a t that is not positive.
     """
-    _check_noise(t)
+    checks.positive("t", t)
     z = checked_states(z, "z")
     identity = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
     score = (target.posterior_mean(z, t) - z) / t
@@ -77,14 +77,9 @@ class Denoiser:
         return (self.posterior_mean(z, float(t)) - z) / float(t)
 
     def _moments(self, z: Tensor, t: float) -> tuple[Tensor, Tensor | None]:
-        _check_noise(t)
+        checks.positive("t", t)
         z = torch.as_tensor(z, dtype=torch.float64)
         if z.ndim != 2 or z.shape[1] != self.dim:
-            raise ValueError(f"z: expected shape (n, {self.dim}), got {tuple(z.shape)}")
+            raise ValueError(f"z: need shape (n, {self.dim}), got {tuple(z.shape)}")
         kernel = GaussianKernel(self.dim, from_tau(torch.tensor([0.0, float(t)], dtype=torch.float64)))
         return self.reverse.moments(to_variance_preserving(t).point(z), 1, kernel)
-
-
-def _check_noise(t: float) -> None:
-    if not 0 < t < math.inf:
-        raise ValueError(f"t: {t}: the noise's variance must be positive and finite")

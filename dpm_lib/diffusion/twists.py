@@ -31,7 +31,9 @@ class Twist(Protocol):
 
     def __call__(self, x: Tensor, t: int) -> Tensor: ...
 
-    def tilt(self, t: int) -> Tilt | None: ...
+    def tilt(self, t: int) -> Tilt | None:
+        """psi_t as a ``Tilt``, if it is one."""
+        ...
 
 
 class Constant:
@@ -50,7 +52,7 @@ class Constant:
 class Annealed:
     """psi_t = r^power_t, with ``powers`` (T+1,), 1 first; by default the paper's other choice, 1 - t/T.
 
-    A ``Tilt`` of several terms has each term raised to the power.
+    A ``Tilt`` of several terms has each term raised to the power. ValueError for other powers.
     """
 
     def __init__(self, log_r: Any, powers: Tensor) -> None:
@@ -73,8 +75,9 @@ class Expected:
     """psi_t(x) = E[r(x_0) | x_t = x] under the model's guess of x_0. {eq}`eq-post-twist`
 
     Exact for ``ExactModel``. For a learned Gaussian kernel the guess is a Gaussian with its mean and covariance. One
-    that is diagonal counts dependent coordinates as so many witnesses: ``softness`` c > 0 takes the power
-    1 / (1 + c tau_t), 1 at t = 0 and small where much noise is left. ``r`` must be a ``Tilt``.
+    that is diagonal counts dependent coordinates as so many witnesses: ``softness`` c > 0 takes the power 1 / (1 + c
+    tau_t), 1 at t = 0 and small where much noise is left. TypeError where ``r`` is no ``Tilt``, ValueError for a
+    negative softness.
     """
 
     def __init__(self, model: DiffusionModel, r: Tilt, softness: float = 0.0) -> None:
@@ -157,7 +160,7 @@ def guess(model: DiffusionModel, xt: Tensor, t: int) -> Any:
 
 
 def look(kernel: Any, xt: Tensor, t: int) -> Tilt:
-    """q(x_t | x_0) as a function of x_0, up to a constant: Bayes' rule is a tilt."""
+    """q(x_t | x_0) of x_t (..., d) as a function of x_0, up to a constant: Bayes' rule is a tilt."""
     if isinstance(kernel, BinomialKernel):
         b = (2 * xt - 1) * pick(kernel.evidence, t)
         a = torch.zeros_like(b)
@@ -180,7 +183,7 @@ class BlendReverse(nn.Module):
         return times(self.blend, look(kernel, xt, t))[0]
 
     def forward(self, xt: Tensor, t: int, kernel: Any) -> Any:
-        """q(x_{t-1} | x_t)."""
+        """q(x_{t-1} | x_t), (..., d)."""
         return through(self.start(xt, t, kernel), xt, t, kernel)
 
     def score(self, xt: Tensor, t: int, kernel: Any) -> Tensor:
@@ -203,13 +206,13 @@ class ExactModel(DiffusionModel):
         super().__init__(kernel, BlendReverse(target))
 
     def reverse_step(self, xt: Tensor, t: int) -> Any:
-        """q(x_{t-1} | x_t), the last step included. ValueError for a time outside 1..T."""
+        """q(x_{t-1} | x_t), (..., d), the last step included. ValueError for a time outside 1..T."""
         checks.checked_step(t, self.T)
         return self.reverse(xt, t, self.kernel)
 
 
 def through(start: Any, xt: Tensor, t: int, kernel: Any) -> Any:
-    """The law of x_{t-1} given x_t, when x_0 given x_t has the law ``start``: each part goes by the bridge."""
+    """The law of x_{t-1} given x_t (..., d), when x_0 given x_t has the law ``start``: each part goes by the bridge."""
     parts = start.parts if isinstance(start, Blend) else start
     seen = xt.unsqueeze(-2) if isinstance(start, Blend) else xt
     if isinstance(parts, Bernoulli):

@@ -8,8 +8,9 @@ import math
 import torch
 from torch import Tensor
 
+from dpm_lib.core import checks
 from dpm_lib.core.checks import checked_states, count
-from dpm_lib.diffusion.tweedie import Target, _check_noise
+from dpm_lib.diffusion.tweedie import Target
 from dpm_lib.sde.sde import SDE
 
 
@@ -33,7 +34,7 @@ def step_back(target: Target, z: Tensor, t: float, dt: float) -> tuple[Tensor, T
 
     Exact, equation eq-tw-step-moments. ValueError for another dt, or a t that is not positive.
     """
-    _check_noise(t)
+    checks.positive("t", t)
     if not 0 < dt <= t:
         raise ValueError(f"dt: {dt}: need 0 < dt <= t = {t}")
     z, share = checked_states(z, "z"), dt / t

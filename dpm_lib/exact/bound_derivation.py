@@ -53,7 +53,7 @@ def over_data(chains: FiniteChains, values: Array) -> float:
 
 
 def path_lines(chains: FiniteChains) -> dict[int, dict[str, Array]]:
-    """Lines 3 to 7 for every single path: {number: {term: values that broadcast over all paths}}.
+    """Lines 3 to 7 for every single path: {number: {term: values that broadcast to (S, ..., S), all paths}}, nats.
 
     Line 6 takes q(x_t | x_{t-1}, x_0) from the law of whole paths, and trusts no Markov property.
     """
@@ -74,7 +74,7 @@ def path_lines(chains: FiniteChains) -> dict[int, dict[str, Array]]:
 
 
 def step_given_start(chains: FiniteChains, t: int) -> Array:
-    """q(x_t = j | x_{t-1} = i, x_0 = k) at [k, i, j], for t >= 2, by sums over the other states of the paths."""
+    """q(x_t = j | x_{t-1} = i, x_0 = k) at [k, i, j], (S, S, S), for t >= 2, by sums over the other states."""
     others = tuple(s for s in range(chains.T + 1) if s not in (0, t - 1, t))
     joint = np.exp(chains.log_forward).sum(others)
     return np.asarray(joint / joint.sum(2, keepdims=True))

@@ -40,10 +40,10 @@ def step_bounds(kernel: Kernel, excess: float) -> EntropyBounds:
 
     That is 0 for fair coins, and (E|x_0|^2 - d) / 2 for the Gaussian kernel; there (tr Cov x_0 - d) / 2, that of the
     centred data, does as well, and is never larger: the upper bound is then eq-kolm-entropy-repaired. At t = 1 the
-    lower bound is minus infinity for a density, and 0 for bits.
+    lower bound is minus infinity for a density, and 0 for bits. ValueError for an excess that is not finite.
     """
     if not np.isfinite(excess):
-        raise ValueError(f"excess: {excess} is not a finite number of nats")
+        raise ValueError(f"excess: {excess}: need a finite number of nats")
     T, alpha_bar = kernel.schedule.T, kernel.schedule.alpha_bar
     x = torch.zeros(kernel.dim, dtype=torch.float64)  # these entropies do not depend on where one stands
     given_start = torch.stack([kernel.marginal(x, t).entropy for t in range(T + 1)])

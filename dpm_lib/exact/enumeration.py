@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from dpm_lib.core import checks
+from dpm_lib.core import check_laws, checks
 from dpm_lib.core.types import Array
 from dpm_lib.diffusion.model import DiffusionModel
 
@@ -22,7 +22,10 @@ MOST_PATHS = 2**20
 
 
 def states(bits: int) -> Array:
-    """All states of ``bits`` bits, (2^bits, bits) of zeros and ones, in counting order, the first bit the slowest."""
+    """All states of ``bits`` bits, (2^bits, bits) of zeros and ones, in counting order, the first bit the slowest.
+
+    ValueError unless there are 1 to 10.
+    """
     if not 1 <= checks.count("bits", bits) <= 10:
         raise ValueError(f"bits: {bits} is not between 1 and 10")
     return (np.arange(2**bits)[:, None] >> np.arange(bits)[::-1] & 1).astype(np.float64)
@@ -56,15 +59,15 @@ class FiniteChains:
             if table.shape != shape:
                 raise ValueError(f"{name}: shape {table.shape}, and {shape} is needed")
             if len(shape) == 3:
-                table[1:] = checks.laws(f"{name}[1:]", given[1:])
+                table[1:] = check_laws.laws(f"{name}[1:]", given[1:])
             else:
-                table = checks.laws(name, given)
+                table = check_laws.laws(name, given)
             object.__setattr__(self, name, table)
         if not (self.forward[1:] > 0).all():
             t, i, j = np.argwhere(self.forward[1:] <= 0)[0]
             raise ValueError(f"forward: is 0 at [{t + 1}, {i}, {j}]: q cannot reach every path that p may take")
         if not (self.prior > 0).all():
-            raise ValueError(f"prior: is 0 at state {int(np.argmin(self.prior))}: log pi must be finite")
+            raise ValueError(f"prior: is 0 at state {int(np.argmin(self.prior))}: need a finite log pi")
 
     @property
     def T(self) -> int:
@@ -130,7 +133,7 @@ class FiniteChains:
 
     @property
     def log_weights(self) -> Array:
-        """log w = log p(x_0..x_T) - log q(x_1..x_T | x_0) of every path: eq-model-probability."""
+        """log w = log p(x_0..x_T) - log q(x_1..x_T | x_0) of every path, (S, ..., S), nats: eq-model-probability."""
         return np.asarray(self.log_p - self.log_forward)
 
     @property
@@ -140,7 +143,7 @@ class FiniteChains:
         return np.exp(self.log_weights).reshape(shape), np.exp(self.log_forward).reshape(shape)
 
     def mean(self, values: Array) -> float:
-        """E_q of a function of paths: the sum over all paths, those of probability 0 left out."""
+        """E_q of a function of paths (S, ..., S): the sum over all paths, those of probability 0 left out."""
         q = np.exp(self.log_q)
         return float((q * np.where(q > 0, values, 0.0)).sum())
 
@@ -164,16 +167,19 @@ def from_model(model: DiffusionModel, data: ArrayLike) -> FiniteChains:
             forward.append(model.kernel.step(one.expand_as(other), t).log_prob(other).exp().numpy())
             reverse.append(model.reverse_step(one.expand_as(other), t).log_prob(other).exp().numpy())
         prior = model.kernel.prior.log_prob(x).exp().numpy()
-    return FiniteChains(checks.laws("data", data), prior, np.stack(forward), np.stack(reverse))
+    return FiniteChains(check_laws.laws("data", data), prior, np.stack(forward), np.stack(reverse))
 
 
 # A family to play with: coupled bits
 
 
 def ising(bits: int, coupling: float, field: float = 0.0) -> Array:
-    """q(x_0) of a row of bits, (2^bits,): prop. to exp(coupling sum_i s_i s_{i+1} + field sum_i s_i), s = +-1."""
+    """q(x_0) of a row of bits, (2^bits,): prop. to exp(coupling sum_i s_i s_{i+1} + field sum_i s_i), s = +-1.
+
+    ValueError for numbers that are not finite.
+    """
     if not math.isfinite(coupling) or not math.isfinite(field):
-        raise ValueError(f"coupling, field: must be finite, got {coupling}, {field}")
+        raise ValueError(f"coupling, field: {coupling}, {field}: need finite numbers")
     spins = 2 * states(bits) - 1
     exponent = coupling * (spins[:, 1:] * spins[:, :-1]).sum(1) + field * spins.sum(1)
     law = np.exp(exponent - exponent.max())
@@ -184,6 +190,7 @@ def flip_kernel(bits: int, beta: float, coin: float = 0.5) -> Array:
     """T_pi (S, S): each bit is thrown anew with probability ``beta``, by a coin that shows 1 with probability ``coin``.
 
     With a fair coin this is the paper's binomial kernel. Reversible in pi, where all bits are independent throws.
+    ValueError for a beta outside of (0, 1], or a coin outside of (0, 1).
     """
     if not 0 < beta <= 1 or not 0 < coin < 1:
         raise ValueError(f"beta, coin: need 0 < beta <= 1 and 0 < coin < 1, got {beta}, {coin}")
@@ -201,7 +208,8 @@ def coupled_bits(
 
     Each reverse step, t >= 2, throws every bit by its exact probability given x_t, bits apart (with ``joint``: all bits
     together, so that without error it is exact), and then replaces each by a fair throw with probability ``error``.
-    Step 1 is the edge kernel T_pi(x_0 | x_1; beta_1).
+    Step 1 is the edge kernel T_pi(x_0 | x_1; beta_1). ValueError for fewer than two rates, or an error outside of [0,
+    1].
     """
     rates = np.asarray(beta, np.float64)
     if rates.ndim != 1 or len(rates) < 2 or not 0 <= error <= 1:
@@ -226,6 +234,6 @@ def product_of_bits(laws: Array) -> Array:
 
 
 def safe_log(table: Array) -> Array:
-    """log, minus infinity at 0, without a warning."""
+    """log of numbers in any shape, minus infinity at 0, without a warning."""
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(table))

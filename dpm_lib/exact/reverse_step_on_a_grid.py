@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from dpm_lib.core import checks
 from dpm_lib.core.types import Array
+from dpm_lib.probability.target_densities import TwoClumps
 
 GRID = np.linspace(-9, 9, 18_001)
 
@@ -33,7 +35,10 @@ class StepBack:
     kl: float
 
     def kl_to(self, mean: float, variance: float) -> float:
-        """KL from the density to N(mean, variance), nats: the best one, and what the wrong moments add."""
+        """KL from the density to N(mean, variance), nats: the best one, and what the wrong moments add.
+
+        ValueError for a variance that is not positive.
+        """
         checks.positive("variance", variance)
         ratio = self.variance / variance
         return self.kl + 0.5 * (ratio - 1 - np.log(ratio) + (self.mean - mean) ** 2 / variance)
@@ -45,9 +50,8 @@ def step_back(log_q: Callable[[Array], Array], x_t: float, beta: float, grid: Ar
     ``log_q`` need not be normalised. Raises ``ValueError`` for a beta outside (0, 1), and where the grid cuts the
     density off or is too coarse for it.
     """
-    if not 0 < beta < 1:
-        raise ValueError(f"beta must lie in (0, 1), got {beta}")
-    checks.between("x_t", x_t, -np.inf, np.inf)
+    checks.inside("beta", beta, 0, 1)
+    checks.between("x_t", x_t, -np.inf)
     h = (grid[-1] - grid[0]) / (len(grid) - 1)
     log = log_q(grid) - 0.5 * (x_t - np.sqrt(1 - beta) * grid) ** 2 / beta
     log -= log.max()
@@ -57,15 +61,13 @@ def step_back(log_q: Callable[[Array], Array], x_t: float, beta: float, grid: Ar
     variance = float(p @ (grid - mean) ** 2)
     if max(p[0], p[-1]) > 1e-12 * p.max() or not variance > 4 * h**2:
         raise ValueError(
-            f"grid from {grid[0]} to {grid[-1]} in steps of {h:.2g} does not hold the step back from {x_t}"
+            f"grid: from {grid[0]} to {grid[-1]} in steps of {h:.2g} it does not hold the step back from {x_t}"
         )
     gap = log + 0.5 * (grid - mean) ** 2 / variance + 0.5 * np.log(2 * np.pi * variance)
     return StepBack(grid, log, mean, variance, float(p @ gap))
 
 
 def two_clumps(x: Array, std: float) -> Array:
-    """log of (N(x; -1, std^2) + N(x; 1, std^2)) / 2, for x of any shape."""
-    checks.positive("std", std)
-    side = np.abs(x) / std**2
-    log_normal = -0.5 * (x**2 + 1) / std**2 - 0.5 * np.log(2 * np.pi * std**2)
-    return log_normal + side + np.log1p(np.exp(-2 * side)) - np.log(2)
+    """log of (N(x; -1, std^2) + N(x; 1, std^2)) / 2, for x of any shape. ValueError for a std that is not positive."""
+    law = TwoClumps(1, distance=2.0, std=std, share=0.5)
+    return np.asarray(law.log_prob(torch.as_tensor(x, dtype=torch.float64).unsqueeze(-1)))

@@ -32,7 +32,10 @@ Denoiser = Callable[[Tensor, float], Tensor]
 
 
 def log_nodes(low: float, high: float, nodes: int = 64) -> tuple[list[float], list[float]]:
-    """(t, weight): int_low^high f(t) / (2 t^2) dt is about sum weight f(t). Gauss-Legendre in log t."""
+    """(t, weight): int_low^high f(t) / (2 t^2) dt is about sum weight f(t). Gauss-Legendre in log t.
+
+    ValueError unless 0 < low < high < infinity.
+    """
     if not 0 < low < high < math.inf:
         raise ValueError(f"low, high: {low}, {high}: need 0 < low < high < infinity")
     root, weight = roots_legendre(checks.count("nodes", nodes))
@@ -47,12 +50,12 @@ def integral(error: Callable[[float], float], low: float, high: float, nodes: in
 
 
 def tail(cov: Tensor, t: float) -> float:
-    """1/2 log det(I + Cov / t), nats: the integral from t on for Gaussian data, an upper bound for others.
+    """1/2 log det(I + Cov / t), nats, for ``cov`` (d, d): the integral from t on for Gaussian data, a bound for others.
 
     For any data it is right to order (1/t)^2, and to order (1/t)^3 if the third moments vanish (eq-info-tail).
+    ValueError for another shape, or t <= 0.
     """
-    if not 0 < t < math.inf:
-        raise ValueError(f"t: {t} is not in (0, infinity)")
+    checks.positive("t", t)
     cov = torch.as_tensor(cov, dtype=torch.float64)
     if cov.ndim != 2 or cov.shape[0] != cov.shape[1]:
         raise ValueError(f"cov: need a square matrix, got shape {tuple(cov.shape)}")
@@ -62,9 +65,9 @@ def tail(cov: Tensor, t: float) -> float:
 def mutual_information(target: Mixture, t0: float = 0.0, nodes: int = 64) -> float:
     """I(y; z(t0)), nats, by the integral of the mmse. t0 = 0 gives H(y) of a finite set; it is infinite for a density.
 
-    For the targets of ``mmse``.
+    For the targets of ``mmse``. ValueError for a density seen at t0 = 0, and t0 < 0. eq-info-immse.
     """
-    checks.between("t0", t0, 0, math.inf)
+    checks.between("t0", t0, 0)
     cov = covariance(target)
     far = FAR * float(torch.linalg.eigvalsh(cov)[-1])
     if t0 == 0:
@@ -137,9 +140,7 @@ def entropy_bound(
         raise ValueError(f"y: need at least 2 finite rows (n, d), got shape {tuple(y.shape)}")
     checks.positive("t0", t0)
     d = y.shape[1]
-    v = (float(d) if mean_square is None else mean_square) / d
-    if not 0 < v < math.inf:
-        raise ValueError(f"mean_square: {mean_square} is not in (0, infinity)")
+    v = checks.positive("mean_square", d if mean_square is None else mean_square) / d
     _enough(d * v, y.square().sum(-1))
     t, weights = log_nodes(t0, t1, nodes)
     values = torch.full((len(y),), 0.5 * d * math.log(2 * math.pi * math.e * (v + t0)), dtype=torch.float64)
@@ -159,6 +160,7 @@ def excess(
     """int_{t0}^{t1} [mse - mmse] / (2 t^2) dt, nats: what the denoiser lacks, never negative (eq-info-excess).
 
     For a known target it is E|denoiser - E[y | z]|^2, whose spread is far smaller than that of the two errors.
+    ValueError for n < 2.
     """
     y = target.sample(checks.count("n", n, 2), generator)
     t, weights = log_nodes(t0, t1, nodes)

@@ -27,7 +27,7 @@ def mmse(target: Mixture, t: float, step: float = 0.0) -> float:
     """
     if isinstance(target, Equidistant):
         return target.mmse(t)
-    z, weight = _grid(target, _positive("t", t), step)
+    z, weight = _grid(target, checks.positive("t", t), step)
     width = target.variance + t
     share = torch.softmax(_log_joint(target, z, width), -1)  # P(component | z), (m, grid, m)
     pairs = torch.cdist(target.centers, target.centers).square()
@@ -36,27 +36,29 @@ def mmse(target: Mixture, t: float, step: float = 0.0) -> float:
 
 
 def blurred_entropy(target: Mixture, t: float, step: float = 0.0) -> float:
-    """h(z(t)) = -E log density of z(t), nats, on the same grid and with the same limits as ``mmse``.
+    """h(z(t)) = -E log density of z(t), nats, on the same grid and with the same limits as ``mmse`` (ValueError).
 
     A route to the information that uses no mmse: I(y; z(t)) = h(z(t)) - d/2 log(2 pi e t).
     """
-    z, weight = _grid(target, _positive("t", t), step)
+    z, weight = _grid(target, checks.positive("t", t), step)
     width = target.variance + t
     log_prob = torch.logsumexp(_log_joint(target, z, width), -1)
     return -float((weight * log_prob).sum()) + 0.5 * target.dim * (LOG_2PI + math.log(width))
 
 
 def sampled_mmse(target: Mixture, t: float, n: int, generator: torch.Generator) -> tuple[float, float]:
-    """(estimate, standard error) of E|y - E[y | z(t)]|^2 for any mixture: n draws of the trace of Cov[y | z]."""
-    z = noisy(target.sample(checks.count("n", n, 2), generator), _positive("t", t), generator)
+    """(estimate, standard error) of E|y - E[y | z(t)]|^2 for any mixture: n draws of the trace of Cov[y | z].
+
+    ValueError for n < 2.
+    """
+    z = noisy(target.sample(checks.count("n", n, 2), generator), checks.positive("t", t), generator)
     error = target.posterior_covariance(z, t).diagonal(dim1=-2, dim2=-1).sum(-1)
     return float(error.mean()), float(error.std()) / math.sqrt(n)
 
 
 def noisy(y: Tensor, t: float, generator: torch.Generator) -> Tensor:
     """z(t) = y + sqrt(t) noise, for rows y (n, d). ValueError for t < 0."""
-    if not 0 <= t < math.inf:
-        raise ValueError(f"t: {t}: the noise's variance must be >= 0 and finite")
+    checks.between("t", t, 0)
     y = torch.as_tensor(y, dtype=torch.float64)
     return y + math.sqrt(t) * torch.randn(y.shape, generator=generator, dtype=torch.float64)
 
@@ -71,20 +73,19 @@ def covariance(target: Mixture) -> Tensor:
 class Equidistant(Mixture):
     """``count`` equally likely points, every two of them ``distance`` apart: a finite set with an exact mmse.
 
-    The heartbeat's codewords are such a set: 5 strings that differ in 8 of 20 bits, so at distance sqrt(8).
+    The heartbeat's codewords are such a set: 5 strings that differ in 8 of 20 bits, so at distance sqrt(8). ValueError
+    for fewer than two, or a distance that is not positive.
     """
 
     def __init__(self, count: int, distance: float) -> None:
         count = checks.count("count", count, 2)
-        if not 0 < distance < math.inf:
-            raise ValueError(f"distance: {distance} is not in (0, infinity)")
-        self.distance = float(distance)
+        self.distance = checks.positive("distance", distance)
         corners = distance / math.sqrt(2) * torch.eye(count, dtype=torch.float64)
         super().__init__(corners, torch.full((count,), 1 / count, dtype=torch.float64), 0.0)
 
     def mmse(self, t: float) -> float:
         """Exact at every t, by two sums in one dimension, whatever the count (eq-info-race)."""
-        _, others, _, _, density = self._race(_positive("t", t))
+        _, others, _, _, density = self._race(checks.positive("t", t))
         first = 0.25 * float(density @ others ** (len(self.weights) - 1))
         return 0.5 * self.distance**2 * (1 - first)
 
@@ -94,7 +95,7 @@ class Equidistant(Mixture):
         The first ring of all the clocks comes after an exponential time of that total rate, so its mean logarithm is
         minus Euler's constant, minus the mean log rate.
         """
-        r, others, other_density, true, density = self._race(_positive("t", t))
+        r, others, other_density, true, density = self._race(checks.positive("t", t))
         m = len(self.weights)
         first = density * others ** (m - 1) + (m - 1) * true * other_density * others ** (m - 2)
         return math.log(m) + self.distance**2 / (2 * t) + np.euler_gamma + 0.25 * float(r @ first)
@@ -119,7 +120,7 @@ class Equidistant(Mixture):
 
 def _grid(target: Mixture, t: float, step: float) -> tuple[Tensor, Tensor]:
     """Points (m, grid, d) about every centre of z(t)'s mixture, and their weights (m, grid), which sum to 1."""
-    checks.between("step", step, 0, math.inf)
+    checks.between("step", step, 0)
     step = step or {1: 0.05, 2: 0.125}.get(target.dim, 0.5)
     line, weight = line_rule(step)
     m, d = target.centers.shape
@@ -138,14 +139,8 @@ def _log_joint(target: Mixture, z: Tensor, width: float) -> Tensor:
 
 
 def line_rule(step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Trapezoidal nodes and weights for means over a standard normal."""
+    """Trapezoidal nodes (m,) and weights (m,) for means over a standard normal. ValueError for a step <= 0."""
     checks.positive("step", step)
     g = np.linspace(-REACH, REACH, 2 * math.ceil(REACH / step) + 1)
     weight = np.exp(-0.5 * g**2)
     return g, weight / weight.sum()
-
-
-def _positive(name: str, value: float) -> float:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name}: {value} is not in (0, infinity)")
-    return float(value)

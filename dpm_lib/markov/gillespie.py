@@ -31,11 +31,11 @@ def simulate(
     Raises ``ValueError`` for a start that is not a state, for a ``t_end`` that is not finite or is before ``start``,
     and, with the time and the state, for a rate too small.
     """
-    _check_end(t_end, start)
+    checks.between("t_end", t_end, checks.between("start", start, -np.inf))
     x = _checked_starts(x0, checks.count("n", n, 0), number_of_states(Q, start))
     bound = float(rate or 0)
     if callable(Q) and not 0 < bound < np.inf:
-        raise ValueError(f"rate must be a finite bound on the exit rates of Q(t), got {rate}")
+        raise ValueError(f"rate: {rate}: need a finite bound on the exit rates of Q(t)")
     jumps = None if callable(Q) else _Jumps(Q)
     clock, moving = np.full(n, float(start)), np.arange(n)
     while len(moving):
@@ -51,12 +51,12 @@ def simulate(
 
 
 def path(Q: Any, x0: int, t_end: float, generator: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
-    """One path of a chain with constant Q from time 0: the times of its jumps, 0 first, and the states it jumps to.
+    """One path of a chain with constant Q from time 0: the times (m,) of its jumps, 0 first, and its states then (m,).
 
     Raises ``ValueError`` for an ``x0`` that is not a state, and for a ``t_end`` that is negative or not finite.
     """
     jumps = _Jumps(Q)
-    _check_end(t_end, 0.0)
+    checks.between("t_end", t_end, 0)
     times, states = [0.0], [int(_checked_starts(x0, 1, len(jumps.exit))[0])]
     while jumps.exit[states[-1]] > 0:
         rate = jumps.exit[states[-1]]
@@ -68,20 +68,15 @@ def path(Q: Any, x0: int, t_end: float, generator: np.random.Generator) -> tuple
     return np.array(times), np.array(states)
 
 
-def _check_end(t_end: float, start: float) -> None:
-    if not -np.inf < start <= t_end < np.inf:
-        raise ValueError(f"t_end must be finite and at least start = {start}, got {t_end}")
-
-
 def _checked_starts(x0: ArrayLike, n: int, states: int) -> NDArray[np.int64]:
     """x0, a state or n states, as n whole numbers, or a ``ValueError`` that names the first that is no state."""
     given = np.asarray(x0)
     if given.shape not in ((), (1,), (n,)):
-        raise ValueError(f"x0 must be one state, or n = {n} states, got shape {given.shape}")
+        raise ValueError(f"x0: need one state, or n = {n} states, got shape {given.shape}")
     wrong = np.argwhere(~((given >= 0) & (given < states) & (given == np.floor(given))))
     if len(wrong):
         place = f" at index {wrong[0, 0]}" if given.ndim else ""
-        raise ValueError(f"x0 must hold states from 0 to {states - 1}, got {given[tuple(wrong[0])]}{place}")
+        raise ValueError(f"x0: need states from 0 to {states - 1}, got {given[tuple(wrong[0])]}{place}")
     return np.array(np.broadcast_to(given, (n,)), dtype=np.int64)
 
 
@@ -122,5 +117,5 @@ def _thinned(Q: Callable[[float], Any], t: float, i: int, u: float, rate: float)
     row[i] = 0.0
     ladder = row.cumsum()
     if ladder[-1] > rate * (1 + 1e-12):
-        raise ValueError(f"rate = {rate} is less than the exit rate {ladder[-1]:.6g} of state {i} at time {t:.6g}")
+        raise ValueError(f"rate: {rate} is less than the exit rate {ladder[-1]:.6g} of state {i} at time {t:.6g}")
     return int(np.searchsorted(ladder, u * rate, side="right")) if u * rate < ladder[-1] else i

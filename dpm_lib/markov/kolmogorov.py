@@ -19,9 +19,8 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.integrate import solve_ivp
 
-from dpm_lib.core import checks
+from dpm_lib.core import check_laws, checks
 from dpm_lib.core.types import Array
-from dpm_lib.markov.markov_chains import checked_law
 from dpm_lib.markov.matrix_exponential import uniformisation
 
 Matrix = Any  # float64: an array (n, n), or a scipy.sparse CSR array of that shape
@@ -42,8 +41,7 @@ def checked_generator(Q: Any) -> Matrix:
         rates: Any = sparse.csr_array(Q, dtype=np.float64)
     else:
         rates, tolerance = checks.float64("Q", Q)
-    if rates.ndim != 2 or rates.shape[0] != rates.shape[1] or rates.shape[0] == 0:
-        raise ValueError(f"Q must be a square matrix with at least one state, got shape {rates.shape}")
+    check_laws.square("Q", rates.shape)
     entries = rates.tocoo() if sparse.issparse(rates) else None
     values = rates if entries is None else entries.data
     diagonal = np.eye(len(rates), dtype=bool) if entries is None else np.equal(*entries.coords)
@@ -51,13 +49,13 @@ def checked_generator(Q: Any) -> Matrix:
     if len(wrong):
         i, j = wrong[0] if entries is None else (int(c[wrong[0, 0]]) for c in entries.coords)
         value = values[tuple(wrong[0])]
-        raise ValueError(f"Q must hold finite rates >= 0 off its diagonal, got Q[{i}, {j}] = {value}")
+        raise ValueError(f"Q[{i}, {j}]: {value}: need a finite rate, which is not negative off the diagonal")
     excess = np.abs(rates.sum(axis=1)) - tolerance * abs(rates).sum(axis=1)
     if (excess > 0).any():
         row = int(excess.argmax())
         columns = (np.abs(rates.sum(axis=0)) <= tolerance * abs(rates).sum(axis=0)).all()
         hint = "; its columns do sum to 0, so transpose it" if columns else ""
-        raise ValueError(f"Q must have rows that sum to 0: row {row} sums to {rates.sum(axis=1)[row]:.6g}{hint}")
+        raise ValueError(f"Q: need rows that sum to 0, got {rates.sum(axis=1)[row]:.6g} in row {row}{hint}")
     if tolerance > 1e-10:
         rates = rates - (sparse.diags_array if entries is not None else np.diag)(rates.sum(axis=1))
         rates = sparse.csr_array(rates) if entries is not None else rates
@@ -65,7 +63,7 @@ def checked_generator(Q: Any) -> Matrix:
 
 
 def exit_rates(Q: Any) -> Array:
-    """The rates -Q[i, i] at which the states are left, (n,)."""
+    """The rates -Q[i, i] at which the states are left, (n,). ValueError where Q is no matrix of rates."""
     return np.maximum(-checked_generator(Q).diagonal(), 0.0)
 
 
@@ -73,6 +71,7 @@ def uniformise(Q: Any) -> tuple[Matrix, float]:
     """(P, rate) with Q = rate (P - 1): the chain P in steps, run by a clock that rings at ``rate``.
 
     The rate is the largest exit rate (1 if nothing ever moves), the smallest for which P has no negative entry.
+    ValueError where Q is no matrix of rates. Equation eq-kolm-uniform.
     """
     rates = checked_generator(Q)
     rate = float(exit_rates(rates).max()) or 1.0
@@ -93,13 +92,12 @@ def transition_matrix(Q: Generator, t: float, start: float = 0.0) -> Array:
     about 1e-10. No entry is negative; rows sum to 1. Raises ``ValueError`` for t before start, and beyond 4000 states
     (500 for fast Q(t), whose clock rings more than 30,000 times).
     """
-    t, start = float(t), float(start)
-    if not start <= t < np.inf:
-        raise ValueError(f"t must be finite and at least start = {start}, got {t}")
+    start = float(start)
+    t = checks.between("t", t, start)
     n = number_of_states(Q, start)
     if n > LARGEST_DENSE:
         raise ValueError(
-            f"exp(Qt) would be a full matrix of {n} states; use forward or backward, which need only vectors"
+            f"Q: {n} states: exp(Qt) would be a full matrix; use forward or backward, which need only vectors"
         )
     if callable(Q):
         return _integrate(np.eye(n), Q, [start, t], forward=True)[-1]
@@ -138,19 +136,19 @@ def forward(p0: ArrayLike, Q: Generator, times: ArrayLike) -> Array:
     None is ever negative.
     """
     clock = _checked_times(times)
-    return _propagate(checked_law(p0, number_of_states(Q, clock[0]), "p0"), Q, clock, forward=True)
+    return _propagate(check_laws.law("p0", p0, number_of_states(Q, clock[0])), Q, clock, forward=True)
 
 
 def backward(f: ArrayLike, Q: Generator, times: ArrayLike) -> Array:
     """u_s(i) = E[f(X_T) | X_s = i] at ``times`` (m,), with T = times[-1]: (m, n), the last row is f. eq-kolm-backward.
 
-    ``f`` holds one number per state. Cost and accuracy are those of ``forward``.
+    ``f`` (n,) holds one finite number per state, else ValueError. Cost and accuracy are those of ``forward``.
     """
     clock = _checked_times(times)
     n = number_of_states(Q, clock[-1])
     values = np.array(f, dtype=np.float64)
     if values.shape != (n,) or not np.isfinite(values).all():
-        raise ValueError(f"f must hold {n} finite numbers, one per state, got {values}")
+        raise ValueError(f"f: need {n} finite numbers, one per state, got {values}")
     return _propagate(values, Q, clock, forward=False)
 
 
@@ -177,7 +175,7 @@ def _kernel(rates: Matrix, step: float, forward: bool) -> Callable[[Array], Arra
         except ValueError:
             rings = exit_rates(rates).max() * step
             raise ValueError(
-                f"Q is too stiff for a step of {step:.6g} in times: its clock rings {rings:.3g} times, each a product; "
+                f"Q: too stiff for a step of {step:.6g} in times: its clock rings {rings:.3g} times, each a product; "
                 "make Q a full array if it has few states; for grids use fokker_planck.solve"
             ) from None
     P = transition_matrix(rates, step)
@@ -200,7 +198,7 @@ def _integrate(v: Array, Q: Callable[[float], Any], clock: ArrayLike, forward: b
     implicit = rings > 2000 and n <= LARGEST_JACOBIAN
     if rings > 30_000 and not implicit:
         raise ValueError(
-            f"Q(t) is too stiff for {n} states: its clock rings {rings:.3g} times from {start:.6g} to {times[-1]:.6g}; "
+            f"Q: too stiff for {n} states: its clock rings {rings:.3g} times from {start:.6g} to {times[-1]:.6g}; "
             f"beyond 30000 times it is integrated for up to {LARGEST_JACOBIAN} states"
         )
     if implicit and len(v) > 1:
@@ -223,7 +221,7 @@ def _integrate(v: Array, Q: Callable[[float], Any], clock: ArrayLike, forward: b
     wanted = times[different]
     run = solve_ivp(slope, (0, elapsed[-1]), v.ravel(), t_eval=elapsed[different], **how)
     if not run.success:
-        raise ValueError(f"Q(t) could not be integrated from {times[0]} to {times[-1]}: {run.message}")
+        raise ValueError(f"Q: could not be integrated from {times[0]} to {times[-1]}: {run.message}")
     found = run.y.T.reshape(len(wanted), *v.shape)
     return (_as_laws(found, wanted) if forward else found)[different.cumsum() - 1]
 
@@ -232,18 +230,18 @@ def _as_laws(rows: Array, times: Array) -> Array:
     """Rows (m, ..., n) of m times without the negative entries that an integrator's error makes of tiny ones."""
     if rows.min() < -1e-10:
         k = int(rows.reshape(len(rows), -1).min(1).argmin())
-        raise ValueError(f"Q(t) could not be integrated: at time {times[k]:.6g} a probability is {rows.min():.3g}")
+        raise ValueError(f"Q: could not be integrated: at time {times[k]:.6g} a probability is {rows.min():.3g}")
     laws: Array = np.maximum(rows, 0.0)
     return laws / laws.sum(-1, keepdims=True)
 
 
 def number_of_states(Q: Generator, t: float) -> int:
-    """n of Q, or of Q(t), (n, n); raises as ``checked_generator``."""
+    """n of Q, or of Q(t), (n, n). ValueError as in ``checked_generator``."""
     return int(checked_generator(Q(t) if callable(Q) else Q).shape[0])
 
 
 def _checked_times(times: ArrayLike) -> Array:
     clock = np.array(times, dtype=np.float64)
     if clock.ndim != 1 or len(clock) == 0 or not np.isfinite(clock).all() or (np.diff(clock) < 0).any():
-        raise ValueError(f"times must be a list of finite times that never decrease, got {clock}")
+        raise ValueError(f"times: need a list of finite times that never decrease, got {clock}")
     return clock

@@ -7,54 +7,24 @@ Everything is NumPy in float64; time is counted in steps.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csgraph
 
-from dpm_lib.core import checks
+from dpm_lib.core import check_laws, checks
 from dpm_lib.core.types import Array
-
-
-def checked_chain(P: Any) -> Array:
-    """P as a float64 array (n, n), or a ``ValueError`` that names the entry or the row that is wrong, and its value.
-
-    Rows must sum to 1 within 1e-10, or 2e-6 for a matrix in single precision, which is then renormalised.
-    """
-    chain, tolerance = checks.float64("P", P)
-    if chain.ndim != 2 or chain.shape[0] != chain.shape[1] or len(chain) == 0:
-        raise ValueError(f"P must be a square matrix with at least one state, got shape {chain.shape}")
-    wrong = np.argwhere(~(chain >= 0) | ~np.isfinite(chain))  # NaN is not >= 0
-    if len(wrong):
-        i, j = wrong[0]
-        raise ValueError(f"P must hold finite probabilities, got P[{i}, {j}] = {chain[i, j]}")
-    off = np.abs(chain.sum(1) - 1)
-    if (off > tolerance).any():
-        row = int(off.argmax())
-        columns = (np.abs(chain.sum(0) - 1) <= tolerance).all()
-        hint = "; its columns do sum to 1, so transpose it" if columns else checks.precision_hint(off[row])
-        raise ValueError(f"P must be row-stochastic: row {row} sums to {chain[row].sum():.12g}, not 1{hint}")
-    return checks.renormalised(chain, tolerance)
-
-
-def checked_law(p: Any, n: int, name: str = "p") -> Array:
-    """A distribution over n states as a float64 array (n,), or a ``ValueError`` that says what is wrong with it."""
-    law = checks.laws(name, p)
-    if law.shape != (n,):
-        raise ValueError(f"{name} must have shape ({n},), one probability per state, got {law.shape}")
-    return law
-
 
 # What can be reached from where
 
 
 def recurrent_classes(P: ArrayLike) -> list[NDArray[np.int64]]:
-    """The sets of states that, once entered, are never left and are visited for ever; the other states are transient.
+    """The sets of states, each (m,), that once entered are never left; the other states are transient.
 
     Each is a strongly connected part of the graph with an edge i -> j wherever P[i, j] > 0, without an edge out of it.
+    ValueError here and below where P (n, n) is no chain.
     """
-    edges = checked_chain(P) > 0
+    edges = check_laws.chain("P", P) > 0
     count, part = csgraph.connected_components(edges, connection="strong")
     sources, ends = np.nonzero(edges)
     leaking = set(part[sources[part[sources] != part[ends]]].tolist())
@@ -63,12 +33,12 @@ def recurrent_classes(P: ArrayLike) -> list[NDArray[np.int64]]:
 
 
 def period(P: ArrayLike) -> int:
-    """The greatest common divisor of the lengths of all loops of the recurrent class.
+    """The greatest common divisor of the lengths of all loops of the recurrent class of P (n, n).
 
     With d(i) the number of edges on a shortest path from one state to i, it is the gcd of d(i) + 1 - d(j) over the
     edges i -> j. Raises ``ValueError`` for two or more recurrent classes, whose periods may differ.
     """
-    chain = checked_chain(P)
+    chain = check_laws.chain("P", P)
     states = _only_class(chain, "the period")
     edges = chain[np.ix_(states, states)] > 0
     depth = csgraph.shortest_path(edges, unweighted=True, indices=0).astype(np.int64)
@@ -77,13 +47,13 @@ def period(P: ArrayLike) -> int:
 
 
 def is_irreducible(P: ArrayLike) -> bool:
-    """Can every state be reached from every other?"""
-    chain = checked_chain(P)
+    """Can every state of P (n, n) be reached from every other? ValueError where P is no chain."""
+    chain = check_laws.chain("P", P)
     return csgraph.connected_components(chain > 0, connection="strong")[0] == 1
 
 
 def is_ergodic(P: ArrayLike) -> bool:
-    """Does p_t tend to one and the same law from every start? True for one recurrent class, of period 1.
+    """Does p_t tend to one and the same law from every start? P (n, n) does with one recurrent class, of period 1.
 
     Transient states are allowed: they empty in the long run. Many texts ask for an irreducible chain besides; for that,
     add ``is_irreducible``.
@@ -95,7 +65,7 @@ def _only_class(chain: Array, wanted: str) -> NDArray[np.int64]:
     classes = recurrent_classes(chain)
     if len(classes) > 1:
         named = ", ".join("{" + ", ".join(map(str, states)) + "}" for states in classes)
-        raise ValueError(f"P has {len(classes)} recurrent classes, {named}, so {wanted} is not unique")
+        raise ValueError(f"P: has {len(classes)} recurrent classes, {named}, so {wanted} is not unique")
     return classes[0]
 
 
@@ -109,7 +79,7 @@ def stationary_distribution(P: ArrayLike) -> Array:
     right to nearly all digits. Raises ``ValueError`` naming the classes if there are two or more recurrent ones, and
     naming the state if its probability is too small for a float64 (below 1e-308).
     """
-    chain = checked_chain(P)
+    chain = check_laws.chain("P", P)
     states = _only_class(chain, "the stationary distribution")
     pi = stationary_laws(chain)[0]
     if not pi[states].all():
@@ -121,9 +91,10 @@ def stationary_distribution(P: ArrayLike) -> Array:
 def stationary_laws(P: ArrayLike) -> Array:
     """The stationary law of each recurrent class, in the order of ``recurrent_classes``: (classes, n).
 
-    All stationary laws are their mixtures. An entry too small for a float64 comes out as 0.
+    All stationary laws are their mixtures. An entry too small for a float64 comes out as 0. ValueError where P is no
+    chain.
     """
-    chain = checked_chain(P)
+    chain = check_laws.chain("P", P)
     classes = recurrent_classes(chain)
     laws = np.zeros((len(classes), len(chain)))
     for law, states in zip(laws, classes, strict=True):
@@ -147,9 +118,12 @@ def _eliminate(P: Array) -> Array:
 
 
 def is_reversible(P: ArrayLike, tolerance: float = 1e-9) -> bool:
-    """Detailed balance: is pi_i P_ij = pi_j P_ji for all pairs, each flow relative to its pair?"""
+    """Detailed balance: is pi_i P_ij = pi_j P_ji for all pairs of P (n, n), each flow relative to its pair?
+
+    ValueError where P is no chain, or has two recurrent classes.
+    """
     checks.between("tolerance", tolerance, 0, np.inf)
-    chain = checked_chain(P)
+    chain = check_laws.chain("P", P)
     flow = stationary_distribution(chain)[:, None] * chain
     return bool((np.abs(flow - flow.T) <= tolerance * (flow + flow.T)).all())
 
@@ -162,8 +136,9 @@ def eigenvalues(P: ArrayLike) -> NDArray[np.complex128]:
 
     That one is taken out before the others are computed: P - 1 pi has a 0 in its place. A reversible chain without
     transient states is made symmetric first, so that its eigenvalues come out real, and within rounding.
+    ValueError where P is no chain.
     """
-    chain = checked_chain(P)
+    chain = check_laws.chain("P", P)
     laws = stationary_laws(chain)
     pi = laws[0]
     if len(laws) == 1 and pi.all() and is_reversible(chain):
@@ -177,24 +152,25 @@ def eigenvalues(P: ArrayLike) -> NDArray[np.complex128]:
 
 
 def spectral_gap(P: ArrayLike) -> float:
-    """1 - |lambda_2|, with lambda_2 the second largest eigenvalue in modulus; 0 for a chain that does not forget.
+    """1 - |lambda_2|, lambda_2 the second largest eigenvalue of P (n, n) in modulus; 0 for a chain that never forgets.
 
     The error is about 1e-15, absolute, for reversible chains; it can be much larger for chains far from reversible.
+    ValueError where P is no chain.
     """
-    chain = checked_chain(P)
+    chain = check_laws.chain("P", P)
     if not is_ergodic(chain):
         return 0.0
     return float(np.clip(1 - np.abs(eigenvalues(chain)[1:2]).sum(), 0.0, 1.0))
 
 
 def total_variation(p: ArrayLike, q: ArrayLike) -> Array:
-    """(1/2) sum_i |p_i - q_i| over the last axis: the largest difference in the probability of any event.
+    """(1/2) sum_i |p_i - q_i| of laws (..., n), (...): the largest difference in the probability of any event.
 
     Raises ``ValueError`` for what is no law: an entry below 0 (or NaN), a sum that is not 1, or two numbers of states.
     """
-    p, q = checks.laws("p", p), checks.laws("q", q)
+    p, q = check_laws.laws("p", p), check_laws.laws("q", q)
     if p.shape[-1] != q.shape[-1]:
-        raise ValueError(f"p, q must be laws over the same states, got shapes {p.shape} and {q.shape}")
+        raise ValueError(f"p, q: need laws over the same states, got shapes {p.shape} and {q.shape}")
     return _distance(p, q)
 
 
@@ -203,37 +179,41 @@ def _distance(p: Array, q: Array) -> Array:
 
 
 def contraction(P: ArrayLike) -> float:
-    """Dobrushin's coefficient, the largest total variation distance between two rows: def-chain-contraction."""
-    chain = checked_chain(P)
+    """Dobrushin's coefficient, the largest total variation distance between two rows of P (n, n).
+
+    def-chain-contraction. ValueError where P is no chain.
+    """
+    chain = check_laws.chain("P", P)
     return float(max(_distance(chain, row).max() for row in chain))
 
 
 def evolve(P: ArrayLike, p0: ArrayLike, steps: int) -> Array:
-    """The laws p_0, ..., p_steps from p_{t+1} = p_t P, shape (steps + 1, n), for steps >= 0."""
-    chain = checked_chain(P)
-    laws = [checked_law(p0, len(chain), "p0")]
+    """The laws p_0, ..., p_steps from p_{t+1} = p_t P, (steps + 1, n). ValueError for steps < 0, or no chain."""
+    chain = check_laws.chain("P", P)
+    laws = [check_laws.law("p0", p0, len(chain))]
     for _ in range(checks.count("steps", steps, 0)):
         laws.append(laws[-1] @ chain)
     return np.stack(laws)
 
 
 def mixing_time(P: ArrayLike, distance: float = 0.25) -> int:
-    """The first t at which, from the worst start, p_t is within ``distance`` of the stationary law in total variation.
+    """The first t at which, from the worst start, p_t of P (n, n) is within ``distance`` of the stationary law.
 
-    The worst distance never grows, so t is found by doubling and then bisection. Raises ``ValueError`` for a chain that
-    is not ergodic, for one that takes more than 2^60 steps, and for a distance that is not positive.
+    In total variation. The worst distance never grows, so t is found by doubling and then bisection. Raises
+    ``ValueError`` for a chain that is not ergodic, for one that takes more than 2^60 steps, and for a distance that is
+    not positive.
     """
     checks.positive("distance", distance)
-    chain = checked_chain(P)
+    chain = check_laws.chain("P", P)
     if not is_ergodic(chain):
-        raise ValueError("P must be ergodic: from some start it never gets close to one law")
+        raise ValueError("P: need an ergodic chain: from some start this one never gets close to one law")
     pi = stationary_distribution(chain)
     powers, reached, t = [chain], np.eye(len(chain)), 0
     if _distance(reached, pi).max() <= distance:
         return 0
     while _distance(powers[-1], pi).max() > distance:
         if len(powers) > 60:
-            raise ValueError("P takes more than 2^60 steps to mix")
+            raise ValueError("P: takes more than 2^60 steps to mix")
         square = powers[-1] @ powers[-1]
         powers.append(square / square.sum(1, keepdims=True))
     for k in reversed(range(len(powers))):  # the longest time that is still too short
@@ -254,9 +234,8 @@ def double_well(n: int, barrier: float) -> Array:
     chain is reversible.
     Raises ``ValueError`` for fewer than 2 places or a negative barrier.
     """
-    if n < 2 or not 0 <= barrier < np.inf:
-        raise ValueError(f"double_well needs n >= 2 and a finite barrier >= 0, got n = {n}, barrier = {barrier}")
-    x = np.linspace(-1.3, 1.3, n)
+    checks.between("barrier", barrier, 0)
+    x = np.linspace(-1.3, 1.3, checks.count("n", n, 2))
     energy = barrier * (1 - x**2) ** 2
     up = 0.25 * np.exp(np.minimum(0.0, -np.diff(energy)))
     down = 0.25 * np.exp(np.minimum(0.0, np.diff(energy)))
@@ -269,10 +248,10 @@ def walk(P: ArrayLike, start: ArrayLike, steps: int, generator: np.random.Genera
 
     Raises ``ValueError`` for a start that is not a state, and for steps below 0.
     """
-    chain = checked_chain(P)
+    chain = check_laws.chain("P", P)
     state = np.array(start).astype(np.int64)
     if state.ndim != 1 or (state != start).any() or (state < 0).any() or (state >= len(chain)).any():
-        raise ValueError(f"start must be a list of states from 0 to {len(chain) - 1}, got {np.asarray(start)}")
+        raise ValueError(f"start: need a list of states from 0 to {len(chain) - 1}, got {np.asarray(start)}")
     ladder = chain.cumsum(1)
     ladder /= ladder[:, -1:]
     path = [state]

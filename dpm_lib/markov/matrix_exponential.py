@@ -65,7 +65,7 @@ STEPPERS = {"uniformisation": uniformisation, "backward-euler": backward_euler, 
 
 
 def implicit(Q: sparse.csr_array, dt: float) -> Step:
-    """p -> p (I - dt Q)^-1, factorised once. Its columns dominate, so no pivots are needed."""
+    """p -> p (I - dt Q)^-1, factorised once. Its columns dominate, so no pivots are needed. ValueError for dt < 0."""
     checks.between("dt", dt, 0, np.inf)
     n = Q.shape[0]
     if n > 2 and np.abs(np.repeat(np.arange(n), np.diff(Q.indptr)) - Q.indices).max() <= 1:  # a line of cells

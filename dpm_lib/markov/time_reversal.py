@@ -8,10 +8,9 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.special import rel_entr
 
-from dpm_lib.core import checks
+from dpm_lib.core import check_laws
 from dpm_lib.core.types import Array
 from dpm_lib.markov.kolmogorov import Generator, checked_generator
-from dpm_lib.markov.markov_chains import checked_chain, checked_law
 
 # Backwards in time
 
@@ -21,8 +20,8 @@ def reverse_kernel(P: ArrayLike, p: ArrayLike) -> Array:
 
     Equation eq-kolm-bayes. Raises ``ValueError`` for a state j that X_t cannot be in: there is nothing to condition on.
     """
-    chain = checked_chain(P)
-    joint = checked_law(p, len(chain))[:, None] * chain
+    chain = check_laws.chain("P", P)
+    joint = check_laws.law("p", p, len(chain))[:, None] * chain
     after = joint.sum(0)
     if (after <= 0).any():
         raise ValueError(f"P, p: state {int(after.argmin())} has probability 0 after the step, so no step back from it")
@@ -41,9 +40,9 @@ def reverse_generator(Q: Generator, p: ArrayLike | Callable[[float], ArrayLike])
     if callable(Q) or callable(p):
         return lambda t: reverse_generator(Q(t) if callable(Q) else Q, p(t) if callable(p) else p)
     rates = checked_generator(Q)
-    law = checked_law(p, rates.shape[0])
+    law = check_laws.law("p", p, rates.shape[0])
     if (law <= 0).any():
-        raise ValueError(f"p must be positive to run backwards, got p[{int(law.argmin())}] = {law.min()}")
+        raise ValueError(f"p[{int(law.argmin())}]: {law.min()}: need positive probabilities to run backwards")
     diagonal = sparse.diags_array if sparse.issparse(rates) else np.diag
     off = rates - diagonal(rates.diagonal())
     back = diagonal(1 / law) @ off.T @ diagonal(law)
@@ -51,20 +50,23 @@ def reverse_generator(Q: Generator, p: ArrayLike | Callable[[float], ArrayLike])
 
 
 def relative_entropy(p: ArrayLike, q: ArrayLike) -> Array:
-    """D(p || q) = sum_i p_i log(p_i / q_i) over the last axis, nats; infinite where q_i = 0 < p_i.
+    """D(p || q) = sum_i p_i log(p_i / q_i) of laws (..., n), (...), nats; infinite where q_i = 0 < p_i.
 
     Equation def-kolm-divergence. Raises ``ValueError`` for an entry below 0 (or NaN), or a sum that is not 1.
     """
-    return np.asarray(rel_entr(checks.laws("p", p), checks.laws("q", q)).sum(-1))
+    return np.asarray(rel_entr(check_laws.laws("p", p), check_laws.laws("q", q)).sum(-1))
 
 
 def entropy_loss(Q: Any, p: ArrayLike, q: ArrayLike) -> float:
-    """-d/dt D(p_t || q_t) for two laws that both follow Q, nats per unit of time; never negative. eq-kolm-loss."""
+    """-d/dt D(p_t || q_t) for two laws (n,) that both follow Q, nats per unit of time; never negative. eq-kolm-loss.
+
+    ValueError for laws that are not positive.
+    """
     jumps = sparse.coo_array(checked_generator(Q))
     i, j = jumps.coords
-    p, q = checked_law(p, jumps.shape[0], "p"), checked_law(q, jumps.shape[0], "q")
+    p, q = (check_laws.law(name, value, jumps.shape[0]) for name, value in (("p", p), ("q", q)))
     if not (p > 0).all() or not (q > 0).all():
-        raise ValueError(f"p, q must be positive, got smallest entries {p.min()}, {q.min()}")
+        raise ValueError(f"p, q: need positive probabilities, got {p.min()} and {q.min()} for the least")
     step = (p[j] / q[j]) / (p[i] / q[i])
     flow = np.where(i == j, 0.0, p[i] * jumps.data)
     return float(flow @ (step - 1 - np.log(step)))

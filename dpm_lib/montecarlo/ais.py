@@ -19,15 +19,14 @@ from torch.nn.functional import logsigmoid
 
 from dpm_lib.core import checks
 from dpm_lib.montecarlo.annealing_path import (
-    LogDensity,
     Path,
-    Proposal,
     RandomWalk,
     Transition,
     checked_temperatures,
     metropolis_step,
 )
 from dpm_lib.probability.resampling import ResampledSamples
+from dpm_lib.probability.target_densities import LogDensity, Proposal, drawn
 from dpm_lib.probability.weighted_samples import WeightedSamples
 
 
@@ -46,11 +45,12 @@ def annealed_importance_sampling(
     Provided that the proposal is positive wherever the target is: what it cannot reach is missing from Z.
 
     ``temperatures`` (K+1,) increase from 0 to 1. ``callback(k, x, log_weights)`` sees each k = 0..K, after its move.
-    Costs n [1 + (K-1) moves] evaluations. {eq}`eq-ais-unbiased`; Neal 2001.
+    Costs n [1 + (K-1) moves] evaluations. ValueError for other temperatures, and for a log density of NaN or
+    +infinity, with its place. {eq}`eq-ais-unbiased`; Neal 2001.
     """
     b = checked_temperatures(temperatures)
     path, move = Path(log_target, proposal), transition or RandomWalk()
-    x = _drawn(proposal, n, generator)
+    x = drawn(proposal, n, generator)
     ends = path.ends(x)
     log_weights = torch.zeros(n, dtype=x.dtype, device=x.device)
     for k in range(1, len(b)):
@@ -77,11 +77,11 @@ def reverse_annealed_importance_sampling(
 
     The weights are 1/w, so that -``elbo`` is on average at least log Z; and ``log_z`` estimates -log Z if the target is
     positive wherever the proposal is (else it is low: E[1/w] = Q(P > 0) / Z). The particles end near the proposal. The
-    transition must be reversible (``RandomWalk`` is). {eq}`eq-ais-reverse`.
+    transition must be reversible (``RandomWalk`` is). ValueError as for the way forth. {eq}`eq-ais-reverse`.
     """
     b = checked_temperatures(temperatures)
     path, move = Path(log_target, proposal), transition or RandomWalk()
-    x = _checked_points(x, generator)
+    x = checks.rows("x", x, generator.device)
     ends = path.ends(x)
     log_weights = torch.zeros(len(x), dtype=x.dtype, device=x.device)
     for k in range(len(b) - 1, 0, -1):
@@ -131,17 +131,3 @@ def _walk(
         states.append(x)
         all_ends.append(ends)
     return torch.cat(states), torch.cat(all_ends, 1)
-
-
-def _drawn(proposal: Proposal, n: int, generator: torch.Generator) -> Tensor:
-    x = checks.tensor("proposal.sample", proposal.sample(checks.count("n", n), generator), generator.device)
-    if x.ndim != 2 or len(x) != n:
-        raise ValueError(f"proposal.sample: returned shape {tuple(x.shape)}, not ({n}, d)")
-    return x
-
-
-def _checked_points(x: Tensor, generator: torch.Generator) -> Tensor:
-    points = checks.tensor("x", x, generator.device)
-    if points.ndim != 2 or 0 in points.shape:
-        raise ValueError(f"x: need shape (n, d), one row per particle, got {tuple(points.shape)}")
-    return points

@@ -8,23 +8,15 @@ known up to its normaliser). Moves are ``RandomWalk`` or any callable
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dpm_lib.core import checks
+from dpm_lib.probability.target_densities import LogDensity, Proposal
 
-LogDensity = Callable[[Tensor], Tensor]
 Transition = Callable[..., tuple[Tensor, Tensor]]
-
-
-class Proposal(Protocol):
-    """What a path starts from: ``StandardNormal`` or ``Normal`` of ``probability.densities``, or any like them."""
-
-    def sample(self, n: int, generator: torch.Generator) -> Tensor: ...
-
-    def log_prob(self, x: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -36,9 +28,8 @@ class Path:
 
     def ends(self, x: Tensor) -> Tensor:
         """(n, d) -> (2, n): log q(x) and log p*(x), nats. ValueError for NaN or +infinity, with its place."""
-        return torch.stack(
-            [checked("proposal.log_prob", self.proposal.log_prob(x), x), checked("log_target", self.log_target(x), x)]
-        )
+        log_q = checks.log_density("proposal.log_prob", self.proposal.log_prob(x), x)
+        return torch.stack([log_q, checks.log_density("log_target", self.log_target(x), x)])
 
     @staticmethod
     def log_prob(ends: Tensor, b: float) -> Tensor:
@@ -60,9 +51,10 @@ def metropolis_step(
 
     x (n, d), its ``ends_x`` (2, n); ``step`` is a standard deviation, or a Cholesky factor (d, d) of the covariance.
     Returns the new x and ends, and who moved, (n,) boolean. One evaluation of ``ends`` for each particle. The noise is
-    drawn in float32, at a third of the time: any noise will do whose law is that of its negative.
+    drawn in float32, at a third of the time: any noise will do whose law is that of its negative. ValueError for b < 0,
+    and for a step that is not positive and finite.
     """
-    checks.between("b", float(b), 0, math.inf)
+    checks.between("b", float(b), 0)
     checks.walk_step("step", step)
     noise = torch.randn(x.shape, generator=generator, dtype=torch.float32, device=x.device).to(x.dtype)
     y = x + (noise @ step.mT if isinstance(step, Tensor) and step.ndim == 2 else noise * step)
@@ -76,7 +68,7 @@ def metropolis_step(
 class RandomWalk:
     """``moves`` Metropolis steps; ``steps`` is one standard deviation, or one per temperature k = 0..K: (K+1,), or
     Cholesky factors (K+1, d, d). They are fixed before the run: see ``temperature_ladder``. In units of x: the
-    default, 1, fits targets about as wide as 1."""
+    default, 1, fits targets about as wide as 1. ValueError for other shapes, and for what is not positive."""
 
     steps: float | Tensor = 1.0
     moves: int = 1
@@ -106,10 +98,11 @@ class RandomWalk:
 def next_temperature(log_weights: Tensor, gain: Tensor, b: float, keep: float = 0.9) -> float:
     """The next b at which the conditional effective sample size (sum W v)^2 / sum W v^2 falls to ``keep``, or 1.
 
-    W are the normalised weights so far, and v = exp[(b' - b) gain] what the step adds. By bisection; Zhou et al. 2016.
-    Particles where the target is zero are lost at any step, however small: they do not count.
+    ``log_weights`` (n,) and ``gain`` (n,), nats. W are the normalised weights so far, and v = exp[(b' - b) gain] what
+    the step adds. By bisection; Zhou et al. 2016. Particles where the target is zero are lost at any step, however
+    small: they do not count. ValueError for ``keep`` outside of (0, 1), or b outside of [0, 1].
     """
-    checked_keep(keep)
+    checks.inside("keep", keep, 0, 1)
     checks.between("b", b, 0, 1)
     inside = (gain > -torch.inf) & (log_weights > -torch.inf)
     if not inside.any():
@@ -148,12 +141,6 @@ def cloud_step(x: Tensor, log_weights: Tensor) -> Tensor:
     return 2.38 / math.sqrt(d) * (size * std)[:, None] * factor
 
 
-def checked_keep(keep: float) -> None:
-    """ValueError unless the share of the sample that a step keeps lies in (0, 1)."""
-    if not 0 < keep < 1:
-        raise ValueError(f"keep: {keep}: must lie in (0, 1)")
-
-
 def checked_temperatures(temperatures: Any) -> list[float]:
     """Inverse temperatures as a list: ValueError unless they increase from 0 to 1, naming the index."""
     values = checks.tensor("temperatures", temperatures).to(torch.float64)
@@ -162,19 +149,8 @@ def checked_temperatures(temperatures: Any) -> list[float]:
     b = values.tolist()
     for k, wanted in ((0, 0.0), (len(b) - 1, 1.0)):
         if b[k] != wanted:
-            raise ValueError(f"temperatures: {b[k]} at index {k}: they must run from 0 to 1")
+            raise ValueError(f"temperatures: {b[k]} at index {k}: need them to run from 0 to 1")
     for k in range(1, len(b)):
         if not b[k] > b[k - 1]:
-            raise ValueError(f"temperatures: {b[k]} at index {k} after {b[k - 1]}: they must increase")
+            raise ValueError(f"temperatures: {b[k]} at index {k} after {b[k - 1]}: need them to increase")
     return b
-
-
-def checked(name: str, values: Any, x: Tensor) -> Tensor:
-    """Log densities (n,) at x (n, d); ValueError for a wrong shape, NaN or +infinity, naming what and where."""
-    values = checks.tensor(name, values, x.device)
-    if values.shape != x.shape[:-1]:
-        raise ValueError(f"{name}: shape {tuple(values.shape)} for x of shape {tuple(x.shape)}")
-    if not (values < torch.inf).all():
-        i = int((~(values < torch.inf)).nonzero()[0])
-        raise ValueError(f"{name}: {values[i].item()} at particle {i}, x = {x[i].tolist()}")
-    return values

@@ -21,7 +21,7 @@ def inverse_cdf(
     u = uniform((checks.count("n", n),), generator)
     left, right = torch.full_like(u, low), torch.full_like(u, high)
     if not low < high:
-        raise ValueError(f"low: must be below high, got low = {low} and high = {high}")
+        raise ValueError(f"low, high: {low}, {high}: need low < high")
     for name, end, sign in (("low", left, 1), ("high", right, -1)):
         if (sign * (_checked_cdf(cdf, end) - u) > 0).any():
             raise ValueError(f"{name}: cdf({end[0].item()}) = {cdf(end)[0].item()} leaves part of the mass out")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpm_lib.core import checks
 from dpm_lib.core.random import normal, uniform
-from dpm_lib.montecarlo.importance import LogProb, _checked_proposal, _evaluated, _point
+from dpm_lib.probability.target_densities import LogDensity
 
 Propose = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
 Conditional = Callable[[Tensor, torch.Generator], Tensor]
@@ -29,10 +29,13 @@ class Chains:
 
 
 def random_walk(step: float | Tensor) -> Propose:
-    """y = x + step * noise, with standard normal noise; ``step`` > 0, one number or (d,). Symmetric: log ratio 0."""
+    """A Gaussian proposal y = x + step * noise; ``step`` > 0, one number or (d,). Symmetric: its log ratio is 0.
+
+    ValueError for a step that is not positive and finite, or of another width than x.
+    """
     size = torch.as_tensor(step, dtype=torch.float64)
     if size.ndim > 1 or not bool((size > 0).all() & torch.isfinite(size).all()):
-        raise ValueError(f"step: must be positive and finite, got {step}")
+        raise ValueError(f"step: {step}: need positive, finite numbers")
 
     def propose(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if size.ndim and len(size) != x.shape[1]:
@@ -43,7 +46,7 @@ def random_walk(step: float | Tensor) -> Propose:
 
 
 def metropolis_hastings(
-    log_prob: LogProb,
+    log_prob: LogDensity,
     start: Tensor,
     proposal: float | Tensor | Propose,
     steps: int,
@@ -58,14 +61,14 @@ def metropolis_hastings(
     """
     x = _checked_chain(start, generator, "steps", steps, thin)
     propose = proposal if callable(proposal) else random_walk(proposal)
-    log_p = _evaluated(log_prob, x, "log_prob", "at the start")
+    log_p = checks.log_density("log_prob", log_prob(x), x, "at the start")
     if (log_p == -torch.inf).any():
-        where = _point(x[log_p == -torch.inf][0])
+        where = checks.coordinates(x[log_p == -torch.inf][0])
         raise ValueError(f"start: density zero at {where}")
     trajectory, moved = [], torch.zeros_like(log_p)
     for t in range(1, steps + 1):
         y, log_ratio = _checked_proposal(propose(x, generator), x, t)
-        new_log_p = _evaluated(log_prob, y, "log_prob", f"at step {t}")
+        new_log_p = checks.log_density("log_prob", log_prob(y), y, f"at step {t}")
         log_u = uniform((len(x),), generator).log()
         accept = log_u < new_log_p - log_p + log_ratio
         x = torch.where(accept.unsqueeze(1), y, x)
@@ -99,7 +102,7 @@ def gibbs(
     return Chains(torch.stack(trajectory), torch.ones_like(x[:, 0]), sweeps * len(conditionals))
 
 
-def grid_conditional(log_prob: LogProb, i: int, grid: Tensor) -> Conditional:
+def grid_conditional(log_prob: LogDensity, i: int, grid: Tensor) -> Conditional:
     """Draws x_i given the rest by the inverse CDF on ``grid`` (G,), evenly spaced: for conditionals with no name.
 
     The density is taken as constant on each cell around a grid point, so the grid must be fine, and hold the mass.
@@ -112,26 +115,34 @@ def grid_conditional(log_prob: LogProb, i: int, grid: Tensor) -> Conditional:
     off = (grid.diff() - width).abs() - 1e-6 * width - 4 * torch.finfo(grid.dtype).eps * grid.abs().max()
     if not width > 0 or not bool((off <= 0).all()):
         k = int(off.argmax())
-        raise ValueError(f"grid: {grid[k].item():g}, {grid[k + 1].item():g} at {k}: must rise, in even steps")
+        raise ValueError(
+            f"grid: {grid[k].item():g}, {grid[k + 1].item():g} at {k}: need a grid that rises in even steps"
+        )
 
     def conditional(x: Tensor, generator: torch.Generator) -> Tensor:
         if not 0 <= i < x.shape[1]:
             raise ValueError(f"i: {i}: need a coordinate from 0 to {x.shape[1] - 1}")
         points = x.unsqueeze(1).repeat(1, len(grid), 1)
         points[:, :, i] = grid
-        log_p = _evaluated(log_prob, points.reshape(-1, x.shape[1])).reshape(len(x), len(grid))
+        points = points.reshape(-1, x.shape[1])
+        log_p = checks.log_density("log_prob", log_prob(points), points).reshape(len(x), len(grid))
         cell = torch.multinomial(torch.softmax(log_p, 1), 1, generator=generator)[:, 0]
         return grid[cell] + width * (uniform((len(x),), generator) - 0.5)
 
     return conditional
 
 
+def _checked_proposal(proposed: tuple[Tensor, Tensor], x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+    y, log_ratio = (checks.tensor("proposal", part, x.device) for part in proposed)
+    if y.shape != x.shape or log_ratio.shape != x.shape[:1]:
+        found = f"{tuple(y.shape)} and {tuple(log_ratio.shape)}"
+        raise ValueError(f"proposal: y and log ratio of shapes {found} at step {t}, for x of shape {tuple(x.shape)}")
+    # plus infinity: a density of zero for the step that was just made
+    return y, checks.log_density("proposal: log ratio", log_ratio, x, f"at step {t}")
+
+
 def _checked_chain(start: Tensor, generator: torch.Generator, name: str, steps: int, thin: int) -> Tensor:
-    x = checks.tensor("start", start, generator.device).to(torch.float64)
-    if x.ndim != 2 or 0 in x.shape:
-        raise ValueError(f"start: must have shape (chains, d), got {tuple(x.shape)}")
-    if not torch.isfinite(x).all():
-        raise ValueError(f"start: not finite at index {tuple((~torch.isfinite(x)).nonzero()[0].tolist())}")
+    x = checks.finite("start", checks.rows("start", start, generator.device).to(torch.float64))
     if checks.count(name, steps) < checks.count("thin", thin):
-        raise ValueError(f"{name}: must be at least thin = {thin}, got {steps}")
+        raise ValueError(f"{name}: {steps}: need at least thin = {thin}")
     return x

@@ -23,7 +23,7 @@ def autocorrelation_time(values: Tensor) -> Tensor:
     values = checks.tensor("values", values).to(torch.float64)
     n = len(values) if values.ndim else 0
     if n < 4:
-        raise ValueError(f"values: {n} steps; at least 4")
+        raise ValueError(f"values: {n} steps: need at least 4")
     if not torch.isfinite(values).all():
         where = tuple((~torch.isfinite(values)).nonzero()[0].tolist())
         raise ValueError(f"values: {values[where].item()} at index {where}")
@@ -46,8 +46,8 @@ def potential_scale_reduction(values: Tensor) -> Tensor:
     """R-hat of values (steps, chains, ...): how far chains are from agreeing, (...); near 1 if they do.
 
     Each chain is cut into halves. R-hat^2 is the variance of all draws, estimated from within and between the halves,
-    over the mean variance within one. Chains that never moved give infinity. At least 4 steps. Gelman and Rubin 1992;
-    def-mc-rhat.
+    over the mean variance within one. Chains that never moved give infinity. ValueError for fewer than 4 steps, and for
+    NaN or infinity. Gelman and Rubin 1992; def-mc-rhat.
     """
     values = checks.tensor("values", values).to(torch.float64)
     if values.ndim < 2 or len(values) < 4 or not torch.isfinite(values).all():

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dpm_lib.core import checks
 from dpm_lib.core.random import uniform
-from dpm_lib.montecarlo.importance import LogProb, Proposal, _point, _weighed
+from dpm_lib.montecarlo.importance import _weighed
+from dpm_lib.probability.target_densities import LogDensity, Proposal
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Accepted:
 
 
 def rejection_sampling(
-    log_prob: LogProb,
+    log_prob: LogDensity,
     proposal: Proposal,
     log_bound: float,
     n: int,
@@ -41,8 +42,7 @@ def rejection_sampling(
     """
     checks.count("n", n)
     checks.count("max_evaluations", max_evaluations)
-    if not math.isfinite(log_bound):
-        raise ValueError(f"log_bound: must be finite, got {log_bound}")
+    checks.between("log_bound", log_bound, -math.inf)
     kept: list[Tensor] = []
     evaluations = accepted = 0
     while accepted < n:
@@ -68,4 +68,6 @@ def _check_bound(excess: Tensor, log_accept: Tensor, x: Tensor, log_bound: float
     i = int(excess.argmax())
     if excess[i] > 0:
         found = log_bound + float(log_accept[i])
-        raise ValueError(f"log_bound: {log_bound} is exceeded at x = {_point(x[i])}, where log p*/q = {found}")
+        raise ValueError(
+            f"log_bound: {log_bound} is exceeded at x = {checks.coordinates(x[i])}, where log p*/q = {found}"
+        )

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from dpm_lib.core import checks
-from dpm_lib.montecarlo.ais import _checked_points
-from dpm_lib.montecarlo.annealing_path import LogDensity, checked, metropolis_step
+from dpm_lib.montecarlo.annealing_path import metropolis_step
+from dpm_lib.probability.target_densities import LogDensity
 
 
 def simulated_annealing(
@@ -16,14 +16,14 @@ def simulated_annealing(
     """Search for low energy: Metropolis on exp(-energy / temperature) while the temperature falls.
 
     x (n, d) are n starts; ``temperatures`` (K,) positive and not rising. Returns the best place each walker saw,
-    (n, d), and its energy, (n,). No weights: where the walkers end is a distribution of no particular use.
-    Kirkpatrick, Gelatt and Vecchi 1983.
+    (n, d), and its energy, (n,). No weights: where the walkers end is a distribution of no particular use. ValueError
+    for other temperatures or a step that is not positive. Kirkpatrick, Gelatt and Vecchi 1983.
     """
     checks.positive("step", step)
-    falling, x = _checked_cooling(temperatures), _checked_points(x, generator)
+    falling, x = _checked_cooling(temperatures), checks.rows("x", x, generator.device)
 
     def ends(y: Tensor) -> Tensor:
-        return torch.stack([torch.zeros_like(y[:, 0]), checked("-energy", -energy(y), y)])
+        return torch.stack([torch.zeros_like(y[:, 0]), checks.log_density("-energy", -energy(y), y)])
 
     ends_x = ends(x)
     best, lowest = x, -ends_x[1]
@@ -38,7 +38,7 @@ def _checked_cooling(temperatures: Tensor) -> list[float]:
     values = checks.tensor("temperatures", temperatures).reshape(-1).tolist()
     for k, value in enumerate(values):
         if not 0 < value < math.inf or (k and value > values[k - 1]):
-            raise ValueError(f"temperatures: {value} at index {k}: they must be positive and finite, and not rise")
+            raise ValueError(f"temperatures: {value} at index {k}: need positive, finite ones that do not rise")
     if not values:
         raise ValueError("temperatures: none: need at least one")
     return values

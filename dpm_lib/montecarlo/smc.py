@@ -8,19 +8,17 @@ import torch
 from torch import Tensor
 
 from dpm_lib.core import checks
-from dpm_lib.montecarlo.ais import _drawn, _walk
+from dpm_lib.montecarlo.ais import _walk
 from dpm_lib.montecarlo.annealing_path import (
-    LogDensity,
     Path,
-    Proposal,
     Transition,
-    checked_keep,
     checked_temperatures,
     cloud_step,
     metropolis_step,
     next_temperature,
 )
 from dpm_lib.probability.resampling import ResampledSamples, effective_size, resample
+from dpm_lib.probability.target_densities import LogDensity, Proposal, drawn
 from dpm_lib.probability.weighted_samples import WeightedSamples
 
 
@@ -39,7 +37,7 @@ def sequential_monte_carlo(
     transition: Transition | None = None,
     callback: Callable[[float, Tensor, Tensor, Any], None] | None = None,
 ) -> WeightedSamples:
-    """AIS whose particles are resampled (systematically) when the effective sample size falls below threshold * n.
+    """AIS whose particles (n, d) are resampled (systematically) when their effective size falls below threshold * n.
 
     Without ``temperatures`` each next one is found by bisection, so that the conditional effective sample size is
     ``keep`` * n. Without ``transition`` the moves are random walks shaped like the weighted cloud. At a resampling
@@ -52,16 +50,17 @@ def sequential_monte_carlo(
     E[w] = Z still holds (Dau and Chopin 2022).
     At b = 1 the weights are returned as they are: to resample or move once more would cost, and say nothing of Z. So
     ``x`` alone are not draws of the target, they go with their weights (draw again with ``probabilities``).
-    ``callback(b, x, log_weights, step)`` sees each temperature after its move. Del Moral, Doucet and Jasra 2006.
+    ``callback(b, x, log_weights, step)`` sees each temperature after its move. ValueError for numbers that make no
+    sense, for a bad log density, and where the proposal misses the target. Del Moral, Doucet and Jasra 2006.
     """
     given = None if temperatures is None else checked_temperatures(temperatures)
     chain, moves = checks.count("chain", chain), checks.count("moves", moves)
     checks.between("threshold", threshold, 0, 1)
-    checked_keep(keep)
+    checks.inside("keep", keep, 0, 1)
     path, b, k, scale = Path(log_target, proposal), 0.0, 0, 1.0
     if chain > 1 and (transition is not None or n < 2 * chain):
         raise ValueError(f"chain: {chain}: needs n >= 2 chain (n is {n}), and the built-in moves")
-    x = _drawn(proposal, n, generator)
+    x = drawn(proposal, n, generator)
     ends = path.ends(x)
     log_weights = torch.zeros(n, dtype=x.dtype, device=x.device)
     step: Any = None

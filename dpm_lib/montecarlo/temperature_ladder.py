@@ -8,8 +8,9 @@ from torch import Tensor
 
 from dpm_lib.core import checks
 from dpm_lib.montecarlo.ais import reverse_annealed_importance_sampling
-from dpm_lib.montecarlo.annealing_path import LogDensity, Proposal, RandomWalk, checked_temperatures
+from dpm_lib.montecarlo.annealing_path import RandomWalk, checked_temperatures
 from dpm_lib.montecarlo.smc import sequential_monte_carlo
+from dpm_lib.probability.target_densities import LogDensity, Proposal
 
 
 def tune(
@@ -59,7 +60,8 @@ def best_number(v_one: float, trial: int, v_trial: float, aim: float = 0.25) -> 
     For Gaussian log w, E[w^2] = Z^2 e^v. N evaluations buy N / K particles, and so a variance (e^v - 1) K / N of log Z.
     While the moves keep up, v falls as 1 / K: then v = ``aim`` is reached at K = trial v_trial / aim, and K (e^v - 1)
     is there within (e^aim - 1) / aim = 1.14 of its least. But where moves seldom cross from mode to mode, v falls late,
-    and the temperatures are paid for in particles: one is chosen if its K e^v is smaller. {eq}`eq-ais-cost`.
+    and the temperatures are paid for in particles: one is chosen if its K e^v is smaller. ValueError for
+    ``trial`` < 1 or an ``aim`` that is not positive. {eq}`eq-ais-cost`.
     """
     trial = checks.count("trial", trial)
     checks.positive("aim", aim)

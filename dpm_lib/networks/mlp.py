@@ -19,6 +19,7 @@ class MLP(nn.Module):
     Input features: x, sin and cos of ``frequencies`` learned projections of x, and sin and cos of log tau at a few
     fixed frequencies. ``depth`` hidden layers of ``width`` SiLU units. ``scale`` is the standard deviation of the
     projections at the start, in radians per unit of x: it sets how fine a structure is seen early in training.
+    ValueError for a size that is no count, or a scale that is not positive.
     """
 
     time_frequencies: Tensor
@@ -59,7 +60,7 @@ class MLP(nn.Module):
             last.weight.normal_(std=1 / math.sqrt(last.in_features), generator=generator)
 
     def features(self, x: Tensor, log_tau: Tensor) -> Tensor:
-        """The input features, (n, d + 2 frequencies + 2 time frequencies)."""
+        """The input features (n, inputs): x, the two functions of each projection, and those of log tau (n,)."""
         angle = x @ self.projection
         phase = log_tau.unsqueeze(-1) * self.time_frequencies
         return torch.cat([x, angle.sin(), angle.cos(), phase.sin(), phase.cos()], -1)
@@ -73,4 +74,5 @@ class MLP(nn.Module):
 
     @property
     def linear(self) -> list[nn.Linear]:
+        """The layers, the last one being the output's."""
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]

@@ -19,11 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, softplus
 
+from dpm_lib.core import checks
 from dpm_lib.networks.unet import Shape, reset, zero
 
 
 class MultiScale(nn.Module):
-    """``depth`` multi-scale convolutions of ``width`` channels, two layers for each pixel by itself, bumps in time."""
+    """``depth`` multi-scale convolutions of ``width`` channels, two layers for each pixel by itself, bumps in time.
+
+    ValueError for fewer than two bumps.
+    """
 
     bumps: Tensor
 
@@ -67,9 +71,7 @@ class MultiScaleConvolution(nn.Module):
 
 
 def bump_functions(T: int, bumps: int) -> Tensor:
-    """g_j(t), (T + 1, J): J bumps in time, which add up to 1 at every t."""
-    if bumps < 2:
-        raise ValueError(f"bumps: {bumps} is less than 2")
-    centres = torch.linspace(0, T, bumps)
+    """g_j(t), (T + 1, J): J bumps in time, which add up to 1 at every t. ValueError for fewer than two."""
+    centres = torch.linspace(0, T, checks.count("bumps", bumps, 2))
     t = torch.arange(T + 1.0).unsqueeze(1)
     return torch.softmax(-0.5 * ((t - centres) * (bumps - 1) / T).square(), 1)

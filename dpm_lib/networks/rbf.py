@@ -13,6 +13,7 @@ class RBF(nn.Module):
 
     phi_j(x) = exp(-|x - c_j|^2 / 2 w_j^2) / sum_k exp(-|x - c_k|^2 / 2 w_k^2), shared by all times; then, for each
     time t, its own affine map of phi (Sohl-Dickstein et al. 2015, appendix D.1.1: one hidden layer of 16 units).
+    ValueError for fewer than one unit.
     """
 
     integer_times = True  # it knows the times of one schedule, and cannot be asked between them

@@ -20,7 +20,8 @@ class UNet(nn.Module):
     the lowest, with attention between its pixels, and one block on each way at the others. A map of the place is
     added at the start and a bias for each pixel at the end, since handwritten digits are centred. With ``frequencies``,
     the network sees sines and cosines of x too, at 4, 8, 16... radians per unit: fine differences of grey. In training
-    each block leaves out a share ``dropout`` of its channels' numbers (Srivastava et al. 2014).
+    each block leaves out a share ``dropout`` of its channels' numbers (Srivastava et al. 2014). ValueError where pixels
+    cannot be halved so often, or ``width`` is no multiple of 4.
     """
 
     frequencies: Tensor

@@ -5,17 +5,18 @@ import math
 import torch
 from torch import Tensor
 
-from dpm_lib.core import checks
+from dpm_lib.core import check_laws, checks
 from dpm_lib.probability.distributions import Bernoulli
 
 
 class Codebook:
-    """One of k strings of d bits: ``rows`` (k, d), all different, with probabilities ``weights`` (k,)."""
+    """One of k strings of d bits: ``rows`` (k, d), all different, with probabilities ``weights`` (k,).
+
+    ValueError where rows hold other numbers or are repeated, or weights are not positive and of sum 1.
+    """
 
     def __init__(self, rows: Tensor, weights: Tensor | None = None) -> None:
-        rows = torch.as_tensor(rows, dtype=torch.float64)
-        if rows.ndim != 2 or not rows.numel():
-            raise ValueError(f"rows: need shape (k, d), got {tuple(rows.shape)}")
+        rows = checks.rows("rows", rows).to(torch.float64)
         bad = (rows != 0) & (rows != 1)
         if bad.any():
             where = tuple(bad.nonzero()[0].tolist())
@@ -23,7 +24,7 @@ class Codebook:
         if len(torch.unique(rows, dim=0)) < len(rows):
             raise ValueError("rows: two of them are the same; give one row the weight of both")
         even = torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
-        weights = even if weights is None else torch.as_tensor(checks.laws("weights", weights))
+        weights = even if weights is None else torch.as_tensor(check_laws.laws("weights", weights))
         if weights.shape != even.shape or not bool((weights > 0).all()):
             raise ValueError(f"weights: need {len(rows)} positive numbers that sum to 1, got {weights.tolist()}")
         self.rows, self.weights = rows, weights / weights.sum()
@@ -34,7 +35,7 @@ class Codebook:
         return self.rows.shape[1]
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n strings, (n, d)."""
+        """n strings, (n, d). ValueError for n < 1."""
         return self.rows[torch.multinomial(self.weights, checks.count("n", n), replacement=True, generator=generator)]
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -67,7 +68,8 @@ def _check_evidence(evidence: Tensor) -> None:
 def heartbeat(length: int = 20, period: int = 5) -> Codebook:
     """The 2015 paper's heartbeat: a 1 in every ``period``-th bin, the first of them in any of the first ``period``.
 
-    All are equally likely, so its entropy is log ``period``: log2 5 = 2.322 bits for the paper's.
+    All are equally likely, so its entropy is log ``period``: log2 5 = 2.322 bits for the paper's. ValueError
+    where the period does not divide the length.
     """
     if not 1 <= period <= length or length % period:
         raise ValueError(f"period: {period} does not divide the length {length}")

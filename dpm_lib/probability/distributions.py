@@ -18,28 +18,38 @@ class Law(Protocol):
     """The interface: a law of states (..., d). Probabilities and entropies (...) are in nats."""
 
     @property
-    def mean(self) -> Tensor: ...
+    def mean(self) -> Tensor:
+        """E[x], (..., d)."""
+        ...
 
     @property
-    def entropy(self) -> Tensor: ...
+    def entropy(self) -> Tensor:
+        """-E log p(x), (...), nats."""
+        ...
 
-    def sample(self, generator: torch.Generator) -> Tensor: ...
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw of each law, (..., d)."""
+        ...
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """The draw made of standard normal ``noise``: the same noise, the same draw."""
+        """The draw made of standard normal ``noise`` (..., d): the same noise, the same draw."""
         ...
 
     def ratio(self, x: Tensor) -> Tensor:
-        """1, with whatever gradient a draw by ``from_noise`` does not carry itself."""
+        """1, (...), with whatever gradient a draw x (..., d) by ``from_noise`` does not carry itself."""
         ...
 
-    def log_prob(self, x: Tensor) -> Tensor: ...
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x), (...), nats, at x (..., d)."""
+        ...
 
     def cross_entropy(self, other: Any) -> Tensor:
-        """-E log other(x) for x of this law."""
+        """-E log other(x) for x of this law, (...), nats."""
         ...
 
-    def kl(self, other: Any) -> Tensor: ...
+    def kl(self, other: Any) -> Tensor:
+        """D_KL(self || other), (...), nats."""
+        ...
 
     def expand(self, n: int) -> "Law":
         """n copies along a new first axis."""
@@ -79,7 +89,7 @@ class Gaussian:
         return self.mean + self.scale * noise
 
     def ratio(self, x: Tensor) -> Tensor:
-        """1: the gradient passes through the draw itself (the reparameterisation)."""
+        """1, (...): the gradient passes through the draw itself (the reparameterisation)."""
         return torch.ones_like(x[..., 0])
 
     def log_prob(self, x: Tensor) -> Tensor:

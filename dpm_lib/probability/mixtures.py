@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from scipy.special import roots_hermitenorm
 from torch import Tensor
 
-from dpm_lib.core import checks
+from dpm_lib.core import check_laws, checks
 from dpm_lib.core.constants import LOG_2PI
 
 CHUNK = 128  # points handled together
@@ -25,22 +25,24 @@ FEW = 32  # so few components are all looked at: finding the near ones would tak
 
 
 class Mixture:
-    """sum_k weights_k N(centers_k, variance I): centers (m, d), weights (m,) summing to 1, one variance >= 0."""
+    """sum_k weights_k N(centers_k, variance I): centers (m, d), weights (m,) summing to 1, one variance >= 0.
+
+    ValueError for other shapes and weights, for centers that are not finite, and for a negative variance.
+    """
 
     def __init__(self, centers: Tensor, weights: Tensor, variance: float) -> None:
         self.centers = torch.as_tensor(centers, dtype=torch.float64)
-        self.weights = torch.as_tensor(checks.laws("weights", weights))
-        self.variance = float(variance)
+        self.weights = torch.as_tensor(check_laws.laws("weights", weights))
+        self.variance = checks.between("variance", variance, 0)
         if self.centers.ndim != 2 or self.weights.shape != self.centers.shape[:1]:
             raise ValueError(f"weights: shape {tuple(self.weights.shape)} for centers {tuple(self.centers.shape)}")
         if not torch.isfinite(self.centers).all():
             row = int((~torch.isfinite(self.centers)).any(1).nonzero()[0])
             raise ValueError(f"centers: not finite at row {row}: {self.centers[row].tolist()}")
-        if not 0 <= self.variance < math.inf:
-            raise ValueError(f"variance: {variance} is not in [0, infinity)")
 
     @property
     def dim(self) -> int:
+        """Numbers in a point."""
         return self.centers.shape[1]
 
     @property
@@ -101,7 +103,8 @@ class Mixture:
         """-E log density of y + sqrt(t) noise, nats: Gauss-Hermite quadrature over each component's noise.
 
         Where components overlap it is off by up to 3e-4 nats with 16 ``nodes`` an axis, 3e-5 with 32, 2e-6 with 64;
-        ``blurred_entropy`` is good to 1e-9 for a small mixture. The swiss roll's, with 16, is right to 1e-6.
+        ``blurred_entropy`` is good to 1e-9 for a small mixture. The swiss roll's, with 16, is right to 1e-6. ValueError
+        at t = 0 for a finite set, which has no density.
         """
         centers, weights = self._outer_nodes(t)
         width = self._width(t)
@@ -117,18 +120,16 @@ class Mixture:
 
     def _width(self, t: float) -> float:
         if not t >= 0:
-            raise ValueError(f"t: {t}: the noise's variance must be >= 0")
+            raise ValueError(f"t: {t}: need a variance of the noise, which is not negative")
         if not self.variance + t > 0:
-            raise ValueError(f"t: {t}: a density needs variance + t > 0, and the variance is {self.variance}")
+            raise ValueError(f"t: {t}: need variance + t > 0 for a density, and the variance is {self.variance}")
         return self.variance + t
 
     def _points(self, z: Tensor) -> Tensor:
         z = torch.as_tensor(z, dtype=torch.float64)
         if z.ndim != 2 or z.shape[1] != self.dim:
-            raise ValueError(f"z: expected shape (n, {self.dim}), got {tuple(z.shape)}")
-        if not torch.isfinite(z).all():
-            raise ValueError(f"z: not finite at row {int((~torch.isfinite(z)).any(1).nonzero()[0])}")
-        return z
+            raise ValueError(f"z: need shape (n, {self.dim}), got {tuple(z.shape)}")
+        return checks.finite("z", z)
 
     def _log_terms(self, z: Tensor, t: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """For chunks of z: their indices, log weight_k - |z - center_k|^2 / 2 width (chunk, k), and those centers.
@@ -188,8 +189,6 @@ def finite_set(points: Tensor, weights: Tensor | None = None) -> Mixture:
 
     It has no density at t = 0, where the methods raise ValueError; with noise it is a mixture like any other.
     """
-    points = torch.as_tensor(points, dtype=torch.float64)
-    if points.ndim != 2 or 0 in points.shape:
-        raise ValueError(f"points: need shape (m, d), got {tuple(points.shape)}")
+    points = checks.rows("points", points).to(torch.float64)
     even = torch.full(points.shape[:1], 1 / len(points), dtype=torch.float64)
     return Mixture(points, even if weights is None else weights, 0.0)

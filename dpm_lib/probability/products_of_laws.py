@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from dpm_lib.core import checks
 from dpm_lib.core.constants import LOG_2PI
 from dpm_lib.probability.codebooks import Codebook
 from dpm_lib.probability.distributions import Bernoulli, Gaussian
@@ -62,8 +63,7 @@ class Tilt:
 
     def plus(self, floor: float) -> "Tilt":
         """r(x) + floor. ValueError for a floor that is not positive."""
-        if not 0 < floor < math.inf:
-            raise ValueError(f"floor: {floor}: need a positive number")
+        checks.positive("floor", floor)
         zero = torch.zeros_like(self.b[:1])
         return Tilt(
             torch.cat([self.c, self.c.new_tensor([math.log(floor)])]),
@@ -81,7 +81,7 @@ def gaussian_tilt(mean: Tensor, std: float | Tensor, mask: Tensor | None = None)
     mean = torch.atleast_2d(torch.as_tensor(mean, dtype=torch.float64))
     width, d = torch.as_tensor(std, dtype=torch.float64), mean.shape[-1]
     if not bool(((width > 0) & torch.isfinite(width)).all()):
-        raise ValueError(f"std: {std} is not positive" if not bool((width > 0).all()) else f"std: {std} is not finite")
+        raise ValueError(f"std: {std}: need positive, finite numbers")
     if width.numel() != 1 and width.shape != (d,):
         raise ValueError(f"std: need one number or shape ({d},), got shape {tuple(width.shape)}")
     if mask is not None and mask.shape != (d,):
@@ -99,8 +99,7 @@ def bit_tilt(bits: Tensor, error: float, mask: Tensor | None = None) -> Tilt:
     Bits where ``mask`` (d,) is false were not read. An error of 0 is taken as one of exp(-50).
     Raises ValueError for another error, for bits that are neither 0 nor 1, and for shapes that do not fit.
     """
-    if not 0 <= error <= 0.5:
-        raise ValueError(f"error: {error} is not in [0, 1/2]")
+    checks.between("error", error, 0, 0.5)
     if bits.ndim != 1 or (mask is not None and mask.shape != bits.shape):
         shapes = f"{tuple(bits.shape)}, {None if mask is None else tuple(mask.shape)}"
         raise ValueError(f"bits, mask: need the same shape (d,), got {shapes}")
@@ -160,7 +159,7 @@ def times(law: Any, tilt: Tilt) -> tuple[Any, Tensor]:
     """The law proportional to law(x) r(x), and log Z = log E[r(x)], (...), nats. {eq}`eq-post-product`.
 
     ``law`` is a Gaussian, a Bernoulli, or a Blend of them. With K parts and J terms the answer is a blend of K J laws;
-    with one of each, it is a law of the same kind.
+    with one of each, it is a law of the same kind. ValueError where law and tilt are of different widths.
     """
     check_width("law", (law.parts if isinstance(law, Blend) else law).mean.shape[-1], tilt)
     if isinstance(law, Gaussian) and law.full:

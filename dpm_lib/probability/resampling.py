@@ -15,7 +15,7 @@ class ResampledSamples(WeightedSamples):
 
     @property
     def log_z_stderr(self) -> Tensor:
-        """Raises TypeError: only repeated runs tell, and of the noise alone."""
+        """TypeError, not a number (...): only repeated runs tell, and of the noise alone."""
         raise TypeError(
             "log_z_stderr: resampled particles are not independent; repeat the run, and compare; then with more moves, "
             "for a bias is the same in all repeats"
@@ -34,7 +34,8 @@ def resample(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Systematic resampling to m (or n): each particle gets m w_i / sum w copies, up to one; each the mean weight.
 
-    E[mean of f(x) w] is the same before and after, for any f.
+    x (n, d), its ``ends`` (2, n) and ``log_weights`` (n,), nats. E[mean of f(x) w] is the same before and after, for
+    any f. ValueError for m < 1.
     """
     n = len(log_weights)
     total = torch.logsumexp(log_weights, 0)

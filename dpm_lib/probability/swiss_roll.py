@@ -17,6 +17,7 @@ class SwissRoll(Mixture):
     Centred, and scaled by one factor so that E|x0|^2 = 2. ``noise`` is scikit-learn's, before the scaling; the
     scaled width of the curve is ``sqrt(variance)``. The log density is exact to quadrature error: below 1e-8 nats
     within 6 widths of the curve, 1e-4 within 10, and 0.1 (of 450) at 30, where only beyond the ends is it that large.
+    ValueError for a noise that is not positive.
     """
 
     FIRST, LAST = 1.5 * math.pi, 4.5 * math.pi
@@ -37,7 +38,7 @@ class SwissRoll(Mixture):
         super().__init__(self.curve(angles), weights, variance)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n independent draws, (n, 2), float64, from the curve itself (not from the quadrature nodes)."""
+        """n draws, (n, 2), float64, from the curve itself (not from the quadrature nodes). ValueError for n < 0."""
         u = torch.rand(n := checks.count("n", n, 0), generator=generator, dtype=torch.float64)
         noise = torch.randn(n, 2, generator=generator, dtype=torch.float64)
         return self.curve(self.FIRST + (self.LAST - self.FIRST) * u) + math.sqrt(self.variance) * noise
@@ -47,7 +48,7 @@ class SwissRoll(Mixture):
         return self.scale * (self._raw_curve(phi) - self._shift)
 
     def components(self, t: float) -> tuple[Tensor, Tensor]:
-        """Quadrature nodes dense enough for the roll's width at noise t."""
+        """Quadrature nodes (m, 2) and weights (m,), dense enough for the roll's width at noise t."""
         if t == 0:
             return self.centers, self.weights
         angles, weights = self._angles(min(4.0, math.sqrt(self.variance + t) / self.scale))

@@ -1,25 +1,62 @@
 """Densities for Monte Carlo: awkward to sample from, with every answer known; and proposals to start from.
 
-One protocol: ``dim``; ``log_prob(x)`` (..., dim) -> (...), normalised, so that the true log Z is 0;
-``sample(n, generator)``, independent draws (n, dim); ``mean`` and ``variance`` (dim,), exact. All are differentiable
-in x and follow its dtype. ValueError for points of another width, and for a width, a standard deviation or a share that
-makes no density. ``Normal`` and ``HeavyTails`` are proposals only: they have no exact moments to compare with.
+``Proposal`` is what all have in common, and ``Density`` adds exact moments: only a ``HeavyTails`` has none. All are
+differentiable in x and follow its dtype.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from dpm_lib.core import checks
 from dpm_lib.core.constants import LOG_2PI
-from dpm_lib.core.random import uniform
+from dpm_lib.core.random import normal, uniform
+
+LogDensity = Callable[[Tensor], Tensor]  # (n, d) -> (n,), nats, up to a constant
+
+
+class Proposal(Protocol):
+    """What one can sample from and evaluate."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log q(x) at points x (..., d): (...), nats, normalised. ValueError for points of another width."""
+        ...
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """n independent draws, (n, d). ValueError for n < 1."""
+        ...
+
+
+class Density(Proposal, Protocol):
+    """What a sampler is tried on: its log Z is 0, and its moments are known."""
+
+    dim: int
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x], (dim,), exact."""
+        ...
+
+    @property
+    def variance(self) -> Tensor:
+        """Var[x_i], (dim,), exact."""
+        ...
+
+
+def drawn(proposal: Proposal, n: int, generator: torch.Generator) -> Tensor:
+    """n draws of a proposal, (n, d). ValueError where it answers with another shape, or for n < 1."""
+    x = checks.tensor("proposal.sample", proposal.sample(checks.count("n", n), generator), generator.device)
+    if x.ndim != 2 or len(x) != n:
+        raise ValueError(f"proposal.sample: answers with shape {tuple(x.shape)}: need ({n}, d)")
+    return x
 
 
 def _normal(n: int, dim: int, generator: torch.Generator) -> Tensor:
-    shape = (checks.count("n", n), dim)
-    return torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
+    return normal((checks.count("n", n), dim), generator)
 
 
 def _log_normal(x: Tensor, mean: Tensor | float, log_std: Tensor | float) -> Tensor:
@@ -29,13 +66,15 @@ def _log_normal(x: Tensor, mean: Tensor | float, log_std: Tensor | float) -> Ten
 
 
 @dataclass(frozen=True)
-class StandardNormal:
-    """N(0, I): the easiest target, and the usual proposal."""
+class Normal:
+    """N(0, std^2 I): the easiest target, and the usual proposal. ValueError for a width or std that is not positive."""
 
-    dim: int = 2
+    dim: int
+    std: float = 1.0
 
     def __post_init__(self) -> None:
         checks.count("dim", self.dim)
+        checks.positive("std", self.std)
 
     @property
     def mean(self) -> Tensor:
@@ -43,18 +82,30 @@ class StandardNormal:
 
     @property
     def variance(self) -> Tensor:
-        return torch.ones(self.dim, dtype=torch.float64)
+        return torch.full((self.dim,), self.std**2, dtype=torch.float64)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        return _log_normal(checks.points(x, self.dim), 0.0, 0.0).sum(-1)
+        x = checks.points(x, self.dim)
+        return -0.5 * x.square().sum(-1) / self.std**2 - self.dim * (0.5 * LOG_2PI + math.log(self.std))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        return _normal(n, self.dim, generator)
+        return self.std * _normal(n, self.dim, generator)
+
+
+@dataclass(frozen=True)
+class StandardNormal(Normal):
+    """N(0, I): a ``Normal`` of std 1."""
+
+    dim: int = 2
+    std: float = field(default=1.0, init=False)
 
 
 @dataclass(frozen=True)
 class TwoClumps:
-    """p N(+m, s^2 I) + (1 - p) N(-m, s^2 I), m = (1, ..., 1) distance / (2 sqrt(dim)): two modes, apart."""
+    """p N(+m, s^2 I) + (1 - p) N(-m, s^2 I), m = (1, ..., 1) distance / (2 sqrt(dim)): two modes, apart.
+
+    ValueError for a std that is not positive, or a share p outside of (0, 1).
+    """
 
     dim: int = 2
     distance: float = 6.0
@@ -64,10 +115,8 @@ class TwoClumps:
     def __post_init__(self) -> None:
         checks.count("dim", self.dim)
         checks.positive("std", self.std)
-        if not math.isfinite(self.distance):
-            raise ValueError(f"distance: {self.distance}: must be finite")
-        if not 0 < self.share < 1:
-            raise ValueError(f"share: {self.share}: must lie in (0, 1)")
+        checks.between("distance", self.distance, -math.inf)
+        checks.inside("share", self.share, 0, 1)
 
     @property
     def _center(self) -> float:
@@ -96,7 +145,10 @@ class TwoClumps:
 
 @dataclass(frozen=True)
 class Banana:
-    """A bent Gaussian: x_1 ~ N(0, s^2), x_2 | x_1 ~ N(b (x_1^2 - s^2), 1), the others N(0, 1) (Haario et al. 1999)."""
+    """A bent Gaussian: x_1 ~ N(0, s^2), x_2 | x_1 ~ N(b (x_1^2 - s^2), 1), the others N(0, 1) (Haario et al. 1999).
+
+    ValueError for fewer than two dimensions, or a std that is not positive.
+    """
 
     dim: int = 2
     std: float = 2.0
@@ -105,8 +157,7 @@ class Banana:
     def __post_init__(self) -> None:
         checks.count("dim", self.dim, 2)
         checks.positive("std", self.std)
-        if not math.isfinite(self.bend):
-            raise ValueError(f"bend: {self.bend}: must be finite")
+        checks.between("bend", self.bend, -math.inf)
 
     @property
     def mean(self) -> Tensor:
@@ -134,7 +185,10 @@ class Banana:
 
 @dataclass(frozen=True)
 class Funnel:
-    """Neal's funnel: x_1 ~ N(0, s^2), and the others N(0, exp(x_1)) given x_1 (Neal 2003)."""
+    """Neal's funnel: x_1 ~ N(0, s^2), and the others N(0, exp(x_1)) given x_1 (Neal 2003).
+
+    ValueError for a width or a std that is not positive.
+    """
 
     dim: int = 10
     std: float = 3.0
@@ -188,25 +242,3 @@ class HeavyTails:
     def log_prob(self, x: Tensor) -> Tensor:
         x = checks.points(x, len(self.scale))
         return (-1.5 * torch.log(2 + (x / self.scale).square()) - self.scale.log()).sum(-1)
-
-
-@dataclass(frozen=True)
-class Normal:
-    """N(0, std^2 I) in ``dim`` dimensions: a proposal as wide as one likes."""
-
-    dim: int
-    std: float = 1.0
-
-    def __post_init__(self) -> None:
-        checks.count("dim", self.dim)
-        checks.positive("std", self.std)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """(n, dim) -> (n,), nats."""
-        x = checks.points(x, self.dim)
-        return -0.5 * x.square().sum(-1) / self.std**2 - self.dim * (0.5 * LOG_2PI + math.log(self.std))
-
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n, dim) independent draws."""
-        shape = (checks.count("n", n), self.dim)
-        return self.std * torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)

@@ -11,7 +11,10 @@ from dpm_lib.core.random import normal
 
 
 def random_walk(walkers: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Sums of independent steps of +1 or -1, either with probability 1/2: (steps + 1, walkers), from 0."""
+    """Sums of independent steps of +1 or -1, either with probability 1/2: (steps + 1, walkers), from 0.
+
+    ValueError for fewer than one step or walker.
+    """
     shape = (checks.count("steps", steps), checks.count("walkers", walkers))
     heads = torch.randint(2, shape, generator=generator, device=generator.device)
     start = torch.zeros(1, walkers, dtype=torch.float64, device=generator.device)
@@ -19,15 +22,21 @@ def random_walk(walkers: int, steps: int, generator: torch.Generator) -> Tensor:
 
 
 def wiener_increments(times: Tensor, n: int, d: int, generator: torch.Generator) -> Tensor:
-    """W(t_{k+1}) - W(t_k) for n paths in d dimensions: (len(times) - 1, n, d), independent, variance |dt|."""
+    """W(t_{k+1}) - W(t_k) for n paths in d dimensions at ``times`` (m,): (m - 1, n, d), independent, variance |dt|.
+
+    ValueError for times that neither all rise nor all fall.
+    """
     dt = checked_times(times).diff().abs().to(generator.device)
     return dt.sqrt()[:, None, None] * normal((len(dt), checks.count("n", n), checks.count("d", d)), generator)
 
 
 def coarsen(increments: Tensor, factor: int) -> Tensor:
-    """The increments (steps / factor, ...) of the same paths over steps ``factor`` times as long."""
+    """Of increments (steps, ...) those of the same paths over steps ``factor`` times as long: (steps / factor, ...).
+
+    ValueError for a factor that does not divide the number of steps.
+    """
     if len(increments) % checks.count("factor", factor):
-        raise ValueError(f"factor: {factor}: must divide the number of steps, {len(increments)}")
+        raise ValueError(f"factor: {factor}: need a divisor of the number of steps, {len(increments)}")
     return increments.unflatten(0, (-1, factor)).sum(1)
 
 

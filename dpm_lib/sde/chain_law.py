@@ -38,7 +38,7 @@ class LineLaw:
 
 
 def chain_law(process: SDE, target: Mixture, times: Tensor, places: int = 2001) -> LineLaw:
-    """The law at times[-1] of Euler-Maruyama for ``process``, started from the exact law of ``target`` at times[0].
+    """The law at times[-1] of Euler-Maruyama over ``times`` (m,), started from the exact law of ``target`` at times[0].
 
     On the line, with a diffusion that depends on t alone and is either never 0 or always 0. ``places``: how many in the
     tables at the start and at the end. ValueError for a target in more dimensions, for steps so long that a map without

@@ -35,7 +35,10 @@ STILL, ROUNDING = 1e-9, 1e-11  # a loop in log p above the first, and above the 
 
 
 def bernoulli(z: ArrayLike) -> Array:
-    """z / (exp(z) - 1), and 1 at z = 0: the weight of exponential fitting. B(-z) = B(z) + z."""
+    """Bernoulli's function z / (exp(z) - 1), 1 at z = 0, of z in any shape: the weight of exponential fitting.
+
+    B(-z) = B(z) + z.
+    """
     return np.asarray(1 / exprel(z))
 
 
@@ -110,11 +113,11 @@ def _coefficients(sde: SDE, x: Array, t: float) -> tuple[Array, Array]:
         mu, D = sde.mu(place, t).numpy(), sde.covariance(place, t).numpy()
     if D.ndim == 3:
         if np.abs(D[:, ~np.eye(x.shape[1], dtype=bool)]).max(initial=0) > 0:
-            raise ValueError("diffusion: the components of the noise must be independent on a grid: sigma diagonal")
+            raise ValueError("diffusion: need noise of independent components on a grid: sigma diagonal")
         D = np.diagonal(D, axis1=1, axis2=2)
     if not (D > 0).all():
         i, k = np.argwhere(~(D > 0))[0]
-        raise ValueError(f"diffusion: {D[i, k]} at x = {x[i]}, component {k}; on a grid it must be positive")
+        raise ValueError(f"diffusion: {D[i, k]} at x = {x[i]}, component {k}: need a positive one on a grid")
     return mu, D
 
 
@@ -128,12 +131,12 @@ def _split(values: NDArray[Any], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def stationary(sde: SDE, grid: Grid, t: float = 0.0) -> Array:
-    """The density (shape of the grid) that the walls and the coefficients at time t leave unchanged; mass 1.
+    """The stationary density, of mass 1, in the shape of the grid, (m,) or (m, k), for the coefficients at time t.
 
-    Where every current vanishes (always in one dimension; for gradient drifts with constant, isotropic noise in two)
-    log p is summed from neighbour to neighbour. Otherwise by elimination, in rows n and columns m in n m^3 operations.
-    Neither subtracts, so no entry is negative, and small ones have as many digits as large ones. ValueError where
-    neighbours are so unlike that a rate between them is 0 in double precision.
+    The walls reflect. Where every current vanishes (always in one dimension; for gradient drifts with constant,
+    isotropic noise in two) log p is summed from neighbour to neighbour. Otherwise by elimination, in rows n and columns
+    m in n m^3 operations. Neither subtracts, so no entry is negative, and small ones have as many digits as large ones.
+    ValueError where neighbours are so unlike that a rate between them is 0 in double precision.
     """
     axes = axes_of(grid)
     D, rises = _log_rises(sde, axes, t)
@@ -195,7 +198,7 @@ def solve(
     steps: int = 100,
     walls: bool = False,
 ) -> Array:
-    """The densities at ``times`` (rising; the first is that of p0): (len(times), *shape of the grid), each of mass 1.
+    """The densities at rising ``times``, the first being p0: (times, m) on a line of m cells, (times, m, k) on a plane.
 
     ``p0`` is an array of densities at the cells, or a function of the coordinates. Between two times:
 
@@ -209,7 +212,8 @@ def solve(
     right. The ends of the grid are reflecting walls. If the density there comes above 1/20 of its largest value, a
     warning says that the grid is too short; ``walls`` = True says that they belong to the problem.
 
-    ValueError too for a p0 whose mass on the grid is not 1 to 1e-4 (else it is scaled to 1), NaN, or times that fall.
+    Each has mass 1. ValueError too for a p0 whose mass on the grid is not 1 to 1e-4 (else it is scaled to 1), NaN, or
+    times that fall.
     """
     if method not in STEPPERS:
         raise ValueError(f"method: {method!r}: choose from {', '.join(STEPPERS)}")
@@ -272,5 +276,5 @@ def _initial_law(p0: Callable[..., ArrayLike] | ArrayLike, grid: Grid) -> Array:
         raise ValueError(f"p0: {density[where]} at index {where}: a density is finite and not negative")
     law = density.ravel() * cell_volume(grid)
     if abs(law.sum() - 1) > 1e-4:
-        raise ValueError(f"p0: its mass on the grid is {law.sum():.6g}, not 1: the grid must hold it, and resolve it")
+        raise ValueError(f"p0: need a mass of 1 on the grid, got {law.sum():.6g}: hold it all, and resolve it")
     return np.asarray(law / law.sum())

@@ -14,7 +14,10 @@ Grid = ArrayLike | tuple[ArrayLike, ...]
 
 
 def axes_of(grid: Grid) -> list[Array]:
-    """The points along each axis. ValueError for fewer than two, unequal spacing, or more than two axes."""
+    """The points along each axis, one or two arrays (m,).
+
+    ValueError for fewer than two points, unequal spacing, or more than two axes.
+    """
     axes = [np.asarray(a, np.float64) for a in (grid if isinstance(grid, tuple) else (grid,))]
     if not 1 <= len(axes) <= 2:
         raise ValueError(f"grid: {len(axes)} axes; this solver is for one or two")
@@ -23,7 +26,7 @@ def axes_of(grid: Grid) -> list[Array]:
             raise ValueError(f"grid: axis {k} needs at least two finite points in one row, got shape {x.shape}")
         steps, h = np.diff(x), spacing(x)
         if not h > 0 or np.abs(steps - h).max() > 1e-8 * h:
-            raise ValueError(f"grid: axis {k} must rise in equal steps, got {steps.min():g} to {steps.max():g}")
+            raise ValueError(f"grid: need equal, rising steps, got {steps.min():g} to {steps.max():g} along axis {k}")
     return axes
 
 
@@ -37,7 +40,7 @@ def _mesh(axes: list[Array]) -> Array:
 
 
 def spacing(x: Array) -> float:
-    """The width of a cell."""
+    """The width of a cell, for even places (m,)."""
     return float((x[-1] - x[0]) / (len(x) - 1))
 
 

@@ -31,13 +31,13 @@ class OrnsteinUhlenbeck(SDE):
         if elapsed.numel() > 1 and elapsed.shape != (len(x0),):
             raise ValueError(f"t: shape {tuple(elapsed.shape)}: need one time, or one for each of {len(x0)} rows of x0")
         if not (elapsed > 0).all():
-            raise ValueError(f"t: {elapsed[~(elapsed > 0)][0].item()}: must be positive")
+            raise ValueError(f"t: {elapsed[~(elapsed > 0)][0].item()}: need positive times")
         elapsed = elapsed.reshape(-1, 1) if elapsed.numel() > 1 else elapsed.reshape(1)
         variance = self.noise**2 * -torch.expm1(-2 * self.rate * elapsed) / (2 * self.rate)
         return Gaussian(self.mean + (x0 - self.mean) * torch.exp(-self.rate * elapsed), variance.sqrt())
 
     def stationary(self, dim: int = 1) -> Gaussian:
-        """N(mean, noise^2 / (2 rate)) in ``dim`` dimensions."""
+        """N(mean, noise^2 / (2 rate)) in ``dim`` dimensions. ValueError for dim < 1."""
         zero = torch.zeros(checks.count("dim", dim), dtype=torch.float64)
         return Gaussian(zero + self.mean, (zero + self.noise / math.sqrt(2 * self.rate))[:1])
 
@@ -45,10 +45,10 @@ class OrnsteinUhlenbeck(SDE):
 def ornstein_uhlenbeck(rate: float = 1.0, noise: float = math.sqrt(2), mean: float | Tensor = 0.0) -> OrnsteinUhlenbeck:
     """dX = -rate (X - mean) dt + noise dW; its default tends to N(0, I). Its transitions are known exactly.
 
-    Raises ValueError for a rate or noise that is not positive.
+    ValueError for a rate or noise that is not positive.
     """
-    if not 0 < rate < math.inf or not 0 < noise < math.inf:
-        raise ValueError(f"rate, noise: {rate}, {noise}: must be positive and finite")
+    checks.positive("rate", rate)
+    checks.positive("noise", noise)
     return OrnsteinUhlenbeck(lambda x, t: -rate * (x - mean), lambda x, t: noise, True, False, rate, noise, mean)
 
 
@@ -58,6 +58,6 @@ def langevin(score: Callable[[Tensor], Tensor], step: float = 1.0, noise: float 
     Its stationary density is p^(2 step / noise^2), normalised, if that can be: p itself for noise^2 = 2 step.
     Equation eq-sde-langevin. Raises ValueError for a step or noise that is not positive.
     """
-    if not 0 < step < math.inf or not 0 < noise < math.inf:
-        raise ValueError(f"step, noise: {step}, {noise}: must be positive and finite")
+    checks.positive("step", step)
+    checks.positive("noise", noise)
     return SDE(lambda x, t: step * score(x), lambda x, t: noise, True)

@@ -8,7 +8,6 @@ States are (n, d), n particles in d dimensions, float64. W has independent compo
 whatever unit the drift is per; sigma is per square root of it.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -80,7 +79,7 @@ class SDE:
         return x + self.mu(x, t) * dt + noise
 
     def milstein(self, x: Tensor, t: Tensor | float, dt: Tensor | float, dw: Tensor) -> Tensor:
-        """One Milstein step: that of Euler-Maruyama plus sigma sigma' [dw^2 - |dt|] / 2. Equation eq-sde-milstein.
+        """One Milstein step from x (n, d): Euler-Maruyama's plus sigma sigma' [dw^2 - |dt|] / 2. eq-sde-milstein.
 
         sigma sigma' is half the derivative of D, by automatic differentiation. ValueError for noise that mixes
         components: a matrix, or a sigma_i that depends on an x_j with j != i.
@@ -165,8 +164,7 @@ class SDE:
         """
         if self.backward:
             raise ValueError("reverse: this SDE is reversed already; take the one it was made from")
-        if not (noise >= 0 and math.isfinite(noise)):
-            raise ValueError(f"noise: {noise}: must be finite and not negative")
+        checks.between("noise", noise, 0)
 
         def drift(x: Tensor, t: Tensor) -> Tensor:
             D, s = self.covariance(x, t), finite("score", score(x, t), t)
@@ -228,13 +226,13 @@ def _check_seen(
 
 
 def check_direction(process: SDE, times: Tensor) -> None:
-    """ValueError for a reversed SDE over rising times."""
+    """ValueError for a reversed SDE over rising times (m,)."""
     if process.backward and times[1] > times[0]:
         raise ValueError(f"times: rise from {times[0]:g} to {times[1]:g}, but a reversed SDE runs backward")
 
 
 def check_noise_direction(process: SDE, x: Tensor, t: Tensor, dt: Tensor) -> None:
-    """ValueError for a step back of an SDE that has noise and was not reversed: its drift is not that of the film."""
+    """ValueError where an SDE with noise that was not reversed steps back from x (n, d): that takes another drift."""
     if dt < 0 and not process.backward and process.sigma(x, t).any():
         raise ValueError(
             f"times: fall at {t:g}, but this SDE has noise and runs forward; reverse(score) makes one that runs back"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpm_lib.core.checks import laws
+from dpm_lib.core.check_laws import laws
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ class Autoregressive:
         return _checked(y, self.length, self.kinds)
 
     def encode(self, z: Tensor, rung: int) -> Symbols:
-        """Forget the last symbol that is left: the one at place N + 1 - l."""
+        """Forget the last symbol that is left of z (..., d): the one at place N + 1 - l."""
         return self.marginal(z, rung)
 
     def generate(self, z: Tensor, rung: int) -> Symbols:
-        """Write that symbol, given those before it."""
+        """Write that symbol, given those before it, z (..., N - l)."""
         place = self.length - rung
         law = Symbols.point(z, self.kinds + 1).log_p
         law[..., place, : self.kinds] = self.tables[place][_code(z[..., :place], self.kinds)].log()
@@ -122,11 +122,11 @@ class Autoregressive:
         return y
 
     def marginal(self, y: Tensor, rung: int) -> Symbols:
-        """The prefix of length N - l, surely."""
+        """The prefix of y (..., N) of length N - l, surely."""
         return Symbols.point(self.prefix(y, self.length - rung), self.kinds + 1)
 
     def posterior(self, y: Tensor, z: Tensor, rung: int) -> Symbols:
-        """Who knows y knows every prefix of it."""
+        """Who knows y (..., N) knows every prefix of it."""
         return self.marginal(y, rung - 1)
 
     def prefix(self, y: Tensor, kept: int) -> Tensor:

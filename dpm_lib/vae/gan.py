@@ -20,7 +20,7 @@ def networks(dim: int, latent: int, width: int, depth: int, generator: torch.Gen
 
 
 def draw(network: MLP, n: int, generator: torch.Generator) -> Tensor:
-    """n points of the generator, (n, dim), float32."""
+    """n points of the generator, (n, dim), float32. ValueError for n < 0."""
     noise = torch.randn(checks.count("n", n, 0), network.projection.shape[0], generator=generator)
     return network(noise, noise[:, 0], torch.zeros(n))
 

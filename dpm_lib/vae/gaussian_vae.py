@@ -74,7 +74,7 @@ class GaussianVAE(nn.Module):
         return _gaussian(self.generators[rung - 1], z)
 
     def read(self, y: Tensor) -> Gaussian:
-        """P_enc(z_1 | y): all that the rungs above know of y."""
+        """P_enc(z_1 | y), (..., d): all that the rungs above know of y."""
         return self.encode(y, 1)
 
     def marginal(self, first: Gaussian, rung: int) -> Gaussian:
@@ -83,7 +83,7 @@ class GaussianVAE(nn.Module):
         return Gaussian(c * first.mean, (c**2 * first.scale.square() + 1 - c**2).sqrt())
 
     def posterior(self, first: Gaussian, z: Tensor, rung: int) -> Gaussian:
-        """P_enc(z_{l-1} | z_l, y): precisions add up."""
+        """P_enc(z_{l-1} | z_l, y), (..., d): precisions add up."""
         before, c = self.marginal(first, rung - 1), self.kept[rung]
         precision = 1 / before.scale.square() + c**2 / (1 - c**2)
         mean = (before.mean / before.scale.square() + c * z / (1 - c**2)) / precision

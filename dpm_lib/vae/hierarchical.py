@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dpm_lib.core.checks import laws
+from dpm_lib.core.check_laws import laws
 from dpm_lib.core.types import Array
 from dpm_lib.exact.enumeration import MOST_PATHS, FiniteChains, safe_log
 from dpm_lib.vae.markovian_vae import MarkovianVAE
@@ -138,7 +138,7 @@ class FiniteLadder:
 
 
 def reversal(data: Array, encoder: Sequence[Array]) -> FiniteLadder:
-    """The ladder of this encoder with its reversal for a generator: nothing is lost on the way back."""
+    """The ladder of data (S,) and this encoder with its reversal for a generator: nothing is lost on the way back."""
     law, back = data, []
     for table in encoder:
         back.append(_normalised(law[:, None] * table, 0).T)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dpm_lib.core import checks
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.probability.distributions import Law
 from dpm_lib.probability.weighted_samples import WeightedSamples
@@ -34,19 +35,19 @@ class MarkovianVAE(Protocol):
         ...
 
     def state(self, y: Tensor) -> Tensor:
-        """y as chain state; ValueError, naming the entry, where it is none."""
+        """y (..., d) as chain state; ValueError, naming the entry, where it is none."""
         ...
 
     def encode(self, z: Tensor, rung: int) -> Any:
-        """P_enc(z_l | z_{l-1} = z) for l = ``rung`` in 1..N."""
+        """P_enc(z_l | z_{l-1} = z), (..., d_l), for l = ``rung`` in 1..N."""
         ...
 
     def generate(self, z: Tensor, rung: int) -> Any:
-        """P_gen(z_{l-1} | z_l = z)."""
+        """P_gen(z_{l-1} | z_l = z), (..., d)."""
         ...
 
     def read(self, y: Tensor) -> Any:
-        """What the two laws below need of a state y: an encoder that is a network is asked here, once."""
+        """What the two laws below need of a state y (..., d): an encoder that is a network is asked here, once."""
         ...
 
     def marginal(self, known: Any, rung: int) -> Any:
@@ -54,7 +55,7 @@ class MarkovianVAE(Protocol):
         ...
 
     def posterior(self, known: Any, z: Tensor, rung: int) -> Any:
-        """P_enc(z_{l-1} | z_l = z, y) for l = 2..N, with ``known`` = ``read(y)``."""
+        """P_enc(z_{l-1} | z_l = z, y), (..., d), for l = 2..N, with ``known`` = ``read(y)``."""
         ...
 
 
@@ -75,8 +76,7 @@ def trajectory_weights(vae: MarkovianVAE, y: Tensor, n: int, generator: torch.Ge
     the Markovian ELBO, and ``log_z`` (batch,) log P_gen(y), where the encoder can take every path that the generator
     takes to y. The particles are the z_N, (batch, n, d_N). ValueError for n < 1.
     """
-    if n < 1:
-        raise ValueError(f"n: {n}: need at least 1 trajectory")
+    checks.count("n", n)
     y = vae.state(y)
     z = y.unsqueeze(-2).expand(*y.shape[:-1], n, y.shape[-1])
     log_weights = torch.zeros(z.shape[:-1], dtype=torch.float64, device=z.device)

@@ -197,7 +197,7 @@ def test_a_higher_barrier_has_a_smaller_gap(page, write_page):
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"presets\['x'\]: P must be row-stochastic: row 0 sums to 0\.9"):
+    with pytest.raises(ValueError, match=r"presets\['x'\]: P: need a sum of 1, got 0\.9 at index 0"):
         ChainEditor({"x": [[0.4, 0.5], [0.5, 0.5]]})
     with pytest.raises(ValueError, match=r"2 to 5 states, got 6"):
         ChainEditor({"x": np.eye(6)})

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import traitlets
 
+from dpm_lib.core import check_laws
 from dpm_lib.figures.palette import PALETTE
 from dpm_lib.figures.scripts import script, style
 from dpm_lib.figures.widgets.base import Figure, picture, png, quiet
@@ -57,7 +58,7 @@ class ChainEditor(Figure):
         chains = {}
         for name, chain in presets.items():
             try:
-                chains[name] = markov_chains.checked_chain(chain)  # type: ignore[arg-type]
+                chains[name] = check_laws.chain("P", chain)
             except ValueError as error:
                 raise ValueError(f"presets[{name!r}]: {error}") from error
             if not 2 <= len(chains[name]) <= len(INKS):
