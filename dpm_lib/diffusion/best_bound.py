@@ -6,7 +6,6 @@ Both need a target whose posterior moments are known exactly, at every noise lev
 import math
 
 import torch
-from scipy.stats import qmc
 from torch import Tensor
 
 from dpm_lib.core import checks
@@ -120,6 +119,8 @@ def best_bound(target: Mixture, schedule: Schedule, covariance: str = "full", n:
 
 def _variances(target: Mixture, tau: Tensor, n: int, seed: int) -> dict[str, Tensor]:
     """Of x_0 given x_t, as each covariance form has them, at ``tau`` (m,): (m, n or 1, d)."""
+    from scipy.stats import qmc  # here, for it is slow to import
+
     uniform = torch.as_tensor(qmc.Sobol(target.dim + 1, rng=seed).random(checks.count("n", n))).clamp(1e-12, 1 - 1e-12)
 
     def of_x0(t: float) -> Tensor:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.special import roots_legendre
-from scipy.stats import t as student
 from torch import Tensor
 
 from dpm_lib.core import checks
@@ -175,6 +174,8 @@ def excess(
 
 def _enough(mean_square: float, squares: Tensor) -> None:
     """ValueError where |y|^2 of the rows (n,) shows by a t-test that its mean is above ``mean_square``."""
+    from scipy.stats import t as student  # here, for it is slow to import
+
     mean, error = float(squares.mean()), float(squares.std()) / math.sqrt(len(squares))
     if mean - float(student.isf(1e-6, len(squares) - 1)) * error > mean_square:
         raise ValueError(f"mean_square: {mean_square:g}: too small for data of {mean:.4g} ± {error:.1g}: no bound")

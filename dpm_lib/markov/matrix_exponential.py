@@ -12,7 +12,6 @@ import numpy as np
 import scipy.sparse as sparse
 from scipy.linalg import lapack
 from scipy.sparse.linalg import splu
-from scipy.stats import poisson
 
 from dpm_lib.core import checks
 from dpm_lib.core.types import Array
@@ -27,6 +26,8 @@ def uniformisation(Q: sparse.csr_array, dt: float) -> Step:
     The series stops where its tail is below 1e-16. ValueError where that takes more than 200,000 products.
     Equation eq-sde-uniformisation.
     """
+    from scipy.stats import poisson  # here, for it is slow to import
+
     checks.between("dt", dt, 0, np.inf)
     r = float(np.abs(Q.diagonal()).max())
     last = int(poisson.isf(1e-16, r * dt)) + 1

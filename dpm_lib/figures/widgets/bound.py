@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from scipy.interpolate import CubicSpline
 
 from dpm_lib.diffusion.schedules import geometric
 from dpm_lib.exact import bound_derivation, enumeration
@@ -152,6 +151,8 @@ def entropy_table(target: Mixture, nodes: int = 25, points: int = 321) -> dict[s
     ``short`` is that entropy minus (d/2) log(2 pi e (1 + tau)), nats, computed at ``nodes`` values of log tau from -12
     to 8 and splined onto ``points``. Raises ``ValueError`` if E|y|^2 is not d.
     """
+    from scipy.interpolate import CubicSpline  # here, for it is slow to import
+
     d = target.dim
     if abs(target.mean_square - d) > 1e-6:
         raise ValueError(f"target: E|y|^2 must be {d}, got {target.mean_square}")
