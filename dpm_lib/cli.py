@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from accelerate import PartialState
 from tqdm import tqdm
 
 from dpm_lib import __version__
@@ -205,6 +204,8 @@ def _train(options: argparse.Namespace) -> None:
     if data is None:
         data = _data(recipe, options.data) if options.resume else load_data(recipe)
     model, metrics = loop.fit(recipe, seed, folder, options.device, resume, data=data, tensorboard=tensorboard)
+    from accelerate import PartialState  # here, for it is slow to import
+
     if PartialState().is_main_process:
         print(json.dumps(metrics), flush=True)
         _draw(folder / "summary.png", model, data, seed)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from scipy.integrate import solve_ivp
 
 from dpm_lib.core import check_laws, checks
 from dpm_lib.core.types import Array
@@ -213,6 +212,8 @@ def _integrate(v: Array, Q: Callable[[float], Any], clock: ArrayLike, forward: b
         rates = checked_generator(Q(start + sign * s))
         rates = rates.toarray() if sparse.issparse(rates) else rates
         return rates.T if forward else rates
+
+    from scipy.integrate import solve_ivp  # here, for it is slow to import
 
     how: dict[str, Any] = {"method": "DOP853", "rtol": 1e-11, "atol": 1e-13}
     if implicit:

@@ -2,14 +2,16 @@
 
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
-def accelerator_for(device: str) -> Accelerator:
+
+def accelerator_for(device: str) -> "Accelerator":
     """An Accelerator on "cpu" or "cuda", or "auto": a GPU where there is one. ValueError for another device.
 
     Chains are kept in float64, which Apple's GPUs do not have: there, "auto" is the CPU. Precision is the recipe's
@@ -17,6 +19,9 @@ def accelerator_for(device: str) -> Accelerator:
     first Accelerator; one process alone may change it here, and earlier Accelerators then name the new one. On a GPU
     the fastest convolutions are looked for, in the whole process (``cudnn.benchmark``).
     """
+    from accelerate import Accelerator  # here, for it is slow to import
+    from accelerate.state import AcceleratorState, PartialState
+
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device: {device!r} is not one of auto, cpu, cuda")
     if device == "cuda" and not torch.cuda.is_available():

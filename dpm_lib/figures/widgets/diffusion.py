@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 import traitlets
-from scipy.stats import norm
 
 from dpm_lib.core.types import Array
 from dpm_lib.figures.palette import INK, PALETTE
@@ -80,7 +79,7 @@ class BentPotential(Figure):
         above.plot(x, potential(x, TWO_WELLS, self.reach)[0], color=PALETTE["data"])
         above.set(ylabel="potential")
         process = bent_langevin(TWO_WELLS, self.reach, 0.5)
-        start = norm.pdf(x, -2, 0.15)
+        start = np.exp(-0.5 * ((x + 2) / 0.15) ** 2)
         start /= start.sum() * grids.cell_volume(x)
         for p, strength in zip(fokker_planck.solve(process, start, x, [0, 0.5, 2, 8]), (0.3, 0.5, 0.7, 1), strict=True):
             below.plot(x, p, color=PALETTE["data"], alpha=strength)
