@@ -3,10 +3,12 @@
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
 
+import dpm_lib
 from dpm_lib.core import results
 
 
@@ -17,7 +19,7 @@ def checkout(tmp_path, monkeypatch):
     (place / "README.md").write_text("results")
     (place / "a.json").write_text(json.dumps({"value": 1.5, "unit": "β"}), encoding="utf-8")
     (tmp_path / "book" / "chapter").mkdir()
-    monkeypatch.setattr(results, "__file__", str(tmp_path / "elsewhere" / "dpm_lib" / "results.py"))
+    monkeypatch.setattr(results, "PACKAGE", tmp_path / "elsewhere" / "dpm_lib")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -32,15 +34,19 @@ def test_found_from_anywhere_in_a_checkout(checkout, monkeypatch, where):
 
 def test_the_librarys_own_checkout_is_the_last_resort(checkout, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(tmp_path_factory.mktemp("away"))
-    monkeypatch.setattr(results, "__file__", str(checkout / "dpm_lib" / "results.py"))
+    monkeypatch.setattr(results, "PACKAGE", checkout / "dpm_lib")
     assert results.folder() == checkout / "book" / "results"
+
+
+def test_the_package_is_where_the_library_is():
+    assert Path(dpm_lib.__file__).resolve().parent == results.PACKAGE
 
 
 def test_an_installed_library_brings_a_copy(checkout, tmp_path_factory, monkeypatch):
     """Outside a checkout the copy in the package; inside one, the checkout's own. A stranger's results are neither."""
     library, away = tmp_path_factory.mktemp("lib") / "dpm_lib", tmp_path_factory.mktemp("away")
     shutil.copytree(checkout / "book" / "results", library / "measured")
-    monkeypatch.setattr(results, "__file__", str(library / "results.py"))
+    monkeypatch.setattr(results, "PACKAGE", library)
     assert results.folder() == checkout / "book" / "results"
     monkeypatch.chdir(away)
     (away / "results").mkdir()

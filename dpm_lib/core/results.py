@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+PACKAGE = Path(__file__).resolve().parents[1]  # the folder of `dpm_lib`
+
 
 def folder() -> Path:
     """``book/results`` of the checkout this is run in, or of the library's own, or the copy that is installed with it.
@@ -19,8 +21,8 @@ def folder() -> Path:
     FileNotFoundError where there is none.
     """
     here = Path.cwd()
-    installed = Path(__file__).resolve().parent / "measured"
-    roots = (here, *here.parents, installed.parents[1])
+    installed = PACKAGE / "measured"
+    roots = (here, *here.parents, PACKAGE.parent)
     for place in (*(root / "book" / "results" for root in roots), installed):
         if (place / "README.md").exists():
             return place
