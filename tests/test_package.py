@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -169,6 +170,30 @@ def test_the_wheel_holds_every_file():
     place = ROOT / SETUPTOOLS["package-dir"]["dpm_lib.measured"]
     assert (place / "README.md").exists() and data["dpm_lib.measured"] == ["*"]
     assert not [path for path in place.iterdir() if path.is_dir()], "a pattern * does not go into folders"
+
+
+INSTALLED = """
+import dpm_lib, torch
+from dpm_lib.core import results
+from dpm_lib.figures import widgets
+
+print(dpm_lib.__file__)
+model, recipe = dpm_lib.load_model(results.path("swiss-roll.safetensors"))
+print(recipe.name, tuple(model.sample(3, torch.Generator()).shape))
+print("export default" in widgets.ChainEditor().get_state()["_esm"])
+"""
+
+
+def test_an_installed_library_works_from_an_empty_folder(tmp_path):
+    """Laid out as the wheel does: the packages, and `book/results` as one of them."""
+    site, away = tmp_path / "site", tmp_path / "away"
+    shutil.copytree(ROOT / "dpm_lib", site / "dpm_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "book" / "results", site / "dpm_lib" / "measured")
+    away.mkdir()
+    command = [sys.executable, "-c", INSTALLED]
+    run = subprocess.run(command, cwd=away, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == [str(site / "dpm_lib" / "__init__.py"), "swiss-roll (3, 2)", "True"]
 
 
 def test_the_command():
