@@ -34,11 +34,12 @@ def test_step_is_that_of_the_library(js):
 
 def test_summary_and_resampling(js):
     log_w = 2 * np.random.default_rng(1).normal(size=50) - 700
-    code = "(m, w) => [m.summary(w), m.systematic(w, 0.3)]"
-    found, index = js("annealing.js", code, log_w)
+    code = "(m, w) => [m.weigh(w), m.systematic(m.weigh(w).shares, 0.3)]"
+    found, index = js("probability.js", code, log_w)
     w = np.exp(log_w + 700)
-    assert found["logZ"] == pytest.approx(math.log(w.mean()) - 700)
-    assert found["ess"] == pytest.approx(resampling.effective_size(torch.from_numpy(log_w)))
+    assert found["logMean"] == pytest.approx(math.log(w.mean()) - 700)
+    assert found["size"] == pytest.approx(resampling.effective_size(torch.from_numpy(log_w)))
+    np.testing.assert_allclose(found["shares"], w / w.sum(), rtol=1e-9)
     twin = np.searchsorted(np.cumsum(w / w.sum()), (np.arange(50) + 0.3) / 50)
     np.testing.assert_array_equal(index, twin)
 

@@ -42,6 +42,52 @@ def test_fixed_point_is_read_from_an_unaligned_view(js):
     np.testing.assert_array_equal(js("common.js", code, {"values": values}), values * 0.5)
 
 
+# --- plot.js ---
+
+PLOT = """(m, a) => {
+  const node = { clientWidth: 300, clientHeight: 120 };
+  const plot = m.scales(node, { left: 40, right: 10, top: 10, bottom: 20 }, a.x, a.y, a.options);
+  return a.points.map(plot.place);
+}"""
+
+
+@pytest.mark.parametrize(
+    "options, x, y, points, places",
+    [
+        ({}, [-1, 1], [0, 2], [[-1, 0], [1, 2], [0, 3]], [[40, 100], [290, 10], [165, -35]]),
+        ({"held": "y"}, [-1, 1], [0, 2], [[0, 3], [2, -1]], [[165, 10], [415, 100]]),
+        ({"log": "xy", "held": "y"}, [1, 100], [0.01, 1], [[10, 0.1], [1000, -5]], [[165, 55], [415, 100]]),
+    ],
+)
+def test_places_on_a_plot(js, options, x, y, points, places):
+    """Also of values that have no logarithm, on an axis that holds them at its ends."""
+    found = js("plot.js", PLOT, {"options": options, "x": x, "y": y, "points": points})
+    np.testing.assert_allclose(found, places, atol=1e-9)
+
+
+def test_a_pointer_is_where_the_scale_puts_a_value(js):
+    code = """(m) => {
+      const margins = { left: 40, right: 10, top: 10, bottom: 20 };
+      const box = { left: 7, top: 3, width: 300, height: 120 };
+      const node = { clientWidth: 300, clientHeight: 120, getBoundingClientRect: () => box };
+      const plot = m.scales(node, margins, [0, 1], [0, 1]);
+      return m.sharesAt({ clientX: 7 + plot.x(0.3), clientY: 3 + plot.y(0.8) }, node, margins);
+    }"""
+    assert js("plot.js", code) == pytest.approx({"x": 0.3, "y": 0.8})
+
+
+def test_numbers_in_words(js):
+    code = "(m) => [m.fixed(-0.0004), m.fixed(-1.25, 1), m.short(0.0123456), m.short(-1234), m.power(-12), m.power(0)]"
+    assert js("plot.js", code) == ["0.000", "−1.3", "0.012", "−1200", "10⁻¹²", "1"]
+
+
+def test_keys_of_a_handle(js):
+    assert js("plot.js", "(m) => Object.entries(m.keySteps(2, 0, 9))") == [
+        *(["ArrowUp", 2], ["ArrowRight", 2], ["ArrowDown", -2], ["ArrowLeft", -2]),
+        *(["Home", -9], ["End", 9]),
+    ]
+
+
 # --- player.js ---
 
 

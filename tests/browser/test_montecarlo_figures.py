@@ -93,16 +93,16 @@ def test_weights_and_effective_size(js, d, mean, width):
     n = 400
     z = np.random.default_rng(2).normal(size=(n, d))
     code = """(m, { z, d, mean, width }) => {
-      const logW = m.logWeights(z, d, mean, width);
-      return { logW, share: m.normalised(logW), ess: m.effectiveSize(logW), limit: m.effectiveShare(d, mean, width) };
+      return { logW: m.logWeights(z, d, mean, width), limit: m.effectiveShare(d, mean, width) };
     }"""
     found = js("importance.js", code, {"z": z, "d": d, "mean": mean, "width": width})
     x = torch.as_tensor(mean + width * z)
     log_q = StandardNormal(d).log_prob(torch.as_tensor(z)) - d * math.log(width)
     weighted = weighted_samples.WeightedSamples(x, StandardNormal(d).log_prob(x) - log_q)
     np.testing.assert_allclose(found["logW"], weighted.log_weights.numpy(), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(found["share"], weighted.probabilities.numpy(), rtol=1e-9)
-    assert found["ess"] == pytest.approx(float(weighted.ess), rel=1e-9)
+    weighed = js("probability.js", "(m, w) => m.weigh(w)", weighted.log_weights.numpy())
+    np.testing.assert_allclose(weighed["shares"], weighted.probabilities.numpy(), rtol=1e-9)
+    assert weighed["size"] == pytest.approx(float(weighted.ess), rel=1e-9)
     grid = np.linspace(-30, 30, 200_001)
     p, q = np.exp(-(grid**2) / 2), np.exp(-(((grid - mean) / width) ** 2) / 2) / width
     rho = (p[q > 0] ** 2 / q[q > 0]).sum() * (grid[1] - grid[0]) / math.sqrt(2 * math.pi)

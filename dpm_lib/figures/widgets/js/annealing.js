@@ -1,6 +1,7 @@
 // Annealed importance sampling on a line, from a wide normal to two clumps: particles, weights, resampling.
 
 import { button, controls, fillNormals, html, isCalm, openFigure, uniforms } from "./common.js";
+import { systematic, weigh } from "./probability.js";
 
 const logNormal = (x, mean, std) => -0.5 * ((x - mean) / std) ** 2 - Math.log(std) - 0.5 * Math.log(2 * Math.PI);
 const logAdd = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
@@ -22,35 +23,6 @@ export function annealStep(x, logWeights, b, next, step, noise, uniform, model) 
   }
 }
 
-/** log mean w and the effective sample size of log weights. */
-export function summary(logWeights) {
-  const top = Math.max(...logWeights);
-  let once = 0;
-  let twice = 0;
-  for (const value of logWeights) {
-    const w = Math.exp(value - top);
-    once += w;
-    twice += w * w;
-  }
-  return { logZ: top + Math.log(once / logWeights.length), ess: (once * once) / twice };
-}
-
-/** Systematic resampling: which particle each place gets, for one uniform number u. */
-export function systematic(logWeights, u) {
-  const n = logWeights.length;
-  const top = Math.max(...logWeights);
-  const w = Array.from(logWeights, (value) => Math.exp(value - top));
-  const total = w.reduce((sum, value) => sum + value, 0);
-  const index = new Int32Array(n);
-  let j = 0;
-  let reached = w[0] / total;
-  for (let i = 0; i < n; i++) {
-    while (reached < (i + u) / n && j < n - 1) reached += w[++j] / total;
-    index[i] = j;
-  }
-  return index;
-}
-
 /** The exact log Z_b along the path, by a fine sum. */
 export function exactLogZ(b, model, cells = 800) {
   const reach = 6 * model.spread + model.distance;
@@ -65,15 +37,15 @@ export function wholeRun(n, K, resampling, seed, model) {
   const uniform = uniforms(seed);
   let x = fillNormals(new Float64Array(n), uniform).map((z) => z * model.spread);
   let logWeights = new Float64Array(n);
-  const rows = [{ x: x.slice(), logWeights: logWeights.slice(), resampled: false, ...summary(logWeights) }];
+  const rows = [{ x: x.slice(), logWeights: logWeights.slice(), resampled: false, logZ: 0, ess: n }];
   for (let k = 1; k <= K; k++) {
     const noise = fillNormals(new Float64Array(n), uniform);
     const turns = Float64Array.from({ length: n }, uniform);
     annealStep(x, logWeights, (k - 1) / K, k / K, model.step, noise, turns, model);
-    const { logZ, ess } = summary(logWeights);
+    const { shares, logMean: logZ, size: ess } = weigh(logWeights);
     const resampled = resampling && ess < n / 2 && k < K;
     if (resampled) {
-      const index = systematic(logWeights, uniform());
+      const index = systematic(shares, uniform());
       x = Float64Array.from(index, (i) => x[i]);
       logWeights = new Float64Array(n).fill(logZ);
     }
@@ -84,17 +56,14 @@ export function wholeRun(n, K, resampling, seed, model) {
 
 /** The shares of particles and of weight at x > 0. */
 export function sharesRight({ x, logWeights }) {
-  const top = Math.max(...logWeights);
-  let [count, weight, total] = [0, 0, 0];
+  const { shares } = weigh(logWeights);
+  let [count, weight] = [0, 0];
   for (let i = 0; i < x.length; i++) {
-    const w = Math.exp(logWeights[i] - top);
-    total += w;
-    if (x[i] > 0) {
-      count += 1;
-      weight += w;
-    }
+    if (x[i] <= 0) continue;
+    count += 1;
+    weight += shares[i];
   }
-  return { unweighted: count / x.length, weighted: weight / total };
+  return { unweighted: count / x.length, weighted: weight };
 }
 
 const words = (value) => (Math.round(100 * value) / 100 + 0).toFixed(2); // no minus before a zero

@@ -2,15 +2,27 @@
 
 import { clamp, controls, draggable, html, keys, openFigure, svg, title } from "./common.js";
 import { table } from "./immse.js";
+import {
+  evenly,
+  fixed,
+  handle,
+  inBits,
+  joined,
+  minus,
+  moveHandle,
+  openPlot,
+  power,
+  scales,
+  sharesAt,
+  short,
+  text,
+} from "./plot.js";
 
 const LOW = -3;
 const HIGH = 4;
 const SHOWN = 3;
 const PER_DECADE = 20;
-const LEFT = 40;
-const RIGHT = 14;
-const TOP = 10;
-const BOTTOM = 22;
+const MARGINS = { left: 40, right: 14, top: 10, bottom: 22, gap: 6, foot: 5 };
 const SPAN = 3;
 
 const DATA = {
@@ -28,21 +40,9 @@ function render({ model, el }) {
   let place = Math.round((Math.log10(model.get("t0")) - LOW) * PER_DECADE);
   let found = null;
 
-  const points = svg("svg", {
-    class: "dpm-plot dpm-points",
-    role: "group",
-    "aria-label": "The data: places and weights",
-  });
-  const curve = svg("svg", {
-    class: "dpm-plot dpm-density",
-    role: "img",
-    "aria-label": "Information per unit of log t, with the area beyond t0",
-  });
-  const sums = svg("svg", {
-    class: "dpm-plot dpm-sums",
-    role: "img",
-    "aria-label": "The area, the rest, and their sum, over t0",
-  });
+  const points = openPlot(figure, "dpm-points", "The data: places and weights", "group");
+  const curve = openPlot(figure, "dpm-density", "Information per unit of log t, with the area beyond t0");
+  const sums = openPlot(figure, "dpm-sums", "The area, the rest, and their sum, over t0");
   const detail = html("p", { class: "dpm-detail dpm-now" });
   const about = html(
     "p",
@@ -51,39 +51,18 @@ function render({ model, el }) {
   );
   const backdrop = svg("g");
 
-  const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
-  const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
-  const path = (values, kind) =>
-    svg("polyline", { points: values.map(([x, y]) => `${x.toFixed(2)},${y.toFixed(2)}`).join(" "), class: kind });
-  const sizeOf = (node) => [node.clientWidth || 600, node.clientHeight || 150];
-  const across = (log, width) => LEFT + ((log - LOW) / (SHOWN - LOW)) * (width - LEFT - RIGHT);
-  const minus = (words) => String(words).replace("-", "−");
-  const nats = (v) => minus((Math.abs(v) < 5e-4 ? 0 : v).toFixed(3));
-  const power = (k) => (k === 0 ? "1" : `10${[...String(k)].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("")}`);
+  const logAt = (i) => LOW + i / PER_DECADE;
   const visible = (values) => Array.from(values).slice(0, (SHOWN - LOW) * PER_DECADE + 1);
 
   // --- The data, to drag. ---
 
-  const spot = (v, width) => LEFT + ((v + SPAN) / (2 * SPAN)) * (width - LEFT - RIGHT);
-  const level = (w, height) => height - BOTTOM - w * (height - BOTTOM - TOP);
   const handles = [];
   function makeHandles() {
     handles.length = 0;
     (data.centers ?? []).forEach((_, k) => {
       const stem = svg("line", { class: "dpm-stem" });
-      const dot = svg(
-        "g",
-        {
-          class: "dpm-handle dpm-both",
-          role: "slider",
-          tabindex: 0,
-          "aria-label": `Point ${k + 1} of ${data.centers.length}: place, and weight`,
-          "aria-valuemin": -SPAN,
-          "aria-valuemax": SPAN,
-        },
-        svg("circle", { r: 15, class: "dpm-grip" }),
-        svg("circle", { r: 7 }),
-      );
+      const label = `Point ${k + 1} of ${data.centers.length}: place, and weight`;
+      const dot = handle({ label, min: -SPAN, max: SPAN, kind: "dpm-both", dot: 7 });
       const put = (where, weight) => {
         data.centers[k] = Math.round(100 * clamp(where, -SPAN, SPAN)) / 100;
         data.weights[k] = Math.round(100 * clamp(weight, 0.02, 1)) / 100;
@@ -100,11 +79,8 @@ function render({ model, el }) {
         },
         step: (by) => put(data.centers[k] + by[0], data.weights[k] + by[1]),
         drag: (event) => {
-          const box = points.getBoundingClientRect();
-          put(
-            ((event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT)) * 2 * SPAN - SPAN,
-            (box.height - BOTTOM - (event.clientY - box.top)) / (box.height - BOTTOM - TOP),
-          );
+          const { x, y } = sharesAt(event, points, MARGINS);
+          put(x * 2 * SPAN - SPAN, y);
         },
       });
       handles.push({ stem, dot });
@@ -124,96 +100,66 @@ function render({ model, el }) {
   // --- Drawing. ---
 
   function drawPoints() {
-    const [wide, high] = sizeOf(points);
+    const plot = scales(points, MARGINS, [-SPAN, SPAN], [0, 1]);
     const { weights, variance } = mixture();
-    const rows = [line(LEFT, high - BOTTOM, wide - RIGHT, high - BOTTOM, "dpm-axis")];
-    for (let v = -SPAN; v <= SPAN; v++) rows.push(text(spot(v, wide), high - 5, minus(v)));
+    const rows = [plot.axis(), ...plot.marks(evenly(-SPAN, SPAN, 2 * SPAN))];
     if (variance > 0) {
-      const tops = Array.from({ length: 241 }, (_, i) => -SPAN + (2 * SPAN * i) / 240);
-      const heights = tops.map((v) =>
-        data.centers.reduce((sum, c, k) => sum + weights[k] * Math.exp(-((v - c) ** 2) / (2 * variance)), 0),
-      );
-      rows.push(
-        path(
-          tops.map((v, i) => [spot(v, wide), level(heights[i] * 0.95, high)]),
-          "dpm-line",
-        ),
-      );
+      const height = (v) =>
+        data.centers.reduce((sum, c, k) => sum + weights[k] * Math.exp(-((v - c) ** 2) / (2 * variance)), 0);
+      rows.push(plot.curve("dpm-line", evenly(-SPAN, SPAN, 240), (v) => [v, 0.95 * height(v)]));
     }
     backdrop.replaceChildren(...rows);
     handles.forEach(({ stem, dot }, k) => {
-      const [x, y] = [spot(data.centers[k], wide), level(data.weights[k], high)];
-      for (const [name, value] of Object.entries({ x1: x, x2: x, y1: high - BOTTOM, y2: y }))
+      const [x, y] = plot.place([data.centers[k], data.weights[k]]);
+      for (const [name, value] of Object.entries({ x1: x, x2: x, y1: plot.floor, y2: y }))
         stem.setAttribute(name, value);
-      dot.setAttribute("transform", `translate(${x} ${y})`);
-      dot.setAttribute("aria-valuenow", data.centers[k]);
-      dot.setAttribute("aria-valuetext", `at ${data.centers[k].toFixed(1)}, probability ${weights[k].toFixed(2)}`);
+      const words = `at ${data.centers[k].toFixed(1)}, probability ${weights[k].toFixed(2)}`;
+      moveHandle(dot, x, y, data.centers[k], words);
     });
   }
-  function axis(wide, high, tops, y) {
-    const rows = [];
-    for (let k = LOW; k <= SHOWN; k++)
-      rows.push(
-        line(across(k, wide), TOP, across(k, wide), high - BOTTOM, "dpm-grid"),
-        text(across(k, wide), high - 5, k === SHOWN ? "t" : power(k)),
-      );
-    for (const v of tops)
-      rows.push(
-        line(LEFT, y(v), wide - RIGHT, y(v), v === 0 ? "dpm-axis" : "dpm-grid"),
-        text(LEFT - 6, y(v) + 4, minus(v), "end"),
-      );
-    return rows;
+  function axes(plot, tops) {
+    const decades = evenly(LOW, SHOWN, SHOWN - LOW);
+    return [
+      ...decades.map((k) => plot.upright(k, "dpm-grid")),
+      ...plot.marks(decades, (k) => (k === SHOWN ? "t" : power(k))),
+      ...plot.rows(tops, minus, (v) => (v === 0 ? "dpm-axis" : "dpm-grid")),
+    ];
   }
+  const cut = (plot) => plot.upright(logAt(place), "dpm-cut");
   function drawCurve() {
-    const [wide, high] = sizeOf(curve);
     const shown = visible(found.density);
     const top = Math.max(0.3, 1.1 * Math.max(...shown));
-    const y = (v) => high - BOTTOM - (v / top) * (high - BOTTOM - TOP);
-    const all = shown.map((v, i) => [across(LOW + i / PER_DECADE, wide), y(v)]);
-    const right = all.slice(place);
-    const cut = across(LOW + place / PER_DECADE, wide);
-    const fill = [[cut, y(0)], ...right, [right.at(-1)[0], y(0)]];
-    const tops =
-      top > 1
-        ? [0, 0.5, 1, 1.5, 2].filter((v) => v < top)
-        : [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9].filter(
-            (v) => v < top && (top < 0.5 || Math.round(10 * v) % 2 === 0),
-          );
+    const plot = scales(curve, MARGINS, [LOW, SHOWN], [0, top]);
+    const all = shown.map((v, i) => [logAt(i), v]);
+    const fill = [[logAt(place), 0], ...all.slice(place), [SHOWN, 0]];
+    const every = top > 1 ? 5 : top < 0.5 ? 1 : 2; // tenths
+    const tops = evenly(0, 20, 20).filter((tenths) => tenths % every === 0 && tenths < 10 * top);
     curve.replaceChildren(
-      svg("polygon", { points: fill.map(([a, b]) => `${a.toFixed(2)},${b.toFixed(2)}`).join(" "), class: "dpm-known" }),
-      ...axis(wide, high, tops, y),
-      path(all, "dpm-line"),
-      line(cut, TOP, cut, high - BOTTOM, "dpm-cut"),
-      text(cut + 5, TOP + 12, "t₀", "start"),
+      svg("polygon", { points: joined(fill.map(plot.place)), class: "dpm-known" }),
+      ...axes(
+        plot,
+        tops.map((tenths) => tenths / 10),
+      ),
+      plot.curve("dpm-line", all),
+      cut(plot),
+      text(plot.x(logAt(place)) + 5, plot.top + 12, "t₀", "start"),
     );
   }
   function drawSums() {
-    const [wide, high] = sizeOf(sums);
     const areas = visible(found.area);
     const rests = visible(found.known).map((v) => found.entropy - v);
     const top = 1.08 * Math.max(...areas, found.entropy, 0.2);
     const bottom = Math.min(0, 1.08 * Math.min(...rests, found.entropy));
-    const y = (v) => high - BOTTOM - ((v - bottom) / (top - bottom)) * (high - BOTTOM - TOP);
+    const plot = scales(sums, MARGINS, [LOW, SHOWN], [bottom, top]);
     const gap = top - bottom > 4 ? 2 : top - bottom > 1.5 ? 1 : 0.5;
     const tops = [];
     for (let v = Math.ceil(bottom / gap) * gap; v <= top; v += gap) tops.push(v + 0);
-    const x = (i) => across(LOW + i / PER_DECADE, wide);
-    const cut = x(place);
     sums.replaceChildren(
-      ...axis(wide, high, tops, y),
-      path(
-        areas.map((v, i) => [x(i), y(v)]),
-        "dpm-line",
-      ),
-      path(
-        rests.map((v, i) => [x(i), y(v)]),
-        "dpm-rest",
-      ),
-      path(
-        areas.map((v, i) => [x(i), y(v + rests[i])]),
-        "dpm-total",
-      ),
-      line(cut, TOP, cut, high - BOTTOM, "dpm-cut"),
+      ...axes(plot, tops),
+      plot.curve("dpm-line", areas, (v, i) => [logAt(i), v]),
+      plot.curve("dpm-rest", rests, (v, i) => [logAt(i), v]),
+      plot.curve("dpm-total", areas, (v, i) => [logAt(i), v + rests[i]]),
+      cut(plot),
     );
   }
   figure.draw = () => {
@@ -224,8 +170,8 @@ function render({ model, el }) {
     const [area, rest] = [found.area[place], found.entropy - found.known[place]];
     const letter = data.count || data.sigma === 0 ? "H" : "h";
     detail.textContent =
-      `At t₀ = ${Number(found.t[place].toPrecision(2))}: area ${nats(area)} nats, the rest ${letter}(y | z(t₀)) = ${nats(rest)}. ` +
-      `Sum ${nats(area + rest)}. Entropy of the data: ${nats(found.entropy)} nats = ${nats(found.entropy / Math.LN2)} bits.`;
+      `At t₀ = ${short(found.t[place])}: area ${fixed(area)} nats, the rest ${letter}(y | z(t₀)) = ${fixed(rest)}. ` +
+      `Sum ${fixed(area + rest)}. Entropy of the data: ${fixed(found.entropy)} nats = ${fixed(inBits(found.entropy))} bits.`;
     Object.assign(root.dataset, { area, rest, entropy: found.entropy, t: found.t[place] });
   };
 
@@ -234,7 +180,7 @@ function render({ model, el }) {
     min: 0,
     max: (SHOWN - LOW) * PER_DECADE,
     value: place,
-    format: (i) => String(Number((10 ** (LOW + i / PER_DECADE)).toPrecision(2))),
+    format: (i) => short(10 ** logAt(i)),
     set: (next) => (place = next),
   });
   const width = figure.slider({
@@ -275,7 +221,6 @@ function render({ model, el }) {
     detail,
   );
   makeHandles();
-  for (const node of [points, curve, sums]) figure.onResize(node);
   return figure.close;
 }
 

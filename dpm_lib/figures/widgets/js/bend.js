@@ -13,6 +13,8 @@ import {
   svg,
   uniforms,
 } from "./common.js";
+import { handle, keySteps, minus, moveHandle, openPlot, scales, sharesAt } from "./plot.js";
+import { totalVariation } from "./probability.js";
 
 // --- Numbers; the twins are dpm_lib.widgets.diffusion.potential and dpm_lib.fokker_planck. ---
 
@@ -95,8 +97,6 @@ export function kolmogorovDistance(x, p, reach, h) {
   return gap;
 }
 
-export const totalVariation = (p, q) => 0.5 * p.reduce((sum, value, i) => sum + Math.abs(value - q[i]), 0);
-
 // --- The figure. ---
 
 const PRESETS = {
@@ -131,19 +131,12 @@ function render({ model, el }) {
   let rest;
   let flow;
 
-  const landscape = svg("svg", {
-    class: "dpm-plot dpm-landscape",
-    role: "group",
-    "aria-label": "The potential, with a handle at every whole number",
-  });
+  const label = "The potential, with a handle at every whole number";
+  const landscape = openPlot(figure, "dpm-landscape", label, "group");
   const crowd = figure.canvas("Particles, each in a lane of its own");
-  const density = svg("svg", {
-    class: "dpm-plot dpm-density",
-    role: "img",
-    "aria-label": "Histogram of the particles, their density, and the density of rest",
-  });
+  const about = "Histogram of the particles, their density, and the density of rest";
+  const density = openPlot(figure, "dpm-density", about);
   const detail = html("p", { class: "dpm-detail dpm-now" });
-  const text = (a, b, words, anchor = "middle") => svg("text", { x: a, y: b, "text-anchor": anchor }, words);
 
   function bend() {
     U = places.map((v) => potential(v, heights, reach)[0]);
@@ -179,71 +172,30 @@ function render({ model, el }) {
 
   // --- Drawing. All three panels share the horizontal axis. ---
 
-  const L = 12;
-  const R = 12;
-  const across = (v, width) => L + ((width - L - R) * (v + wall)) / (2 * wall);
-  const sizeOf = (plot) => [plot.clientWidth || 600, plot.clientHeight || 150];
-  const line = (width, values, y, kind) =>
-    svg("polyline", {
-      points: values.map((v, i) => `${across(places[i], width).toFixed(2)},${y(v).toFixed(2)}`).join(" "),
-      class: kind,
-    });
+  const SIDES = { left: 12, right: 12 };
+  const HIGH = { ...SIDES, top: 10, bottom: 10 };
+  const LOW = { ...SIDES, top: 6, bottom: 20 };
   const curve = svg("g");
-  const handles = [];
-  const heightAt = (u, height) => height - 10 - ((height - 20) * u) / TOP;
-
-  heights.forEach((_, k) => {
+  const handles = heights.map((_, k) => {
     const place = -reach + (2 * reach * k) / (heights.length - 1);
-    const grip = svg("circle", { r: 16, class: "dpm-grip" });
-    const dot = svg("circle", { r: 8 });
-    const node = svg(
-      "g",
-      {
-        class: "dpm-handle",
-        role: "slider",
-        tabindex: 0,
-        "aria-label": `Potential at x = ${place}`.replace("-", "−"),
-        "aria-orientation": "vertical",
-        "aria-valuemin": 0,
-        "aria-valuemax": TOP,
-      },
-      grip,
-      dot,
-    );
+    const name = minus(`Potential at x = ${place}`);
+    const node = handle({ label: name, min: 0, max: TOP, orientation: "vertical", dot: 8, grip: 16 });
     const set = (value) => {
       heights[k] = Math.round(100 * clamp(value, 0, TOP)) / 100;
       preset.select.value = "your own";
       bend();
     };
-    const keys = {
-      ArrowUp: 0.2,
-      ArrowRight: 0.2,
-      ArrowDown: -0.2,
-      ArrowLeft: -0.2,
-      PageUp: 1,
-      PageDown: -1,
-      Home: -TOP,
-      End: TOP,
-    };
-    const drag = (event) => {
-      const box = landscape.getBoundingClientRect();
-      set(((box.height - 10 - (event.clientY - box.top)) / (box.height - 20)) * TOP);
-    };
-    draggable(node, { keys, step: (by) => set(heights[k] + by), take: drag, drag });
-    handles.push({ node, place, parts: [grip, dot] });
+    const drag = (event) => set(sharesAt(event, landscape, HIGH).y * TOP);
+    draggable(node, { keys: keySteps(0.2, 1, TOP), step: (by) => set(heights[k] + by), take: drag, drag });
+    return { node, place };
   });
   landscape.append(curve, ...handles.map(({ node }) => node));
 
   function drawLandscape() {
-    const [width, height] = sizeOf(landscape);
-    curve.replaceChildren(line(width, U, (u) => heightAt(u, height), "dpm-line"));
-    handles.forEach(({ node, place, parts }, k) => {
-      for (const part of parts) {
-        part.setAttribute("cx", across(place, width));
-        part.setAttribute("cy", heightAt(heights[k], height));
-      }
-      node.setAttribute("aria-valuenow", heights[k]);
-      node.setAttribute("aria-valuetext", heights[k].toFixed(1));
+    const plot = scales(landscape, HIGH, [-wall, wall], [0, TOP]);
+    curve.replaceChildren(plot.curve("dpm-line", U, (u, i) => [places[i], u]));
+    handles.forEach(({ node, place }, k) => {
+      moveHandle(node, plot.x(place), plot.y(heights[k]), heights[k], heights[k].toFixed(1));
     });
   }
   function drawCrowd() {
@@ -257,7 +209,7 @@ function render({ model, el }) {
     const width = crowd.width / pixel;
     for (let i = 0; i < x.length; i++) {
       context.fillRect(
-        (across(x[i], width) - 1.2) * pixel,
+        (12 + ((width - 24) * (x[i] + wall)) / (2 * wall) - 1.2) * pixel,
         (0.04 + 0.9 * lanes[i]) * crowd.height,
         2.4 * pixel,
         2.4 * pixel,
@@ -265,40 +217,18 @@ function render({ model, el }) {
     }
   }
   function drawDensity() {
-    const [width, height] = sizeOf(density);
     const bars = new Float64Array((cells - 1) / 3);
     const wide = (2 * wall) / bars.length;
     for (const v of x) bars[clamp(Math.floor((v + wall) / wide), 0, bars.length - 1)] += 1 / (x.length * wide);
-    const tallest = Math.max(...rest) / h;
-    const top = Math.max(0.5, 1.25 * tallest, (1.05 * Math.max(...p)) / h);
-    const y = (value) => height - 20 - (height - 26) * Math.min(1, value / top);
-    const slot = (width - L - R) / bars.length;
-    const rects = Array.from(bars, (value, i) =>
-      svg("rect", {
-        x: L + i * slot + 0.5,
-        width: slot - 1,
-        y: y(value),
-        height: height - 20 - y(value),
-        class: "dpm-walkers",
-      }),
-    );
-    const marks = handles.map(({ place }) => text(across(place, width), height - 4, String(place).replace("-", "−")));
+    const top = Math.max(0.5, (1.25 * Math.max(...rest)) / h, (1.05 * Math.max(...p)) / h);
+    const plot = scales(density, LOW, [-wall, wall], [0, top], { held: "y" });
+    const half = (0.5 * wide) / (plot.x(wide) - plot.x(0)); // of a pixel
     density.replaceChildren(
-      ...rects,
-      line(
-        width,
-        Array.from(p, (v) => v / h),
-        y,
-        "dpm-exact",
-      ),
-      line(
-        width,
-        rest.map((v) => v / h),
-        y,
-        "dpm-target",
-      ),
-      svg("line", { x1: L, x2: width - R, y1: height - 20, y2: height - 20, class: "dpm-axis" }),
-      ...marks,
+      ...Array.from(bars, (v, i) => plot.bar("dpm-walkers", i * wide - wall + half, (i + 1) * wide - wall - half, v)),
+      plot.curve("dpm-exact", p, (v, i) => [places[i], v / h]),
+      plot.curve("dpm-target", rest, (v, i) => [places[i], v / h]),
+      plot.axis(),
+      ...plot.marks(handles.map(({ place }) => place)),
     );
   }
   figure.draw = () => {
@@ -358,8 +288,6 @@ function render({ model, el }) {
   );
   bend();
   restart();
-  figure.onResize(landscape);
-  figure.onResize(density);
   figure.onChange("n", restart);
   return figure.close;
 }

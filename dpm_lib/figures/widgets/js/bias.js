@@ -1,15 +1,15 @@
 // The law that a multiplied reverse chain makes, on a line, as a density: no sampling. Twin of posteriors.law_on_grid.
 
-import { controls, html, keys, openFigure, svg, title } from "./common.js";
+import { controls, html, keys, openFigure, title } from "./common.js";
+import { line, minus, openPlot, scales } from "./plot.js";
+import { totalVariation } from "./probability.js";
 
 export const REACH = 4.5,
   POINTS = 181,
   TOTAL = 8,
   STEPS = [10, 20, 50, 100, 200, 400];
+const MARGINS = { left: 40, right: 12, top: 8, bottom: 20, foot: 5 };
 const TWISTS = ["constant", "annealed", "plugin"];
-const LEFT = 40;
-const RIGHT = 12;
-const BOTTOM = 20;
 
 // --- Numbers. A target is { means, weights, variance }; r(x) = exp(-(x - y)^2 / 2 s), s its variance. ---
 
@@ -117,23 +117,16 @@ export function product(target, { y, s }, power = 1) {
   );
 }
 
-export const distance = (p, q) =>
-  0.5 * p.reduce((sum, v, i) => sum + Math.abs(v - q[i]), 0) * ((2 * REACH) / (POINTS - 1));
+export const distance = (p, q) => (totalVariation(p, q) * (2 * REACH)) / (POINTS - 1);
 
 // --- The figure. ---
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "bias");
-  const laws = svg("svg", {
-    class: "dpm-plot dpm-laws",
-    role: "img",
-    "aria-label": "Densities: the exact posterior, p r squared, and what the chain makes",
-  });
-  const curves = svg("svg", {
-    class: "dpm-plot dpm-distances",
-    role: "img",
-    "aria-label": "Total variation from the exact posterior against the number of steps",
-  });
+  const label = "Densities: the exact posterior, p r squared, and what the chain makes";
+  const laws = openPlot(figure, "dpm-laws", label);
+  const about = "Total variation from the exact posterior against the number of steps";
+  const curves = openPlot(figure, "dpm-distances", about);
   const words = html("p", { class: "dpm-detail" });
   const x = grid();
   let name = "a normal";
@@ -151,6 +144,9 @@ function render({ model, el }) {
     [exact, square, plain] = [product(target, r), product(target, r, 2), product(target, r, 0)];
     found = Object.fromEntries(TWISTS.map((twist) => [twist, new Map()]));
     figure.root.dataset.ready = 0;
+    resume();
+  }
+  function resume() {
     queue ||= requestAnimationFrame(work);
     figure.redraw();
   }
@@ -170,74 +166,48 @@ function render({ model, el }) {
     figure.redraw();
     if (missing()) queue = requestAnimationFrame(work);
   }
-  const text = (at, y, label, anchor = "middle") => svg("text", { x: at, y, "text-anchor": anchor }, label);
-  const line = (values, across, up, kindOf) =>
-    svg("polyline", {
-      points: values.map(([a, b]) => `${across(a).toFixed(1)},${up(b).toFixed(1)}`).join(" "),
-      class: kindOf,
-    });
-  figure.draw = () => {
-    const here = found[kind].get(STEPS[place]);
-    {
-      const [width, height] = [laws.clientWidth || 600, laws.clientHeight || 200];
-      const across = (v) => LEFT + ((v + REACH) / (2 * REACH)) * (width - LEFT - RIGHT);
-      const top = 1.08 * Math.max(...exact, ...square, ...plain);
-      const up = (v) => height - BOTTOM - (height - BOTTOM - 8) * (v / top);
-      const show = (p, css) =>
-        line(
-          Array.from(p, (v, i) => [x[i], v]),
-          across,
-          up,
-          css,
-        );
-      laws.replaceChildren(
-        svg("line", { x1: LEFT, x2: width - RIGHT, y1: up(0), y2: up(0), class: "dpm-axis" }),
-        ...[-4, -2, 0, 2, 4].map((v) => text(across(v), height - 5, String(v).replace("-", "−"))),
-        show(plain, "dpm-curve-model"),
-        show(square, "dpm-curve-square"),
-        show(exact, "dpm-curve-exact"),
-        ...(here ? [show(here.law, `dpm-curve-${kind}`)] : []),
-      );
-    }
-    const [width, height] = [curves.clientWidth || 600, curves.clientHeight || 170];
-    const across = (T) =>
-      LEFT + 10 + (Math.log(T / STEPS[0]) / Math.log(STEPS.at(-1) / STEPS[0])) * (width - LEFT - RIGHT - 20);
+  function drawLaws(here) {
+    const top = 1.08 * Math.max(...exact, ...square, ...plain);
+    const plot = scales(laws, MARGINS, [-REACH, REACH], [0, top]);
+    const show = (kind, p) => plot.curve(`dpm-curve-${kind}`, p, (v, i) => [x[i], v]);
+    laws.replaceChildren(
+      plot.axis(),
+      ...plot.marks([-4, -2, 0, 2, 4]),
+      show("model", plain),
+      show("square", square),
+      show("exact", exact),
+      ...(here ? [show(kind, here.law)] : []),
+    );
+  }
+  function drawDistances() {
     const limit = distance(square, exact);
     const far = TWISTS.map((twist) =>
-      STEPS.filter((T) => found[twist].has(T)).map((T) => [T, found[twist].get(T).far]),
+      STEPS.map((T) => [T, found[twist].get(T)?.far]).filter(([, v]) => v !== undefined),
     );
     const top = 1.15 * Math.max(0.05, limit, ...far.flat().map(([, v]) => v));
-    const up = (v) => height - BOTTOM - (height - BOTTOM - 8) * (v / top);
+    const inner = { ...MARGINS, left: MARGINS.left + 10, right: MARGINS.right + 10 };
+    const plot = scales(curves, inner, [STEPS[0], STEPS.at(-1)], [0, top], { log: "x" });
+    const whole = scales(curves, MARGINS, [0, 1], [0, top]);
     curves.replaceChildren(
-      ...[0, 0.5, 1].flatMap((part) => [
-        svg("line", { x1: LEFT, x2: width - RIGHT, y1: up(part * top), y2: up(part * top), class: "dpm-grid" }),
-        text(LEFT - 5, up(part * top) + 4, (part * top).toFixed(2), "end"),
-      ]),
-      ...STEPS.map((T) => text(across(T), height - 5, T)),
-      svg("line", { x1: LEFT, x2: width - RIGHT, y1: up(limit), y2: up(limit), class: "dpm-curve-square" }),
-      svg("line", {
-        x1: across(STEPS[place]),
-        x2: across(STEPS[place]),
-        y1: 6,
-        y2: height - BOTTOM,
-        class: "dpm-here",
-      }),
-      ...far.map((points, k) => line(points, across, up, `dpm-curve-${TWISTS[k]}`)),
-      ...far.flatMap((points, k) =>
-        points.map(([T, v]) => svg("circle", { cx: across(T), cy: up(v), r: 3.5, class: `dpm-dots-${TWISTS[k]}` })),
-      ),
+      ...whole.rows([0, 0.5 * top, top], (v) => v.toFixed(2)),
+      ...plot.marks(STEPS),
+      whole.across(limit, "dpm-curve-square"),
+      line(plot.x(STEPS[place]), 6, plot.x(STEPS[place]), plot.floor, "dpm-here"),
+      ...far.map((points, k) => plot.curve(`dpm-curve-${TWISTS[k]}`, points)),
+      ...far.flatMap((points, k) => points.map(([T, v]) => plot.dot(`dpm-dots-${TWISTS[k]}`, T, v, 3.5))),
     );
-    const mean = (p) => (p.reduce((sum, v, i) => sum + v * x[i], 0) * (x[1] - x[0])).toFixed(3).replace("-", "−");
+  }
+  figure.draw = () => {
+    const here = found[kind].get(STEPS[place]);
+    drawLaws(here);
+    drawDistances();
+    const mean = (p) => minus((p.reduce((sum, v, i) => sum + v * x[i], 0) * (x[1] - x[0])).toFixed(3));
     words.textContent = here
       ? `T = ${STEPS[place]}: total variation ${here.far.toFixed(3)}; mean ${mean(here.law)}, exact ${mean(exact)}, of p r² ${mean(square)}. ` +
         `The exact twist has total variation 0 at every T.`
       : `T = ${STEPS[place]}: computing.`;
-    Object.assign(figure.root.dataset, {
-      steps: STEPS[place],
-      kind,
-      far: here ? here.far : "",
-      ready: missing() ? 0 : 1,
-    });
+    const ready = missing() ? 0 : 1;
+    Object.assign(figure.root.dataset, { steps: STEPS[place], kind, far: here ? here.far : "", ready });
   };
   const steps = figure.slider({
     label: "Steps T",
@@ -245,10 +215,8 @@ function render({ model, el }) {
     max: STEPS.length - 1,
     value: place,
     format: (v) => String(STEPS[v]),
-    set: (v) => {
-      place = v;
-      queue ||= requestAnimationFrame(work);
-    },
+    set: (v) => (place = v),
+    after: resume,
   });
   const data = figure.chooser({
     label: "Data",
@@ -265,10 +233,8 @@ function render({ model, el }) {
       ["plugin", "plug-in: r at the posterior mean"],
     ],
     value: kind,
-    set: (v) => {
-      kind = v;
-      queue ||= requestAnimationFrame(work);
-    },
+    set: (v) => (kind = v),
+    after: resume,
   });
   const look = figure.slider({
     label: "r sits at",
@@ -276,7 +242,7 @@ function render({ model, el }) {
     max: 2,
     step: 0.1,
     value: r.y,
-    format: (v) => v.toFixed(1).replace("-", "−"),
+    format: (v) => minus(v.toFixed(1)),
     set: (v) => (r = { ...r, y: v }),
     after: restart,
   });
@@ -300,8 +266,6 @@ function render({ model, el }) {
     words,
   );
   restart();
-  figure.onResize(laws);
-  figure.onResize(curves);
   const { close } = figure;
   figure.close = () => {
     cancelAnimationFrame(queue);

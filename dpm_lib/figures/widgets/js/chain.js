@@ -1,7 +1,9 @@
 // A Markov chain to edit: its graph, its matrix, its eigenvalues in the unit circle, and its law over time.
 
-import { button, clamp, controls, html, openFigure, svg } from "./common.js";
-import { inkOf, matrixGrid, showGraph, svgText } from "./grid.js";
+import { button, clamp, controls, html, openFigure } from "./common.js";
+import { drawCourse, matrixGrid, showGraph, square } from "./grid.js";
+import { circle, line, openPlot, text } from "./plot.js";
+import { totalVariation } from "./probability.js";
 
 // --- Numbers: P is an array of rows, each summing to 1. ---
 
@@ -134,8 +136,6 @@ export function setEntry(row, j, value) {
 /** A probability for a small box: two decimals, more where it is small. */
 export const shown = (p) => (p === 0 ? "0" : p >= 0.1 ? p.toFixed(2) : p.toFixed(4).replace(/0{1,2}$/, ""));
 
-export const totalVariation = (p, q) => 0.5 * p.reduce((sum, value, i) => sum + Math.abs(value - q[i]), 0);
-
 /** What the graph says in words, the law it tends to (or null), and |lambda_2|. */
 export function describeChain(P) {
   const classes = recurrentClasses(P);
@@ -184,46 +184,26 @@ function render({ model, el }) {
   let about;
   let laws;
   let t = 0;
-  let clock = 0;
 
-  const graph = svg("svg", {
-    class: "dpm-plot dpm-graph",
-    viewBox: "0 0 240 240",
-    role: "img",
-    "aria-label": "The chain as a graph; the fuller a circle, the likelier the state",
-  });
-  const grid = svg("svg", {
-    class: "dpm-plot dpm-matrix",
-    viewBox: "0 0 240 240",
-    role: "group",
-    "aria-label": "The matrix P, one row per state",
-  });
-  const circle = svg("svg", {
-    class: "dpm-plot dpm-circle",
-    viewBox: "0 0 240 240",
-    role: "img",
-    "aria-label": "Eigenvalues in the unit circle",
-  });
-  const course = svg("svg", {
-    class: "dpm-plot dpm-course",
-    role: "img",
-    "aria-label": "The probability of each state over time, dashed: the stationary law",
-  });
+  const graph = square("dpm-graph", "The chain as a graph; the fuller a circle, the likelier the state");
+  const grid = square("dpm-matrix", "The matrix P, one row per state", "group");
+  const disc = square("dpm-circle", "Eigenvalues in the unit circle");
+  const label = "The probability of each state over time, dashed: the stationary law";
+  const course = openPlot(figure, "dpm-course", label);
   const detail = html("p", { class: "dpm-detail", "aria-live": "polite" });
   const now = html("p", { class: "dpm-detail dpm-now" });
 
   const { make: makeGrid, show: showGrid } = matrixGrid(grid, {
     title: () => "P",
     name: (i, j) => `Probability from ${i + 1} to ${j + 1}`,
-    change: (i, j, value) => change(i, j, value),
+    change: (i, j, value) => {
+      P[i] = setEntry(P[i], j, value);
+      preset.select.value = "your own";
+      update();
+    },
     format: shown,
   });
 
-  function change(i, j, value) {
-    P[i] = setEntry(P[i], j, value);
-    preset.select.value = "your own";
-    update();
-  }
   function load(chosen) {
     name = chosen;
     P = presets[name].map((row) => row.slice());
@@ -241,11 +221,8 @@ function render({ model, el }) {
   }
   function update() {
     about = describeChain(P);
-    laws = lawsOverTime(
-      P,
-      P.map((_, i) => (i === start ? 1 : 0)),
-      steps,
-    );
+    const first = P.map((_, i) => (i === start ? 1 : 0));
+    laws = lawsOverTime(P, first, steps);
     showGrid(P);
     moveTo(t);
   }
@@ -257,54 +234,23 @@ function render({ model, el }) {
 
   // --- Drawing ---
 
-  function drawCircle() {
-    const r = 100;
-    const at = ([re, im]) => [120 + r * re, 120 - r * im];
-    const ring = about.ergodic ? svg("circle", { cx: 120, cy: 120, r: r * about.second, class: "dpm-ring" }) : "";
-    circle.replaceChildren(
-      svg("line", { x1: 10, y1: 120, x2: 230, y2: 120, class: "dpm-grid" }),
-      svg("line", { x1: 120, y1: 10, x2: 120, y2: 230, class: "dpm-grid" }),
-      svg("circle", { cx: 120, cy: 120, r, class: "dpm-unit-circle" }),
-      ring,
-      ...about.values.map((value, k) => {
-        const [x, y] = at(value);
-        return svg("circle", { cx: x, cy: y, r: 6, class: k === 0 ? "dpm-one" : "dpm-eigenvalue" });
-      }),
-      svgText(214, 138, "1"),
-      svgText(120, 236, "eigenvalues of P"),
+  function drawDisc() {
+    disc.replaceChildren(
+      line(10, 120, 230, 120, "dpm-grid"),
+      line(120, 10, 120, 230, "dpm-grid"),
+      circle("dpm-unit-circle", 120, 120, 100),
+      about.ergodic ? circle("dpm-ring", 120, 120, 100 * about.second) : "",
+      ...about.values.map(([re, im], k) => circle(k ? "dpm-eigenvalue" : "dpm-one", 120 + 100 * re, 120 - 100 * im, 6)),
+      text(214, 138, "1"),
+      text(120, 236, "eigenvalues of P"),
     );
   }
-  function drawCourse() {
-    const width = course.clientWidth || 600;
-    const height = course.clientHeight || 150;
-    const L = 30;
-    const R = 10;
-    const T = 8;
-    const B = 20;
-    const x = (s) => L + ((width - L - R) * s) / steps;
-    const y = (p) => T + (height - T - B) * (1 - p);
-    const ticks = [0, 0.5, 1].flatMap((p) => [
-      svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: "dpm-grid" }),
-      svgText(L - 5, y(p) + 4, p, "end"),
-    ]);
-    const times = [0, 10, 20, 30, 40]
-      .filter((s) => s <= steps)
-      .map((s) => svgText(x(s), height - 4, s === 0 ? "t = 0" : s));
-    const lines = P.map((_, i) =>
-      svg("polyline", { points: laws.map((law, s) => `${x(s)},${y(law[i])}`).join(" "), class: `dpm-law ${inkOf(i)}` }),
-    );
-    const limits = about.pi
-      ? about.pi.map((p, i) =>
-          svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: `dpm-limit-line ${inkOf(i)}` }),
-        )
-      : [];
-    const cursor = svg("line", { x1: x(t), x2: x(t), y1: T, y2: height - B, class: "dpm-axis" });
-    course.replaceChildren(...ticks, ...times, ...limits, ...lines, cursor);
-  }
+  const marks = [0, 10, 20, 30, 40].filter((s) => s <= steps);
+  const format = (s) => (s === 0 ? "t = 0" : s);
   figure.draw = () => {
     showGraph(graph, P, laws[t]);
-    drawCircle();
-    drawCourse();
+    drawDisc();
+    drawCourse(course, { last: steps, now: t, marks, format }, [[laws, ""]], about.pi ?? []);
     detail.textContent = about.words;
     const law = laws[t].map((p) => p.toFixed(3)).join(", ");
     const away = about.pi ? ` Total variation distance from π: ${totalVariation(laws[t], about.pi).toFixed(4)}.` : "";
@@ -327,28 +273,20 @@ function render({ model, el }) {
     after: update,
   });
   const clockSlider = figure.slider({ wide: true, label: "t", min: 0, max: steps, value: 0, set: moveTo });
-  const play = figure.playButton((seconds) => {
-    clock += seconds * 5;
-    if (clock < 1) return;
-    clock = 0;
-    moveTo(t >= steps ? 0 : t + 1);
-  });
+  const play = figure.playSteps(
+    () => 5,
+    () => moveTo(t >= steps ? 0 : t + 1),
+  );
+  const reset = button("Reset", () => load(name));
   figure.add(
-    html(
-      "div",
-      { class: "dpm-controls" },
-      preset.node,
-      begin.node,
-      button("Reset", () => load(name)),
-    ),
-    html("div", { class: "dpm-three" }, graph, grid, circle),
+    controls(preset, begin, reset),
+    html("div", { class: "dpm-three" }, graph, grid, disc),
     detail,
     course,
     controls(play, clockSlider),
     now,
   );
   load(names[0]);
-  figure.onResize(course);
   return figure.close;
 }
 

@@ -1,6 +1,7 @@
 // How many trajectories close the gap: the log of a mean of n weights, against log p and the delta method. Nats inside.
 
-import { clamp, controls, html, openFigure, svg, uniforms } from "./common.js";
+import { clamp, controls, html, openFigure, uniforms } from "./common.js";
+import { fixed, inBits, line, minus, openPlot, rect, scales, text } from "./plot.js";
 import { coupledBits, S, weightLaw } from "./tiny.js";
 
 const NUMBERS = [1, 2, 4, 8, 16, 32, 64, 128, 256];
@@ -46,9 +47,6 @@ export function means(draw, n, runs) {
 /** How far log(mean) is below log p, plus what is 0 in the mean: mean / p - 1. The error is far smaller so. */
 export const shortfall = (mean, p) => Math.log(p / mean) + mean / p - 1;
 
-const bits = (nats) => nats / Math.LN2;
-const fixed = (value, digits = 3) => value.toFixed(digits).replace("-", "−");
-
 function render({ model, el }) {
   const figure = openFigure(model, el, "closing");
   const settings = structuredClone(model.get("settings"));
@@ -87,40 +85,26 @@ function render({ model, el }) {
     error: Math.sqrt(Math.max(0, square / runs - (sum / runs) ** 2) / runs),
   });
 
-  const spread = svg("svg", { class: "dpm-plot", role: "img", "aria-label": "Histogram of log mean w" });
-  const curve = svg("svg", {
-    class: "dpm-plot",
-    role: "img",
-    "aria-label": "The gap to log p, by n, on logarithmic axes",
-  });
+  const spread = openPlot(figure, "", "Histogram of log mean w");
+  const curve = openPlot(figure, "", "The gap to log p, by n, on logarithmic axes");
   const detail = html("p", { class: "dpm-detail dpm-now", role: "status" });
-  const text = (x, y, words, anchor = "middle", kind = null) =>
-    svg("text", { x, y, "text-anchor": anchor, class: kind }, words);
-  const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
-
   function drawSpread() {
-    const [width, height] = [spread.clientWidth || 300, spread.clientHeight || 170];
     const { bins, runs } = tally[chosen];
     const top = Math.max(...bins);
-    const x = (value) => ((value - exact.logP + reach()) / (1.6 * reach())) * width;
-    const floor = height - 36;
-    const step = [0.25, 0.5, 1, 2].find((s) => (1.6 * bits(reach())) / s <= 7) ?? 4; // bits
+    const ends = [exact.logP - reach(), exact.logP + 0.6 * reach()];
+    const plot = scales(spread, { left: 0, right: 0, top: 18, bottom: 36 }, ends, [0, top]);
+    const { width, height, floor, x } = plot;
+    const step = [0.25, 0.5, 1, 2].find((s) => (1.6 * inBits(reach())) / s <= 7) ?? 4; // bits
     const marks = Array.from({ length: 17 }, (_, i) => (i - 8) * step).filter(
-      (v) => v > -bits(reach()) && v < 0.6 * bits(reach()),
+      (v) => v > -inBits(reach()) && v < 0.6 * inBits(reach()),
     );
     const mean = exact.logP - about(tally[chosen]).gap;
     spread.replaceChildren(
       ...Array.from(bins, (count, b) =>
-        svg("rect", {
-          x: (b * width) / BINS,
-          width: width / BINS - 0.5,
-          y: floor - (count / top) * (floor - 18),
-          height: (count / top) * (floor - 18),
-          class: "dpm-bar",
-        }),
+        rect("dpm-bar", (b * width) / BINS, plot.y(count), width / BINS - 0.5, floor - plot.y(count)),
       ),
-      line(0, floor, width, floor, "dpm-axis"),
-      svg("line", { x1: x(exact.logP), x2: x(exact.logP), y1: 0, y2: floor, class: "dpm-limit-line dpm-ink-limit" }),
+      plot.axis(),
+      line(x(exact.logP), 0, x(exact.logP), floor, "dpm-limit-line dpm-ink-limit"),
       line(x(mean), 14, x(mean), floor, "dpm-line"),
       text(x(exact.logP) + 4, 11, "log p", "start"),
       text(x(mean) - 4, 24, "mean", "end"),
@@ -128,7 +112,7 @@ function render({ model, el }) {
         const at = x(exact.logP + v * Math.LN2);
         return at < 14 || at > width - 14
           ? []
-          : [line(at, floor, at, floor + 4, "dpm-axis"), text(at, floor + 16, String(v).replace("-", "−"))];
+          : [line(at, floor, at, floor + 4, "dpm-axis"), text(at, floor + 16, minus(v))];
       }),
       text(
         width / 2,
@@ -138,35 +122,30 @@ function render({ model, el }) {
     );
   }
   function drawCurve() {
-    const [width, height] = [curve.clientWidth || 300, curve.clientHeight || 170];
-    const LEFT = 44;
-    const delta = (n) => bits(exact.variance / (2 * n));
-    const high = 1.5 * Math.max(bits(exact.logP - exact.elbo), delta(1));
+    const delta = (n) => inBits(exact.variance / (2 * n));
+    const high = 1.5 * Math.max(inBits(exact.logP - exact.elbo), delta(1));
     const low = delta(256) / 3;
-    const x = (k) => LEFT + 12 + (k / (NUMBERS.length - 1)) * (width - LEFT - 24);
-    const y = (gap) => 22 + (Math.log(high / clamp(gap, low, high)) / Math.log(high / low)) * (height - 60);
+    const MARGINS = { left: 56, right: 12, top: 22, bottom: 38, foot: 20 };
+    const plot = scales(curve, MARGINS, [0, NUMBERS.length - 1], [low, high], { log: "y", held: "y" });
+    const whole = scales(curve, { ...MARGINS, left: 44, right: 0 }, [0, 1], [low, high], { log: "y" });
     const decades = [10, 1, 0.1, 0.01, 1e-3, 1e-4, 1e-5].filter((v) => v < high && v > low);
+    const expected = plot.curve("dpm-law dpm-ink-limit", NUMBERS, (n, k) => [k, delta(n)]);
+    expected.setAttribute("stroke-dasharray", "5 4");
     curve.replaceChildren(
-      ...decades.flatMap((v) => [
-        line(LEFT, y(v), width, y(v), "dpm-grid"),
-        text(LEFT - 5, y(v) + 4, String(v), "end"),
-      ]),
+      ...whole.rows(decades, String),
       text(0, 11, "gap to log p, bits", "start"),
-      text((LEFT + width) / 2, height - 4, "trajectories n"),
-      svg("polyline", {
-        points: NUMBERS.map((n, k) => `${x(k)},${y(delta(n))}`).join(" "),
-        class: "dpm-law dpm-ink-limit",
-        "stroke-dasharray": "5 4",
-      }),
-      ...NUMBERS.flatMap((n, k) => {
-        const { gap, error } = about(tally[k]);
+      text((whole.left + whole.end) / 2, plot.height - 4, "trajectories n"),
+      expected,
+      ...tally.flatMap((mine, k) => {
+        const { gap, error } = about(mine);
         const mark = k === chosen ? "dpm-exact-dot dpm-outside" : "dpm-exact-dot";
+        const [from, to] = [gap - 2 * error, gap + 2 * error].map((v) => plot.y(Math.max(low, inBits(v))));
         return [
-          line(x(k), y(bits(Math.max(low, gap - 2 * error))), x(k), y(bits(gap + 2 * error)), "dpm-axis"),
-          ...(gap > 0 ? [svg("circle", { cx: x(k), cy: y(bits(gap)), r: k === chosen ? 6 : 4, class: mark })] : []),
-          text(x(k), height - 20, String(n)),
+          line(plot.x(k), from, plot.x(k), to, "dpm-axis"),
+          gap > 0 ? plot.dot(mark, k, inBits(gap), k === chosen ? 6 : 4) : "",
         ];
       }),
+      ...plot.marks([...NUMBERS.keys()], (k) => NUMBERS[k]),
     );
   }
   figure.draw = () => {
@@ -175,11 +154,9 @@ function render({ model, el }) {
     const n = NUMBERS[chosen];
     const { gap, error } = about(tally[chosen]);
     detail.textContent =
-      `n = ${n}: the mean is ${fixed(bits(gap), 4)} ± ${fixed(bits(error), 4)} bits below log p = ${fixed(bits(exact.logP))}; ` +
-      `by the delta method ${fixed(bits(exact.variance / (2 * n)), 4)}. One weight has standard deviation ${fixed(Math.sqrt(exact.variance), 2)} of its mean.`;
-    figure.root.dataset.n = n;
-    figure.root.dataset.runs = tally[chosen].runs;
-    figure.root.dataset.gap = bits(gap);
+      `n = ${n}: the mean is ${fixed(inBits(gap), 4)} ± ${fixed(inBits(error), 4)} bits below log p = ${fixed(inBits(exact.logP))}; ` +
+      `by the delta method ${fixed(inBits(exact.variance / (2 * n)), 4)}. One weight has standard deviation ${fixed(Math.sqrt(exact.variance), 2)} of its mean.`;
+    Object.assign(figure.root.dataset, { n, runs: tally[chosen].runs, gap: inBits(gap) });
   };
 
   const play = figure.playButton(gather);
@@ -211,8 +188,6 @@ function render({ model, el }) {
     after: reset,
   });
   figure.add(html("div", { class: "dpm-pair-wide" }, spread, curve), controls(play, number, places, error), detail);
-  figure.onResize(spread);
-  figure.onResize(curve);
   reset();
   return figure.close;
 }

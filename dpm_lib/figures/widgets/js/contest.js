@@ -1,6 +1,7 @@
 // Several models in training, side by side: their samples at shares of one budget, and the energy distance of each.
 
-import { clamp, controls, drawPoints, fixedPoint, html, isCalm, openFigure, openSquare, svg, title } from "./common.js";
+import { controls, drawPoints, fixedPoint, html, isCalm, openFigure, openSquare, title } from "./common.js";
+import { line, openPlot, scales, text } from "./plot.js";
 
 const INKS = ["limit", "data", "drift", "model"];
 const EXTENT = 2.6;
@@ -37,47 +38,27 @@ function render({ model, el }) {
       node: html("div", { class: `dpm-ink-${INKS[i % 4]}` }, html("p", { class: "dpm-title" }, name), canvas, detail),
     };
   });
-  const race = svg("svg", {
-    class: "dpm-plot dpm-race",
-    role: "img",
-    "aria-label":
-      "Energy distance against the share of the budget, on logarithmic axes, one line for each model and seed",
-  });
-  const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
+  const axes = "on logarithmic axes, one line for each model and seed";
+  const race = openPlot(figure, "dpm-race", `Energy distance against the share of the budget, ${axes}`);
 
   function drawRace() {
-    const [width, height] = [race.clientWidth || 600, race.clientHeight || 190];
-    const [LEFT, BOTTOM] = [52, 34];
-    const all = scores.flat(2);
-    const [low, high] = [floor / 2, 1.3 * Math.max(...all)];
-    const x = (share) => LEFT + 6 + (1 - Math.log(share) / Math.log(shares[0])) * (width - LEFT - 18);
-    const y = (score) => 8 + (Math.log(high / clamp(score, low, high)) / Math.log(high / low)) * (height - BOTTOM - 8);
+    const [low, high] = [floor / 2, 1.3 * Math.max(...scores.flat(2))];
+    const margins = { left: 58, right: 12, top: 8, bottom: 34, foot: 18 };
+    const plot = scales(race, margins, [shares[0], 1], [low, high], { log: "xy", held: "y" });
+    const whole = scales(race, { ...margins, left: 52, right: 0 }, [0, 1], [low, high], { log: "y" });
     const decades = [1, 0.1, 0.01, 0.001, 0.0001].filter((v) => v > low && v < high);
-    const narrow = width < 480;
+    const narrow = plot.width < 480;
+    const marked = shares.filter((share, i) => (share === 1 || share <= 0.5) && (!narrow || i % 2 === 0));
+    const now = plot.x(shares[frame]);
+    const kindOf = (i, s) => `dpm-run dpm-ink-${INKS[i % 4]}${s === seed ? " dpm-picked" : ""}`;
     race.replaceChildren(
-      ...decades.flatMap((v) => [
-        svg("line", { x1: LEFT, x2: width, y1: y(v), y2: y(v), class: "dpm-grid" }),
-        text(LEFT - 5, y(v) + 4, String(v), "end"),
-      ]),
-      svg("line", { x1: LEFT, x2: width, y1: y(floor), y2: y(floor), class: "dpm-floor" }),
-      ...shares
-        .filter((share, i) => (share === 1 || share <= 0.5) && (!narrow || i % 2 === 0))
-        .map((share) => text(x(share), height - 18, percent(share), share === 1 ? "end" : "middle")),
-      text((LEFT + width) / 2, height - 3, "share of the budget"),
-      svg("line", {
-        x1: x(shares[frame]),
-        x2: x(shares[frame]),
-        y1: 4,
-        y2: height - BOTTOM,
-        class: "dpm-now-line dpm-axis",
-      }),
+      ...whole.rows(decades, String),
+      whole.across(floor, "dpm-floor"),
+      ...plot.marks(marked, percent, (share) => (share === 1 ? "end" : "middle")),
+      text((whole.left + whole.end) / 2, plot.height - 3, "share of the budget"),
+      line(now, 4, now, plot.floor, "dpm-now-line dpm-axis"),
       ...scores.flatMap((runs, i) =>
-        runs.map((run, s) =>
-          svg("polyline", {
-            points: run.map((score, f) => `${x(shares[f]).toFixed(1)},${y(score).toFixed(1)}`).join(" "),
-            class: `dpm-run dpm-ink-${INKS[i % 4]}${s === seed ? " dpm-picked" : ""}`,
-          }),
-        ),
+        runs.map((run, s) => plot.curve(kindOf(i, s), run, (score, f) => [shares[f], score])),
       ),
     );
   }
@@ -125,7 +106,6 @@ function render({ model, el }) {
     title("Energy distance to fresh data", " (dashed: two standard errors of the noise)"),
     race,
   );
-  figure.onResize(race);
   figure.redraw();
   return figure.close;
 }

@@ -1,7 +1,8 @@
 // The entropy of each reverse step between its bounds, for data of any variance. Nats inside, bits on the page.
 // Twins: dpm_lib.entropy.step_bounds and reverse_entropies.
 
-import { clamp, controls, html, openFigure, svg, title } from "./common.js";
+import { clamp, controls, html, keys, openFigure, svg, title } from "./common.js";
+import { fixed, inBits, joined, keySteps, openPlot, scales, sharesAt } from "./plot.js";
 
 /** beta_1..beta_T of a named schedule: "geometric" is even in log tau from beta_1 = 0.001 to tau = 50. */
 export function schedule(name, T) {
@@ -48,54 +49,30 @@ export function entropyRows(beta, { grid, short, dim }, variance) {
   return rows;
 }
 
-const bits = (nats) => nats / Math.LN2;
-const fixed = (value, digits = 2) =>
-  value
-    .toFixed(digits)
-    .replace("-", "−")
-    .replace(/^−(0\.0+)$/, "$1");
-
 function render({ model, el }) {
   const figure = openFigure(model, el, "entropy");
   const tables = model.get("tables");
-  let [name, variance, T, kind, relative] = [
-    Object.keys(tables)[0],
-    model.get("variance"),
-    model.get("T"),
-    "geometric",
-    true,
-  ];
+  let name = Object.keys(tables)[0];
+  let [variance, T] = [model.get("variance"), model.get("T")];
+  let kind = "geometric";
+  let relative = true;
   let chosen = 2;
 
-  const plot = svg("svg", { class: "dpm-plot dpm-band", role: "slider", tabindex: 0, "aria-label": "Step t" });
+  const band = openPlot(figure, "dpm-band", "Step t", "slider");
+  band.setAttribute("tabindex", 0);
   const detail = html("p", { class: "dpm-detail" });
   const sums = html("p", { class: "dpm-detail dpm-now", role: "status" });
-  const keys = html(
-    "div",
-    { class: "dpm-keys" },
-    ...[
-      ["printed", "limit", "upper bound as printed: the forward step's entropy"],
-      ["repaired", "drift", "upper bound, repaired"],
-      ["lower", "data", "lower bound"],
-      ["exact", "model", "exact"],
-    ].map(([, ink, words]) => html("span", { class: `dpm-ink-${ink}` }, words)),
-  );
-
-  const [LEFT, RIGHT, TOP, BOTTOM] = [44, 10, 10, 22];
-  const text = (x, y, words, anchor = "end") => svg("text", { x, y, "text-anchor": anchor }, words);
+  const MARGINS = { left: 44, right: 10, top: 10, bottom: 22, gap: 6, foot: 5 };
 
   figure.draw = () => {
     const rows = entropyRows(schedule(kind, T), tables[name], variance).slice(1);
-    const lift = (row, key) => bits(row[key] - (relative ? row.step : 0));
-    const [width, height] = [plot.clientWidth || 600, plot.clientHeight || 220];
+    const lift = (row, key) => inBits(row[key] - (relative ? row.step : 0));
     const all = rows.flatMap((row) => ["lower", "printed", "upper", "exact"].map((key) => lift(row, key)));
     const high = Math.max(...all, 0.05);
     const low = Math.max(Math.min(...all), high - (relative ? 8 : 40));
     const pad = 0.06 * (high - low);
-    const y = (v) =>
-      TOP + ((high + pad - clamp(v, low - pad, high + pad)) / (high - low + 2 * pad)) * (height - TOP - BOTTOM);
-    const x = (t) => LEFT + ((t - 1.5) / (T - 1)) * (width - LEFT - RIGHT);
-    const path = (key) => rows.map((row) => `${x(row.t)},${y(lift(row, key))}`).join(" ");
+    const plot = scales(band, MARGINS, [1.5, T + 0.5], [low - pad, high + pad], { held: "y" });
+    const path = (key) => rows.map((row) => [row.t, lift(row, key)]);
     const unit = 10 ** Math.floor(Math.log10(high - low));
     const every = [0.2, 0.5, 1, 2, 5].find((m) => (high - low) / (m * unit) <= 6) * unit;
     const ticks = [];
@@ -105,77 +82,57 @@ function render({ model, el }) {
     const radius = T > 40 ? 2.5 : 4;
     chosen = clamp(chosen, 2, T);
     const now = rows[chosen - 2];
-    plot.replaceChildren(
-      ...ticks.flatMap((v) => [
-        svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(v), y2: y(v), class: "dpm-grid" }),
-        text(LEFT - 6, y(v) + 4, fixed(v, every < 0.1 ? 2 : every < 1 ? 1 : 0)),
-      ]),
-      ...rows
-        .filter(({ t }) => t === 2 || t % jump === 0)
-        .map(({ t }) => text(x(t), height - 5, t === 2 ? "t = 2" : t, "middle")),
+    const times = rows.map(({ t }) => t).filter((t) => t === 2 || t % jump === 0);
+    const dashed = plot.curve("dpm-law dpm-ink-drift", path("upper"));
+    dashed.setAttribute("stroke-dasharray", "6 4");
+    const here = plot.upright(chosen);
+    here.setAttribute("opacity", 0.4);
+    band.replaceChildren(
+      ...plot.rows(ticks, (v) => fixed(v, every < 0.1 ? 2 : every < 1 ? 1 : 0)),
+      ...plot.marks(times, (t) => (t === 2 ? "t = 2" : t)),
       svg("polygon", {
-        points: `${path("lower")} ${rows
-          .slice()
-          .reverse()
-          .map((row) => `${x(row.t)},${y(lift(row, "upper"))}`)
-          .join(" ")}`,
+        points: joined([...path("lower"), ...path("upper").reverse()].map(plot.place)),
         class: "dpm-between",
       }),
-      svg("polyline", { points: path("upper"), class: "dpm-law dpm-ink-drift", "stroke-dasharray": "6 4" }),
-      svg("polyline", { points: path("printed"), class: "dpm-law dpm-ink-limit" }),
-      svg("polyline", { points: path("lower"), class: "dpm-law dpm-ink-data" }),
-      svg("line", { x1: x(chosen), x2: x(chosen), y1: TOP, y2: height - BOTTOM, class: "dpm-axis", opacity: 0.4 }),
-      ...rows.map((row) =>
-        svg("circle", {
-          cx: x(row.t),
-          cy: y(lift(row, "exact")),
-          r: row.t === chosen ? radius + 2 : radius,
-          class: row.exact > row.printed + 1e-9 ? "dpm-exact-dot dpm-outside" : "dpm-exact-dot",
-        }),
-      ),
+      dashed,
+      plot.curve("dpm-law dpm-ink-limit", path("printed")),
+      plot.curve("dpm-law dpm-ink-data", path("lower")),
+      here,
+      ...rows.map((row) => {
+        const kind = over.includes(row) ? "dpm-exact-dot dpm-outside" : "dpm-exact-dot";
+        return plot.dot(kind, row.t, lift(row, "exact"), row.t === chosen ? radius + 2 : radius);
+      }),
     );
-    const one = `t = ${chosen}: lower ${fixed(bits(now.lower))}, exact ${fixed(bits(now.exact))}, printed upper ${fixed(bits(now.printed))}, repaired upper ${fixed(bits(now.upper))} bits.`;
-    plot.setAttribute("aria-valuemin", 2);
-    plot.setAttribute("aria-valuemax", T);
-    plot.setAttribute("aria-valuenow", chosen);
-    plot.setAttribute("aria-valuetext", one);
+    const one = `t = ${chosen}: lower ${fixed(inBits(now.lower), 2)}, exact ${fixed(inBits(now.exact), 2)}, printed upper ${fixed(inBits(now.printed), 2)}, repaired upper ${fixed(inBits(now.upper), 2)} bits.`;
+    band.setAttribute("aria-valuemin", 2);
+    band.setAttribute("aria-valuemax", T);
+    band.setAttribute("aria-valuenow", chosen);
+    band.setAttribute("aria-valuetext", one);
     detail.textContent = over.length
       ? `${one} The printed bound fails at ${over.length} of ${rows.length} steps.`
       : `${one} The printed bound holds at all ${rows.length} steps.`;
-    const add = (key) => bits(rows.reduce((sum, row) => sum + row[key], 0));
+    const add = (key) => inBits(rows.reduce((sum, row) => sum + row[key], 0));
     sums.textContent =
-      `Summed over t = 2 to ${T}: lower ${fixed(add("lower"))}, exact ${fixed(add("exact"))}, printed upper ${fixed(add("printed"))} bits. ` +
-      `The data enter the exact sum by H(X₁) − H(X_T) = ${fixed(add("exact") - add("step"))} bits, and the other two not at all.`.replace(
+      `Summed over t = 2 to ${T}: lower ${fixed(add("lower"), 2)}, exact ${fixed(add("exact"), 2)}, printed upper ${fixed(add("printed"), 2)} bits. ` +
+      `The data enter the exact sum by H(X₁) − H(X_T) = ${fixed(add("exact") - add("step"), 2)} bits, and the other two not at all.`.replace(
         "X_T",
         "X at T",
       );
-    figure.root.dataset.outside = over.length;
-    figure.root.dataset.exact = add("exact");
-    figure.root.dataset.chosen = chosen;
+    Object.assign(figure.root.dataset, { outside: over.length, exact: add("exact"), chosen });
   };
 
   const choose = (t) => {
     chosen = clamp(t, 2, T);
     figure.redraw();
   };
-  const point = (event) => {
-    const box = plot.getBoundingClientRect();
-    choose(Math.round(1.5 + ((event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT)) * (T - 1)));
-  };
-  plot.addEventListener("pointermove", point);
-  plot.addEventListener("pointerdown", point);
-  plot.addEventListener("keydown", (event) => {
-    const next = {
-      ArrowRight: chosen + 1,
-      ArrowUp: chosen + 1,
-      ArrowLeft: chosen - 1,
-      ArrowDown: chosen - 1,
-      Home: 2,
-      End: T,
-    }[event.key];
-    if (next === undefined) return;
+  const point = (event) => choose(Math.round(1.5 + sharesAt(event, band, MARGINS).x * (T - 1)));
+  band.addEventListener("pointermove", point);
+  band.addEventListener("pointerdown", point);
+  band.addEventListener("keydown", (event) => {
+    const by = keySteps(1, 0, Infinity)[event.key];
+    if (by === undefined) return;
     event.preventDefault();
-    choose(next);
+    choose(chosen + by);
   });
 
   const data = figure.chooser({ label: "Data", options: Object.keys(tables), value: name, set: (v) => (name = v) });
@@ -203,15 +160,21 @@ function render({ model, el }) {
     checked: relative,
     set: (v) => (relative = v),
   });
+  const legend = keys({
+    limit: "upper bound as printed: the forward step's entropy",
+    drift: "upper bound, repaired",
+    data: "lower bound",
+    model: "exact",
+  });
+  legend.className = "dpm-keys";
   figure.add(
     controls(data, spread, number, rates, less),
     title("H(x at t−1, given x at t), ", "bits"),
-    plot,
-    keys,
+    band,
+    legend,
     detail,
     sums,
   );
-  figure.onResize(plot);
   figure.onChange("tables variance T", figure.redraw);
   figure.redraw();
   return figure.close;

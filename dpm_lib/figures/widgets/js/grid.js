@@ -1,13 +1,35 @@
 // A matrix as a grid of boxes, each filled up to its value, some of them to drag; and a chain as a graph.
 
 import { clamp, draggable, svg } from "./common.js";
+import { scales, text } from "./plot.js";
 
 export const INKS = ["data", "model", "drift", "limit", "muted"];
 
 export const inkOf = (i) => `dpm-ink-${INKS[i]}`;
 
-export const svgText = (x, y, words, anchor = "middle", kind = "") =>
-  svg("text", { x, y, "text-anchor": anchor, class: kind }, words);
+/** A square plot, 240 wide and high whatever its size on the page. */
+export const square = (kind, label, role = "img") =>
+  svg("svg", { class: `dpm-plot ${kind}`, viewBox: "0 0 240 240", role, "aria-label": label });
+
+/**
+ * Draws probabilities over time into the plot `node`, with a line for `now`: `series` are [rows, kind], a row for each time
+ * 0, ..., last and a colour for each state; `limits` are dashed across.
+ */
+export function drawCourse(node, { last, now, marks, format }, series, limits = []) {
+  const plot = scales(node, { left: 30, right: 10, top: 8, bottom: 20 }, [0, last], [0, 1]);
+  const curves = ([rows, kind]) =>
+    rows.find(Boolean).map((_, i) => {
+      const shown = [...rows.keys()].filter((t) => rows[t]);
+      return plot.curve(`dpm-law ${kind} ${inkOf(i)}`, shown, (t) => [t, rows[t][i]]);
+    });
+  node.replaceChildren(
+    ...plot.rows([0, 0.5, 1]),
+    ...plot.marks(marks, format, (t) => (t === last && last > 60 ? "end" : "middle")),
+    ...limits.map((p, i) => plot.across(p, `dpm-limit-line ${inkOf(i)}`)),
+    ...series.flatMap(curves),
+    plot.upright(now),
+  );
+}
 
 const DRAG = 120; // pixels from 0 to `most`
 const KEYS = {
@@ -29,7 +51,7 @@ const KEYS = {
  * and `title()` in the corner.
  */
 export function matrixGrid(node, { title, name, change, most = 1, step = 0.05, fixed = () => false, format }) {
-  const corner = svgText(12, 14, "", "middle", "dpm-state");
+  const corner = text(12, 14, "", "middle", "dpm-state");
   let boxes = [];
   let values = [];
   function box(i, j, side) {
@@ -37,7 +59,7 @@ export function matrixGrid(node, { title, name, change, most = 1, step = 0.05, f
     const y = 24 + side * i + 2;
     const size = side - 4;
     const fill = svg("rect", { x, width: size, class: `dpm-fill ${inkOf(j)}` });
-    const words = svgText(x + size / 2, y + size / 2 + 5, "", "middle", "dpm-entry");
+    const words = text(x + size / 2, y + size / 2 + 5, "", "middle", "dpm-entry");
     const parts = [svg("rect", { x, y, width: size, height: size, rx: 3, class: "dpm-grip" }), fill, words];
     if (fixed(i, j)) return { i, j, y, size, fill, words, node: svg("g", { class: "dpm-box dpm-still" }, ...parts) };
     const grip = svg(
@@ -67,8 +89,8 @@ export function matrixGrid(node, { title, name, change, most = 1, step = 0.05, f
     const states = Array.from({ length: n }, (_, i) => i);
     boxes = states.flatMap((i) => states.map((j) => box(i, j, side)));
     const margins = states.flatMap((i) => [
-      svgText(12, 26 + side * (i + 0.5) + 5, i + 1),
-      svgText(26 + side * (i + 0.5), 14, i + 1),
+      text(12, 26 + side * (i + 0.5) + 5, i + 1),
+      text(26 + side * (i + 0.5), 14, i + 1),
     ]);
     node.replaceChildren(corner, ...margins, ...boxes.map((each) => each.node));
   }
@@ -134,7 +156,7 @@ export function showGraph(node, weights, law) {
       { class: `dpm-node ${inkOf(i)}` },
       svg("circle", { cx: x, cy: y, r: 17, class: "dpm-hollow" }),
       svg("circle", { cx: x, cy: y, r: 17 * Math.sqrt(clamp(p, 0, 1)), class: "dpm-full" }),
-      svgText(x, y + 5, i + 1, "middle", "dpm-state"),
+      text(x, y + 5, i + 1, "middle", "dpm-state"),
     );
   });
   node.replaceChildren(...arrows, ...nodes);

@@ -1,6 +1,8 @@
 // The weights of importance sampling as areas, and how many draws they are worth as the dimension grows.
 
-import { button, clamp, fillNormals, html, openFigure, svg, title, uniforms } from "./common.js";
+import { button, clamp, fillNormals, html, openFigure, title, uniforms } from "./common.js";
+import { circle, evenly, openPlot, scales, text } from "./plot.js";
+import { weigh } from "./probability.js";
 
 /** Log weights N(x; 0, 1) / N(x; mean, width^2) of n draws x = mean + width z in d dimensions; z is flat, n * d. */
 export function logWeights(z, d, mean, width) {
@@ -11,17 +13,6 @@ export function logWeights(z, d, mean, width) {
   }
   return result;
 }
-
-/** w_i / sum_j w_j. */
-export function normalised(logW) {
-  const highest = logW.reduce((a, b) => Math.max(a, b));
-  const w = logW.map((value) => Math.exp(value - highest));
-  const total = w.reduce((a, b) => a + b, 0);
-  return w.map((value) => value / total);
-}
-
-/** (sum w)^2 / sum w^2. */
-export const effectiveSize = (logW) => 1 / normalised(logW).reduce((sum, w) => sum + w * w, 0);
 
 /** The limit of the effective share: [width^2 / sqrt(2 width^2 - 1) exp(mean^2 / (2 width^2 - 1))]^-d, or 0. */
 export function effectiveShare(d, mean, width) {
@@ -56,85 +47,60 @@ function render({ model, el }) {
     z = fillNormals(new Float64Array(N * DIMENSIONS.at(-1)), uniforms(seed));
     figure.redraw();
   };
-  const dots = svg("svg", { class: "dpm-plot dpm-dragged", role: "img" });
-  const decay = svg("svg", { class: "dpm-plot", role: "img" });
+  const dots = openPlot(figure, "dpm-dragged");
+  const decay = openPlot(figure, "");
   const detail = html("p", { class: "dpm-detail" });
 
-  const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
-  const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
   const bell = (x, m, s) => Math.exp(-0.5 * ((x - m) / s) ** 2) / s;
 
-  function scales() {
-    const wide = dots.clientWidth || 600;
-    const high = dots.clientHeight || 168;
-    const floor = high - 44;
+  function place() {
     const tall = Math.max(1, 1 / width);
-    const xOf = (x) => (wide * (x + REACH)) / (2 * REACH);
-    const yOf = (value) => floor - (floor - 10) * (value / tall);
-    return { wide, high, floor, xOf, yOf, flank: [xOf(mean + width), yOf(bell(width, 0, width))] };
+    const plot = scales(dots, { left: 0, right: 0, top: 10, bottom: 44 }, [-REACH, REACH], [0, tall]);
+    return { ...plot, flank: plot.place([mean + width, bell(width, 0, width)]) };
   }
   function drawDots(weights) {
-    const { wide, high, floor, xOf, yOf, flank } = scales();
-    const curve = (m, s, kind) => {
-      const points = Array.from({ length: 161 }, (_, i) => -REACH + (i * REACH) / 80);
-      return svg("polyline", {
-        class: `dpm-line ${kind}`,
-        points: points.map((x) => `${xOf(x)},${yOf(bell(x, m, s))}`).join(" "),
-      });
-    };
+    const plot = place();
+    const curve = (kind, m, s) => plot.curve(`dpm-line ${kind}`, evenly(-REACH, REACH, 160), (x) => [x, bell(x, m, s)]);
     const circles = Array.from({ length: DOTS }, (_, i) => {
       const radius = Math.min(26, 4 * Math.sqrt(N * weights[i]));
-      return svg("circle", {
-        class: "dpm-weight",
-        cx: xOf(mean + width * z[i * d]),
-        cy: floor + 12,
-        r: radius.toFixed(2),
-      });
+      return circle("dpm-weight", plot.x(mean + width * z[i * d]), plot.floor + 12, radius.toFixed(2));
     });
+    const top = plot.place([mean, bell(mean, mean, width)]);
     dots.replaceChildren(
-      line(0, floor, wide, floor, "dpm-axis"),
-      curve(0, 1, "dpm-target"),
-      curve(mean, width, "dpm-proposal"),
+      plot.axis(),
+      curve("dpm-target", 0, 1),
+      curve("dpm-proposal", mean, width),
       ...circles,
-      ...[[xOf(mean), yOf(bell(mean, mean, width))], flank].map(([cx, cy]) =>
-        svg("circle", { class: "dpm-grip", cx, cy, r: 7 }),
-      ),
-      ...[-4, -2, 0, 2, 4].map((x) => text(xOf(x), high - 4, String(x))),
+      ...[top, plot.flank].map(([x, y]) => circle("dpm-grip", x, y, 7)),
+      ...plot.marks([-4, -2, 0, 2, 4], String),
     );
   }
   function drawDecay(measured) {
-    const [wide, high, left, bottom] = [decay.clientWidth || 600, decay.clientHeight || 168, 46, 22];
-    const xOf = (k) => left + ((wide - left - 12) * k) / DIMENSIONS.at(-1);
-    const yOf = (share) => 8 + (high - bottom - 8) * Math.min(1, Math.log10(Math.max(share, 1e-9)) / -4);
-    const path = Array.from({ length: 101 }, (_, i) => (i * DIMENSIONS.at(-1)) / 100)
+    const last = DIMENSIONS.at(-1);
+    const margins = { left: 46, right: 12, top: 8, bottom: 22, gap: 6, foot: 5 };
+    const plot = scales(decay, margins, [0, last], [1e-4, 1], { log: "y" });
+    const y = (share) => Math.max(share, 1e-4);
+    const formula = evenly(0, last, 100)
       .map((k) => [k, effectiveShare(k, mean, width)])
-      .filter(([, share]) => share > 1e-4) // below, the line leaves the plot
-      .map(([k, share]) => `${xOf(k)},${yOf(share)}`);
+      .filter(([, share]) => share > 1e-4); // below, the line leaves the plot
     decay.replaceChildren(
-      ...[1, 0.1, 0.01, 0.001].flatMap((s) => [
-        line(left, yOf(s), wide - 12, yOf(s), "dpm-grid"),
-        text(left - 6, yOf(s) + 4, String(s), "end"),
-      ]),
-      text(wide - 14, yOf(1 / N) - 4, "one draw: no estimate can be lower", "end"),
-      line(left, high - bottom, wide - 12, high - bottom, "dpm-axis"),
-      svg("polyline", { class: "dpm-line dpm-target", points: path.join(" ") }),
-      ...DIMENSIONS.map((k, i) =>
-        svg("circle", {
-          class: k === d ? "dpm-measured dpm-chosen" : "dpm-measured",
-          cx: xOf(k),
-          cy: yOf(measured[i]),
-          r: k === d ? 6 : 4,
-        }),
-      ),
-      ...[1, 10, 20, 30, 50].map((k) => text(xOf(k), high - 5, k === 1 ? "d = 1" : String(k))),
+      ...plot.rows([1, 0.1, 0.01, 0.001], String),
+      text(plot.end - 2, plot.y(1 / N) - 4, "one draw: no estimate can be lower", "end"),
+      plot.axis(),
+      plot.curve("dpm-line dpm-target", formula),
+      ...DIMENSIONS.map((k, i) => {
+        const kind = k === d ? "dpm-measured dpm-chosen" : "dpm-measured";
+        return plot.dot(kind, k, y(measured[i]), k === d ? 6 : 4);
+      }),
+      ...plot.marks([1, 10, 20, 30, 50], (k) => (k === 1 ? "d = 1" : k)),
     );
   }
 
   figure.draw = () => {
-    const all = DIMENSIONS.map((k) => logWeights(z.subarray(0, N * k), k, mean, width));
-    const measured = all.map((logW) => effectiveSize(logW) / N);
+    const all = DIMENSIONS.map((k) => weigh(logWeights(z.subarray(0, N * k), k, mean, width)));
+    const measured = all.map(({ size }) => size / N);
     const at = DIMENSIONS.indexOf(d);
-    drawDots(normalised(all[at]));
+    drawDots(all[at].shares);
     drawDecay(measured);
     const formula = effectiveShare(d, mean, width);
     const words = formula
@@ -174,7 +140,7 @@ function render({ model, el }) {
   let held = null; // what the pointer took hold of, where, and the proposal at that moment
   dots.addEventListener("pointerdown", (event) => {
     const box = dots.getBoundingClientRect();
-    const [x, y] = scales().flank;
+    const [x, y] = place().flank;
     const near = Math.hypot(event.clientX - box.left - x, event.clientY - box.top - y) < GRIP;
     held = { part: near ? "flank" : "top", from: event.clientX, start: { mean, width } };
     dots.setPointerCapture(event.pointerId);
@@ -205,7 +171,6 @@ function render({ model, el }) {
     detail,
   );
   redrawNoise();
-  figure.onResize(dots);
   return figure.close;
 }
 

@@ -63,7 +63,6 @@ function render({ model, el }) {
   let start = 0;
   let seed = 1;
   let k = 0;
-  let clock = 0;
   let paths;
 
   const film = figure.canvas("The paths of three walkers, as steps between states");
@@ -158,13 +157,10 @@ function render({ model, el }) {
     format: (value) => ((value * horizon) / STEPS).toFixed(2),
     set: moveTo,
   });
-  const play = figure.playButton((seconds) => {
-    clock += seconds * (isCalm() ? 10 : 30);
-    const whole = Math.floor(clock);
-    if (whole < 1) return;
-    clock -= whole;
-    moveTo(k >= STEPS ? 0 : Math.min(STEPS, k + whole));
-  });
+  const play = figure.playSteps(
+    () => (isCalm() ? 10 : 30),
+    (count) => moveTo(k >= STEPS ? 0 : Math.min(STEPS, k + count)),
+  );
   const begin = figure.chooser({
     label: "Start in",
     options: Q.map((_, i) => [i, `state ${i + 1}`]),

@@ -1,11 +1,9 @@
 // One pixel: what its noisy value says, what the others say of its level, and both together.
 
 import { clamp, controls, draggable, html, openFigure, svg } from "./common.js";
+import { handle, joined, keySteps, moveHandle, openPlot, rect, scales, sharesAt } from "./plot.js";
 
-const LEFT = 12;
-const RIGHT = 12;
-const TOP = 10;
-const BOTTOM = 34;
+const MARGINS = { left: 12, right: 12, top: 10, bottom: 34 };
 
 /**
  * N(y, s^2) cut to each cell between edges: [{ logMass, mean, variance }], by Simpson's rule where the mass lies.
@@ -56,84 +54,49 @@ function render({ model, el }) {
   const edges = Array.from({ length: L + 1 }, (_, k) => k);
   let [y, s, opinion] = [0.55 * L, first, opinions.keys().next().value];
 
-  const plot = svg("svg", { class: "dpm-plot dpm-cells", role: "group", "aria-label": "the pixel's density by level" });
+  const cells = openPlot(figure, "dpm-cells", "the pixel's density by level", "group");
   const backdrop = svg("g");
-  const handle = svg(
-    "g",
-    {
-      class: "dpm-handle",
-      role: "slider",
-      tabindex: 0,
-      "aria-orientation": "horizontal",
-      "aria-label": "noisy value of the pixel, in levels",
-      "aria-valuemin": 0,
-      "aria-valuemax": L,
-    },
-    svg("circle", { r: 15, class: "dpm-grip" }),
-    svg("circle", { r: 6 }),
-  );
-  plot.append(backdrop, handle);
+  const label = "noisy value of the pixel, in levels";
+  const grip = handle({ label, min: 0, max: L, orientation: "horizontal" });
+  cells.append(backdrop, grip);
   const words = html("p", { class: "dpm-results" });
-  const sizes = () => ({ width: plot.clientWidth || 600, height: plot.clientHeight || 200 });
-  const across = (v, width) => LEFT + (v / L) * (width - LEFT - RIGHT);
   const put = (next) => {
     y = clamp(next, 0, L);
     figure.redraw();
   };
-  draggable(handle, {
-    keys: { ArrowRight: 0.05, ArrowUp: 0.05, ArrowLeft: -0.05, ArrowDown: -0.05, PageUp: 1, PageDown: -1 },
+  draggable(grip, {
+    keys: keySteps(0.05, 1),
     step: (by) => put(y + by),
-    drag: (event) => {
-      const box = plot.getBoundingClientRect();
-      put(((event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT)) * L);
-    },
+    drag: (event) => put(sharesAt(event, cells, MARGINS).x * L),
   });
 
   figure.draw = () => {
-    const { width, height } = sizes();
+    const plot = scales(cells, MARGINS, [0, L], [0, 1]);
     const weights = opinions.get(opinion);
     const { mean, deviation } = posterior(y, s, edges, weights);
-    const base = height - BOTTOM;
     const points = [];
     for (let k = 0; k < L; k++) for (let i = 0; i <= 40; i++) points.push([k + i / 40, k]);
     const logs = points.map(([x, k]) => Math.log(weights[k]) - ((x - y) * (x - y)) / (2 * s * s));
     const top = Math.max(...logs);
-    const up = (v) => base - v * (base - TOP);
-    const line = points.map(([x], i) => `${across(x, width)},${up(Math.exp(logs[i] - top))}`);
-    const bell = points.map(([x]) => `${across(x, width)},${up(Math.exp(-((x - y) * (x - y)) / (2 * s * s)))}`);
+    const bell = (x) => Math.exp((-(x - y) * (x - y)) / (2 * s * s));
+    const both = points.map(([x], i) => [x, Math.exp(logs[i] - top)]);
     const tallest = Math.max(...weights);
     const [from, to] = [clamp(mean - deviation, 0, L), clamp(mean + deviation, 0, L)];
+    const wide = Math.max(1, plot.x(to) - plot.x(from));
     backdrop.replaceChildren(
-      ...weights.map((w, k) =>
-        svg("rect", {
-          class: "dpm-opinion",
-          x: across(k + 0.08, width),
-          width: across(0.84, width) - LEFT,
-          y: up(w / tallest),
-          height: base - up(w / tallest),
-        }),
-      ),
-      svg("rect", {
-        class: "dpm-band",
-        x: across(from, width),
-        width: Math.max(1, across(to, width) - across(from, width)),
-        y: TOP,
-        height: base - TOP,
-      }),
-      svg("polygon", {
-        class: "dpm-posterior",
-        points: [`${across(0, width)},${base}`, ...line, `${across(L, width)},${base}`].join(" "),
-      }),
-      svg("polyline", { class: "dpm-evidence", points: bell.join(" ") }),
-      svg("line", { class: "dpm-mean", x1: across(mean, width), x2: across(mean, width), y1: TOP, y2: base }),
-      svg("line", { class: "dpm-grid", x1: LEFT, x2: width - RIGHT, y1: base, y2: base }),
-      ...[0, Math.floor(L / 2), L - 1].map((k) =>
-        svg("text", { x: across(k + 0.5, width), y: height - 4, "text-anchor": "middle" }, k),
+      ...weights.map((w, k) => plot.bar("dpm-opinion", k + 0.08, k + 0.92, w / tallest)),
+      rect("dpm-band", plot.x(from), plot.top, wide, plot.floor - plot.top),
+      svg("polygon", { class: "dpm-posterior", points: joined([[0, 0], ...both, [L, 0]].map(plot.place)) }),
+      plot.curve("dpm-evidence", points, ([x]) => [x, bell(x)]),
+      plot.upright(mean, "dpm-mean"),
+      plot.across(0),
+      ...plot.marks(
+        [0, Math.floor(L / 2), L - 1].map((k) => k + 0.5),
+        (v) => v - 0.5,
       ),
     );
-    handle.setAttribute("transform", `translate(${across(y, width)} ${base})`);
-    handle.setAttribute("aria-valuenow", y.toFixed(2));
-    handle.setAttribute("aria-valuetext", `noisy value ${y.toFixed(2)}; the pixel is expected at ${mean.toFixed(2)}`);
+    const said = `noisy value ${y.toFixed(2)}; the pixel is expected at ${mean.toFixed(2)}`;
+    moveHandle(grip, plot.x(y), plot.floor, y.toFixed(2), said);
     words.textContent = `noisy value ${y.toFixed(2)}, noise ± ${s.toPrecision(2)}; the pixel is ${mean.toFixed(2)} ± ${deviation.toFixed(2)} levels`;
     Object.assign(root.dataset, { mean, deviation, y });
   };
@@ -146,15 +109,15 @@ function render({ model, el }) {
     format: (v) => `± ${Math.exp(v).toPrecision(2)} levels`,
     set: (v) => (s = Math.exp(v)),
   });
-  const said = figure.chooser({
+  const others = figure.chooser({
     label: "The others say",
     options: [...opinions.keys()],
     value: opinion,
     set: (name) => (opinion = name),
   });
   figure.add(
-    controls(noise, said),
-    plot,
+    controls(noise, others),
+    cells,
     words,
     html(
       "p",
@@ -164,7 +127,6 @@ function render({ model, el }) {
       html("span", { class: "dpm-key-model" }, "both"),
     ),
   );
-  figure.onResize(plot);
   return figure.close;
 }
 

@@ -1,7 +1,8 @@
 // Random walks of ever smaller steps: the paths under a lens, the histogram of their ends, and the sum of squared steps.
 
-import { button, clamp, controls, html, keys, openFigure, svg, uniforms } from "./common.js";
-import { normalCdf } from "./normal.js";
+import { button, clamp, controls, html, keys, openFigure, uniforms } from "./common.js";
+import { evenly, openPlot, rect, scales, short, text } from "./plot.js";
+import { normalCdf } from "./probability.js";
 
 // --- Numbers. ---
 
@@ -90,24 +91,12 @@ function render({ model, el }) {
   let ends;
   let n;
 
-  const course = svg("svg", {
-    class: "dpm-plot dpm-paths",
-    role: "img",
-    "aria-label": "Twelve random walks, drawn to scale, under a lens at the start",
-  });
-  const hill = svg("svg", {
-    class: "dpm-plot dpm-ends",
-    role: "img",
-    "aria-label": "Histogram of where 4000 walks are at time 1, over the normal density",
-  });
-  const squares = svg("svg", {
-    class: "dpm-plot dpm-squares",
-    role: "img",
-    "aria-label": "Sum of squared increments of the walks against the number of instants",
-  });
+  const course = openPlot(figure, "dpm-paths", "Twelve random walks, drawn to scale, under a lens at the start");
+  const about = "Histogram of where 4000 walks are at time 1, over the normal density";
+  const hill = openPlot(figure, "dpm-ends", about);
+  const label = "Sum of squared increments of the walks against the number of instants";
+  const squares = openPlot(figure, "dpm-squares", label);
   const detail = html("p", { class: "dpm-detail dpm-now" });
-  const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
-  const sizeOf = (plot) => [plot.clientWidth || 300, plot.clientHeight || 170];
 
   function toss() {
     n = 2 ** power;
@@ -119,41 +108,27 @@ function render({ model, el }) {
     zoom.set(lens);
     figure.redraw();
   }
-  const L = 38;
-  const R = 8;
-  const T = 8;
-  const B = 20;
+  const MARGINS = { left: 38, right: 8, top: 8, bottom: 20, gap: 4 };
+  const kindOf = (i) => (i ? "dpm-walk" : "dpm-walk dpm-first");
   function drawPaths() {
-    const [width, height] = sizeOf(course);
     const until = 4 ** -lens;
-    const reach = 2.6 * 2 ** -lens;
-    const x = (t) => L + ((width - L - R) * t) / until;
-    const y = (w) => (T + height - B) / 2 - ((height - T - B) * w) / (2 * reach);
+    const reach = 2 ** -lens;
+    const plot = scales(course, MARGINS, [0, until], [-2.6 * reach, 2.6 * reach]);
     const count = Math.round(n * until);
     const stride = Math.max(1, Math.floor(count / 600));
-    const lines = paths.map((path, i) => {
-      const points = [];
-      for (let k = 0; k <= count; k += stride) points.push(`${x(k / n).toFixed(1)},${y(path[k]).toFixed(1)}`);
-      return svg("polyline", { points: points.join(" "), class: i ? "dpm-walk" : "dpm-walk dpm-first" });
-    });
-    const rim = Array.from({ length: 41 }, (_, k) => [x((until * k) / 40), 2 * Math.sqrt((until * k) / 40)]);
-    const bound = (sign) =>
-      svg("polyline", { points: rim.map(([a, w]) => `${a},${y(sign * w)}`).join(" "), class: "dpm-target" });
-    const show = (value) => (value === 0 ? "0" : Number(value.toPrecision(2)).toString()).replace("-", "−");
+    const shown = Array.from({ length: Math.floor(count / stride) + 1 }, (_, j) => j * stride);
+    const bound = (sign) => plot.curve("dpm-target", evenly(0, until, 40), (t) => [t, 2 * sign * Math.sqrt(t)]);
     course.replaceChildren(
-      svg("line", { x1: L, x2: width - R, y1: y(0), y2: y(0), class: "dpm-grid" }),
-      ...lines,
+      plot.across(0),
+      ...paths.map((path, i) => plot.curve(kindOf(i), shown, (k) => [k / n, path[k]])),
       bound(1),
       bound(-1),
-      text(L - 4, y(2 * 2 ** -lens) + 4, show(2 * 2 ** -lens), "end"),
-      text(L - 4, y(0) + 4, "0", "end"),
-      text(L - 4, y(-2 * 2 ** -lens) + 4, show(-2 * 2 ** -lens), "end"),
-      text(x(0), height - 4, "0"),
-      text(x(until), height - 4, lens === 0 ? "t = 1" : `t = 1/${4 ** lens}`, "end"),
+      ...[2 * reach, 0, -2 * reach].map((w) => text(plot.left - 4, plot.y(w) + 4, short(w), "end")),
+      ...plot.marks([0]),
+      text(plot.end, plot.height - 4, lens === 0 ? "t = 1" : `t = 1/${4 ** lens}`, "end"),
     );
   }
   function drawHill() {
-    const [width, height] = sizeOf(hill);
     const step = 2 / Math.sqrt(n); // ends lie on a lattice
     const wide = step * (2 * Math.max(0, Math.round((0.25 / step - 1) / 2)) + 1); // an odd number of places to a bar
     const many = Math.ceil(3.6 / wide);
@@ -161,52 +136,31 @@ function render({ model, el }) {
     const bars = new Float64Array(2 * many + 1);
     for (const end of ends)
       bars[clamp(Math.floor((end - odd) / wide + 0.5 + 1e-9) + many, 0, 2 * many)] += 1 / (CROWD * wide);
-    const x = (w) => L + ((width - L - R) * (w + 3.5)) / 7;
-    const y = (d) => height - B - ((height - T - B) * Math.min(d, 0.62)) / 0.62;
-    const rects = Array.from(bars, (value, i) => {
-      const low = clamp((i - many - 0.5) * wide + odd, -3.5, 3.5);
-      const high = clamp((i - many + 0.5) * wide + odd, -3.5, 3.5);
-      return svg("rect", {
-        x: x(low),
-        width: Math.max(0, x(high) - x(low) - 1),
-        y: y(value),
-        height: height - B - y(value),
-        class: "dpm-walkers",
-      });
-    });
-    const bell = Array.from({ length: 141 }, (_, k) => -3.5 + k / 20).map(
-      (w) => `${x(w)},${y(Math.exp((-w * w) / 2) / Math.sqrt(2 * Math.PI))}`,
-    );
+    const plot = scales(hill, MARGINS, [-3.5, 3.5], [0, 0.62], { held: "xy" });
+    const edge = (i) => plot.x((i - many - 0.5) * wide + odd);
+    const density = (w) => Math.exp((-w * w) / 2) / Math.sqrt(2 * Math.PI);
     hill.replaceChildren(
-      ...rects,
-      svg("polyline", { points: bell.join(" "), class: "dpm-exact" }),
-      svg("line", { x1: L, x2: width - R, y1: height - B, y2: height - B, class: "dpm-axis" }),
-      ...[-2, 0, 2].map((w) => text(x(w), height - 4, String(w).replace("-", "−"))),
-      text(L, T + 8, "at t = 1", "start"),
+      ...Array.from(bars, (v, i) =>
+        rect("dpm-walkers", edge(i), plot.y(v), edge(i + 1) - edge(i) - 1, plot.floor - plot.y(v)),
+      ),
+      plot.curve("dpm-exact", evenly(-3.5, 3.5, 140), (w) => [w, density(w)]),
+      plot.axis(),
+      ...plot.marks([-2, 0, 2]),
+      text(plot.left, plot.top + 8, "at t = 1", "start"),
     );
   }
   function drawSquares() {
-    const [width, height] = sizeOf(squares);
-    const x = (k) => L + ((width - L - R) * k) / OCTAVES;
-    const y = (q) => height - B - ((height - T - B) * Math.min(q, 3)) / 3;
-    const band = Array.from({ length: OCTAVES + 1 }, (_, k) => 2 * Math.sqrt(2 / 2 ** k));
-    const bound = (sign) =>
-      svg("polyline", {
-        points: band.map((b, k) => `${x(k)},${y(Math.max(0, 1 + sign * b))}`).join(" "),
-        class: "dpm-target",
-      });
-    const lines = paths.map((path, i) => {
-      const points = Array.from({ length: power + 1 }, (_, k) => `${x(k)},${y(squaredIncrements(path, 2 ** k))}`);
-      return svg("polyline", { points: points.join(" "), class: i ? "dpm-walk" : "dpm-walk dpm-first" });
-    });
+    const plot = scales(squares, MARGINS, [0, OCTAVES], [0, 3], { held: "y" });
+    const looks = (last) => Array.from({ length: last + 1 }, (_, k) => k);
+    const bound = (sign) => plot.curve("dpm-target", looks(OCTAVES), (k) => [k, 1 + 2 * sign * Math.sqrt(2 / 2 ** k)]);
     squares.replaceChildren(
-      svg("line", { x1: L, x2: width - R, y1: y(1), y2: y(1), class: "dpm-grid" }),
-      ...lines,
+      plot.across(1),
+      ...paths.map((path, i) => plot.curve(kindOf(i), looks(power), (k) => [k, squaredIncrements(path, 2 ** k)])),
       bound(1),
       bound(-1),
-      ...[0, 1, 2, 3].map((q) => text(L - 4, y(q) + 4, q, "end")),
-      ...[0, 4, 8, 12].map((k) => text(x(k), height - 4, 2 ** k)),
-      text(width - R, T + 8, "squared steps, by number of looks", "end"),
+      ...[0, 1, 2, 3].map((q) => text(plot.left - 4, plot.y(q) + 4, q, "end")),
+      ...plot.marks([0, 4, 8, 12], (k) => 2 ** k),
+      text(plot.end, plot.top + 8, "squared steps, by number of looks", "end"),
     );
   }
   figure.draw = () => {
@@ -218,13 +172,8 @@ function render({ model, el }) {
       `n = ${n}: ${n} step${n > 1 ? "s" : ""} of ±${(1 / Math.sqrt(n)).toPrecision(3)} in a unit of time. ` +
       `Exact law of the end against the normal: off by ${distanceToNormal(n).toFixed(4)} at most. ` +
       `The thick walk, at its ${n + 1} instants: squared steps ${squaredIncrements(first, n).toFixed(3)}, absolute steps ${absoluteIncrements(first, n).toFixed(1)}.`;
-    Object.assign(figure.root.dataset, {
-      t: 0,
-      n,
-      lens,
-      distance: distanceToNormal(n),
-      squares: squaredIncrements(first, n),
-    });
+    const distance = distanceToNormal(n);
+    Object.assign(figure.root.dataset, { t: 0, n, lens, distance, squares: squaredIncrements(first, n) });
   };
   const number = figure.slider({
     label: "Steps n",
@@ -253,7 +202,6 @@ function render({ model, el }) {
     detail,
   );
   toss();
-  for (const plot of [course, hill, squares]) figure.onResize(plot);
   return figure.close;
 }
 

@@ -1,6 +1,6 @@
 // A mixture of Gaussians of one variance, blurred by noise of variance t: its density, and what a noisy point says.
 
-import { normalCdf } from "./normal.js";
+import { normalCdf } from "./probability.js";
 
 /**
  * At z (d numbers): log density `logP`, E[y | z] as `mean`, Cov[y | z] as `covariance` (d rows), the `score`, and the

@@ -1,6 +1,7 @@
 // One Brownian path, the exact solution it drives, and Euler-Maruyama with few or many steps of the same noise.
 
-import { button, controls, fillNormals, html, keys, openFigure, svg, uniforms } from "./common.js";
+import { button, controls, fillNormals, html, keys, openFigure, uniforms } from "./common.js";
+import { evenly, openPlot, scales, text } from "./plot.js";
 
 // --- Numbers. Time runs from 0 to 1. ---
 
@@ -72,19 +73,10 @@ function render({ model, el }) {
   let exact;
   let errors;
 
-  const race = svg("svg", {
-    class: "dpm-plot dpm-race",
-    role: "img",
-    "aria-label": "The exact path, and Euler-Maruyama on the same noise",
-  });
-  const fall = svg("svg", {
-    class: "dpm-plot dpm-errors",
-    role: "img",
-    "aria-label": "Strong and weak error against the number of steps, both logarithmic",
-  });
+  const race = openPlot(figure, "dpm-race", "The exact path, and Euler-Maruyama on the same noise");
+  const about = "Strong and weak error against the number of steps, both logarithmic";
+  const fall = openPlot(figure, "dpm-errors", about);
   const detail = html("p", { class: "dpm-detail dpm-now" });
-  const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
-  const sizeOf = (plot) => [plot.clientWidth || 600, plot.clientHeight || 200];
 
   function draw() {
     const all = fillNormals(new Float64Array(PATHS * FINE), uniforms(1000 * seed));
@@ -94,50 +86,33 @@ function render({ model, el }) {
     exact = truth(kind, own);
     figure.redraw();
   }
-  const L = 40;
-  const R = 10;
-  const T = 10;
-  const B = 20;
+  const MARGINS = { left: 40, right: 10, top: 10, bottom: 20 };
   function drawRace() {
-    const [width, height] = sizeOf(race);
     const rough = eulerPath(KINDS[kind], coarsen(own, FINE / 2 ** power));
-    const low = Math.min(...exact, ...rough) - 0.1;
-    const high = Math.max(...exact, ...rough) + 0.1;
-    const x = (t) => L + (width - L - R) * t;
-    const y = (v) => T + ((height - T - B) * (high - v)) / (high - low);
-    const fine = [];
-    for (let k = 0; k <= FINE; k += 8) fine.push(`${x(k / FINE).toFixed(1)},${y(exact[k]).toFixed(1)}`);
-    const coarse = Array.from(rough, (v, k) => [x(k / (rough.length - 1)), y(v)]);
-    const dots = rough.length < 70 ? coarse.map(([cx, cy]) => svg("circle", { cx, cy, r: 3, class: "dpm-dot" })) : [];
+    const ends = [Math.min(...exact, ...rough) - 0.1, Math.max(...exact, ...rough) + 0.1];
+    const plot = scales(race, MARGINS, [0, 1], ends);
+    const coarse = Array.from(rough, (v, k) => [k / (rough.length - 1), v]);
     race.replaceChildren(
-      svg("polyline", { points: fine.join(" "), class: "dpm-truth" }),
-      svg("polyline", { points: coarse.map((pair) => pair.join(",")).join(" "), class: "dpm-steps" }),
-      ...dots,
-      svg("line", { x1: L, x2: width - R, y1: height - B, y2: height - B, class: "dpm-axis" }),
-      text(x(0), height - 4, "t = 0"),
-      text(x(1), height - 4, "1", "end"),
+      plot.curve("dpm-truth", evenly(0, 1, FINE / 8), (t) => [t, exact[t * FINE]]),
+      plot.curve("dpm-steps", coarse),
+      ...(rough.length < 70 ? coarse.map(([t, v]) => plot.dot("dpm-dot", t, v, 3)) : []),
+      plot.axis(),
+      ...plot.marks([0], () => "t = 0"),
+      text(plot.end, plot.height - 4, "1", "end"),
     );
     return Math.abs(rough[rough.length - 1] - exact[FINE]);
   }
   function drawFall() {
-    const [width, height] = sizeOf(fall);
-    const x = (k) => L + ((width - L - R) * k) / OCTAVES;
-    const y = (e) => T + ((height - T - B) * (0.7 - Math.log10(e))) / 4.2;
-    const ticks = [1, 0.1, 0.01, 0.001].flatMap((e) => [
-      svg("line", { x1: L, x2: width - R, y1: y(e), y2: y(e), class: "dpm-grid" }),
-      text(L - 5, y(e) + 4, e, "end"),
-    ]);
+    const plot = scales(fall, MARGINS, [0, OCTAVES], [10 ** -3.5, 10 ** 0.7], { log: "y" });
     const weak = Array.from({ length: OCTAVES + 1 }, (_, k) => weakError(kind, 2 ** k));
     const order = kind === "additive" ? 1 : 0.5;
-    const guide = Array.from(errors, (_, k) => `${x(k)},${y(errors[OCTAVES] * 2 ** (order * (OCTAVES - k)))}`);
-    const dots = (values, name) =>
-      Array.from(values, (e, k) => svg("circle", { cx: x(k), cy: y(e), r: k === power ? 6 : 4, class: name }));
+    const dots = (name, values) => Array.from(values, (e, k) => plot.dot(name, k, e, k === power ? 6 : 4));
     fall.replaceChildren(
-      ...ticks,
-      svg("polyline", { points: guide.join(" "), class: "dpm-target" }),
-      ...dots(errors, "dpm-dot"),
-      ...dots(weak, "dpm-dot dpm-calm"),
-      ...[0, 2, 4, 6, 8].map((k) => text(x(k), height - 4, k === 0 ? "1 step" : 2 ** k)),
+      ...plot.rows([1, 0.1, 0.01, 0.001]),
+      plot.curve("dpm-target", errors, (_, k) => [k, errors[OCTAVES] * 2 ** (order * (OCTAVES - k))]),
+      ...dots("dpm-dot", errors),
+      ...dots("dpm-dot dpm-calm", weak),
+      ...plot.marks([0, 2, 4, 6, 8], (k) => (k === 0 ? "1 step" : 2 ** k)),
     );
     return weak;
   }
@@ -148,14 +123,8 @@ function render({ model, el }) {
     detail.textContent =
       `${2 ** power} step${power ? "s" : ""}: this path ends ${miss.toFixed(3)} off. Root mean square over ${PATHS} paths ${errors[power].toPrecision(2)}; ` +
       `error of the mean ${weak[power].toPrecision(2)}. From 16 to 256 steps the strong error falls like steps to the power −${slope.toFixed(2)}.`;
-    Object.assign(figure.root.dataset, {
-      t: 0,
-      steps: 2 ** power,
-      kind,
-      strong: errors[power],
-      weak: weak[power],
-      slope,
-    });
+    const [strong, mean] = [errors[power], weak[power]];
+    Object.assign(figure.root.dataset, { t: 0, steps: 2 ** power, kind, strong, weak: mean, slope });
   };
   const number = figure.slider({
     label: "Steps",
@@ -189,8 +158,6 @@ function render({ model, el }) {
     detail,
   );
   draw();
-  figure.onResize(race);
-  figure.onResize(fall);
   return figure.close;
 }
 

@@ -12,6 +12,7 @@ import {
   title,
   uniforms,
 } from "./common.js";
+import { normalCdf, systematic, totalVariation, weigh } from "./probability.js";
 
 const EXTENT = 2.5;
 const CELLS = 20;
@@ -161,17 +162,6 @@ export function posterior(roll, terms) {
   return out;
 }
 
-/** The normal distribution function, to 1.5e-7 (Abramowitz and Stegun 7.1.26). */
-export function normalCdf(z) {
-  const u = Math.abs(z) / Math.SQRT2;
-  const t = 1 / (1 + 0.3275911 * u);
-  const tail =
-    t *
-    (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))) *
-    Math.exp(-u * u);
-  return z > 0 ? 1 - tail / 2 : tail / 2;
-}
-
 /** Exact mass of the products in each of cells x cells squares of [-extent, extent]^2, row by row, and outside: last. */
 export function cellMasses(out, cells = CELLS, extent = EXTENT) {
   const mass = new Float64Array(cells * cells + 1);
@@ -206,7 +196,7 @@ export function cellDistance(mass, points, weights, cells = CELLS, extent = EXTE
     const inside = a >= 0 && b >= 0 && a < cells && b < cells;
     found[inside ? b * cells + a : cells * cells] += weights[i];
   }
-  return 0.5 * found.reduce((sum, v, i) => sum + Math.abs(v - mass[i]), 0);
+  return totalVariation(found, mass);
 }
 
 /** What that distance would be, on average, for n independent draws of the posterior itself (normal approximation). */
@@ -221,7 +211,7 @@ export function openChain(method, T, roll, r, n, uniform) {
   const at = (t) => (method === "annealed" || method === "particles" ? termsOf(r, Math.max(power(t), 1e-9)) : constant);
   const points = new Float64Array(2 * n);
   const logWeights = new Float64Array(n);
-  const chain = { points, logWeights, t: T, least: n };
+  const chain = { points, t: T, least: n, shares: () => weigh(logWeights).shares };
   const shift = [0, 0];
   if (method === "twisted") {
     // pi times the line that touches log r_T at 0
@@ -255,7 +245,7 @@ export function openChain(method, T, roll, r, n, uniform) {
       draw(out, uniform, points, i);
     }
     chain.t -= 1;
-    chain.size = effectiveSize(logWeights);
+    chain.size = weigh(logWeights).size;
     chain.least = Math.min(chain.least, chain.size);
     if (method === "particles" && chain.t > 0 && chain.size < n / 2) resample(points, logWeights, uniform());
   };
@@ -275,30 +265,15 @@ export function productMean(out) {
   return mean;
 }
 
-export function shares(logWeights) {
-  const top = logWeights.reduce((a, b) => Math.max(a, b), -Infinity);
-  const w = logWeights.map((v) => Math.exp(v - top));
-  const total = w.reduce((a, b) => a + b, 0);
-  return w.map((v) => v / total);
-}
-
-export const effectiveSize = (logWeights) => 1 / shares(logWeights).reduce((sum, v) => sum + v * v, 0);
-
 /** Systematic resampling in place; every weight becomes the mean weight. */
 export function resample(points, logWeights, u) {
-  const n = logWeights.length;
-  const w = shares(logWeights);
-  const top = logWeights.reduce((a, b) => Math.max(a, b), -Infinity);
-  const mean = top + Math.log(logWeights.reduce((sum, v) => sum + Math.exp(v - top), 0) / n);
+  const { shares, logMean } = weigh(logWeights);
   const old = points.slice();
-  let k = 0;
-  let total = w[0];
-  for (let i = 0; i < n; i++) {
-    while (k < n - 1 && total < (i + u) / n) total += w[++k];
+  systematic(shares, u).forEach((k, i) => {
     points[2 * i] = old[2 * k];
     points[2 * i + 1] = old[2 * k + 1];
-  }
-  logWeights.fill(mean);
+  });
+  logWeights.fill(logMean);
 }
 
 // --- The figure. ---
@@ -431,7 +406,7 @@ function render({ model, el }) {
       if (picture.width) {
         const square = openSquare(picture, EXTENT, colours.panel);
         shade(square);
-        const w = shares(chain.logWeights);
+        const w = chain.shares();
         drawPoints(square, chain.points, n, {
           colour: colours.model,
           size: 1.8,
@@ -444,7 +419,7 @@ function render({ model, el }) {
         }
       }
       const done = chain.t === 0;
-      const far = done ? cellDistance(mass, chain.points, shares(chain.logWeights)) : NaN;
+      const far = done ? cellDistance(mass, chain.points, chain.shares()) : NaN;
       words.textContent = done
         ? `TV ${far.toFixed(2)}${method === "particles" ? `, effective ${Math.round(chain.size)}` : ""}`
         : `t = ${chain.t}`;

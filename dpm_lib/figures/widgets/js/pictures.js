@@ -1,7 +1,8 @@
 // One path in two pictures: x_k, which shrinks and stays of one size, and z(tau), which only gathers noise.
 
-import { button, clamp, controls, fillNormals, html, isCalm, openFigure, svg, uniforms } from "./common.js";
+import { button, clamp, controls, fillNormals, html, isCalm, openFigure, uniforms } from "./common.js";
 import { moments } from "./mixture.js";
+import { evenly, minus, openPlot, polyline, scales, short, text } from "./plot.js";
 
 // --- Numbers; the twins are in dpm_lib.schedules. ---
 
@@ -55,19 +56,11 @@ function render({ model, el }) {
   let zoom = true;
   let tau = schedules[name];
   let k = tau.length - 1;
-  let owed = 0;
   let paths;
 
-  const left = svg("svg", { class: "dpm-plot dpm-shrunk", role: "img", "aria-label": "Paths of x against the step k" });
-  const right = svg("svg", {
-    class: "dpm-plot dpm-unshrunk",
-    role: "img",
-    "aria-label": "The same paths of z against the noise variance tau",
-  });
+  const left = openPlot(figure, "dpm-shrunk", "Paths of x against the step k");
+  const right = openPlot(figure, "dpm-unshrunk", "The same paths of z against the noise variance tau");
   const detail = html("p", { class: "dpm-detail dpm-now" });
-  const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
-  const words = (v) => String(v).replace("-", "−");
-  const short = (v) => words(Number(v.toPrecision(3)));
 
   function draw() {
     const uniform = uniforms(seed);
@@ -85,38 +78,30 @@ function render({ model, el }) {
   const zAt = (path, level) => (level === 0 ? path.y : path.at.get(level));
 
   function panel(node, { high, marks, x, xMarks, places, title }) {
-    const width = node.clientWidth || 320;
-    const height = node.clientHeight || 240;
-    const L = 30;
-    const B = 36;
-    const R = 8;
-    const T = 20;
-    const px = (v) => L + ((width - L - R - 46) * v) / x;
-    const py = (v) => T + ((height - T - B) * (high - v)) / (2 * high);
-    const line = (points, kind) =>
-      svg("polyline", {
-        points: points.map(([a, b]) => `${px(a).toFixed(1)},${clamp(py(b), -9, height + 9).toFixed(1)}`).join(" "),
-        class: kind,
-      });
+    const margins = { left: 30, right: 54, top: 20, bottom: 36, gap: 4, foot: 20 };
+    const plot = scales(node, margins, [0, x], [-high, high]);
     const bell = places.density;
     const top = Math.max(...bell.map(([, p]) => p));
-    const edge = px(x) + 4;
+    const edge = plot.end + 4;
+    const line = (kind, points) =>
+      polyline(
+        kind,
+        points.map(plot.place).map(([a, b]) => [a, clamp(b, -9, plot.height + 9)]),
+      );
     node.replaceChildren(
-      ...marks.map((v) => svg("line", { x1: L, x2: px(x), y1: py(v), y2: py(v), class: "dpm-grid" })),
-      ...marks.map((v) => text(L - 4, py(v) + 4, short(v), "end")),
-      ...xMarks.map(([v, name]) => text(px(v), height - 20, name)),
-      text((L + px(x)) / 2, height - 4, places.axis),
-      text(L, 13, title, "start"),
-      ...paths.map((_, i) => line(places.paths[i], i === CHOSEN ? "dpm-walk dpm-first" : "dpm-walk dpm-faint")),
-      svg("polyline", {
-        points: bell.map(([v, p]) => `${(edge + (40 * p) / top).toFixed(1)},${py(v).toFixed(1)}`).join(" "),
-        class: "dpm-law dpm-ink-limit",
-      }),
-      svg("circle", { cx: px(places.now[0]), cy: py(places.now[1]), r: 5, class: "dpm-dot" }),
+      ...plot.rows(marks, (v) => short(v, 3)),
+      ...xMarks.map(([v, name]) => text(plot.x(v), plot.height - 20, name)),
+      text((plot.left + plot.end) / 2, plot.height - 4, places.axis),
+      text(plot.left, 13, title, "start"),
+      ...places.paths.map((path, i) => line(i === CHOSEN ? "dpm-walk dpm-first" : "dpm-walk dpm-faint", path)),
+      polyline(
+        "dpm-law dpm-ink-limit",
+        bell.map(([v, p]) => [edge + (40 * p) / top, plot.y(v)]),
+      ),
+      plot.dot("dpm-dot", ...places.now, 5),
     );
   }
-  const bell = (high, density) =>
-    Array.from({ length: 121 }, (_, i) => -high + (2 * high * i) / 120).map((v) => [v, Math.exp(density(v))]);
+  const bell = (high, density) => evenly(-high, high, 120).map((v) => [v, Math.exp(density(v))]);
 
   figure.draw = () => {
     const T = tau.length - 1;
@@ -140,9 +125,8 @@ function render({ model, el }) {
     });
     const far = zoom ? Math.max(now, 1e-3) : tau[T];
     const high = 3.2 * Math.sqrt(1 + far);
-    const mark =
-      10 ** Math.floor(Math.log10(high)) *
-      (high / 10 ** Math.floor(Math.log10(high)) > 5 ? 4 : high / 10 ** Math.floor(Math.log10(high)) > 2.5 ? 2 : 1);
+    const unit = 10 ** Math.floor(Math.log10(high));
+    const mark = unit * (high / unit > 5 ? 4 : high / unit > 2.5 ? 2 : 1);
     const before = [0, ...levels.filter((level) => level <= now)];
     panel(right, {
       high,
@@ -150,7 +134,7 @@ function render({ model, el }) {
       x: far,
       xMarks: [
         [0, 0],
-        [far, short(far)],
+        [far, short(far, 3)],
       ],
       title: "z",
       places: {
@@ -164,9 +148,9 @@ function render({ model, el }) {
     const logP = moments([z], safe, data);
     const logQ = preserved(shrunk, safe, data);
     detail.textContent =
-      `Step ${k} of ${T}: ᾱ = ${(1 / (1 + now)).toPrecision(3)}, τ = ${short(now)}, √(1 + τ) = ${Math.sqrt(1 + now).toFixed(3)}. ` +
-      `The thick path: x = ${words(shrunk.toFixed(3))}, z = ${words(z.toFixed(3))}. ` +
-      `Log density ${words(logQ.logP.toFixed(3))} at x, ${words(logP.logP.toFixed(3))} at z; score ${words(logQ.score.toFixed(3))} at x, ${words(logP.score[0].toFixed(3))} at z.`;
+      `Step ${k} of ${T}: ᾱ = ${(1 / (1 + now)).toPrecision(3)}, τ = ${short(now, 3)}, √(1 + τ) = ${Math.sqrt(1 + now).toFixed(3)}. ` +
+      `The thick path: x = ${minus(shrunk.toFixed(3))}, z = ${minus(z.toFixed(3))}. ` +
+      `Log density ${minus(logQ.logP.toFixed(3))} at x, ${minus(logP.logP.toFixed(3))} at z; score ${minus(logQ.score.toFixed(3))} at x, ${minus(logP.score[0].toFixed(3))} at z.`;
     Object.assign(figure.root.dataset, { t: k, tau: now, x: shrunk, z, seed, schedule: name });
   };
 
@@ -182,18 +166,16 @@ function render({ model, el }) {
       k = v;
     },
   });
-  const play = figure.playButton((seconds) => {
-    const T = tau.length - 1;
-    if (k === T) k = 0;
-    owed += (seconds * T) / (isCalm() ? 12 : 6);
-    const go = Math.floor(owed);
-    if (!go) return;
-    owed -= go;
-    k = Math.min(T, k + go);
-    clock.set(k);
-    if (k === T) play.set(false);
-    figure.redraw();
-  });
+  const play = figure.playSteps(
+    () => (tau.length - 1) / (isCalm() ? 12 : 6),
+    (count) => {
+      const T = tau.length - 1;
+      k = Math.min(T, (k === T ? 0 : k) + count);
+      clock.set(k);
+      if (k === T) play.set(false);
+      figure.redraw();
+    },
+  );
   const choice = figure.chooser({
     label: "Schedule",
     options: Object.keys(schedules),
@@ -227,8 +209,6 @@ function render({ model, el }) {
     detail,
   );
   draw();
-  figure.onResize(left);
-  figure.onResize(right);
   return figure.close;
 }
 

@@ -1,7 +1,8 @@
 // A rate matrix to edit: the law forward, the function backward, and the chain reversed by Bayes.
 
-import { button, clamp, controls, html, openFigure, svg } from "./common.js";
-import { inkOf, matrixGrid, showGraph, svgText } from "./grid.js";
+import { button, clamp, controls, html, openFigure } from "./common.js";
+import { drawCourse, matrixGrid, showGraph, square } from "./grid.js";
+import { minus, openPlot } from "./plot.js";
 
 // --- Numbers: Q is an array of rows, each summing to 0. ---
 
@@ -73,16 +74,11 @@ export function setRate(Q, i, j, rate) {
 const MOST = 3; // the largest rate one can set
 const STEPS = 120;
 
-const rateWords = (rate) =>
-  Number.isNaN(rate)
-    ? "–"
-    : Math.abs(rate) >= 99.5
-      ? "≫"
-      : rate === 0
-        ? "0"
-        : Math.abs(rate) < 9.95
-          ? rate.toFixed(2).replace("-", "−")
-          : rate.toFixed(0).replace("-", "−");
+function rateWords(rate) {
+  if (Number.isNaN(rate)) return "–";
+  if (Math.abs(rate) >= 99.5) return "≫";
+  return rate === 0 ? "0" : minus(rate.toFixed(Math.abs(rate) < 9.95 ? 2 : 0));
+}
 const chanceWords = (p) => (p === 0 ? "0" : p.toFixed(2));
 const list = (values) => `(${values.map((v) => v.toFixed(3)).join(", ")})`;
 const sum = (values) => values.reduce((a, b) => a + b, 0);
@@ -100,23 +96,13 @@ function render({ model, el }) {
   let back;
   let k = STEPS / 4;
   let reverse = false;
-  let clock = 0;
 
-  const graph = svg("svg", {
-    class: "dpm-plot dpm-graph",
-    viewBox: "0 0 240 240",
-    role: "img",
-    "aria-label": "The chain as a graph; the thicker an arrow, the faster; the fuller a circle, the likelier the state",
-  });
-  const editor = svg("svg", {
-    class: "dpm-plot dpm-matrix",
-    viewBox: "0 0 240 240",
-    role: "group",
-    "aria-label": "The rate matrix Q, one row per state",
-  });
-  const other = svg("svg", { class: "dpm-plot dpm-circle", viewBox: "0 0 240 240", role: "img" });
-  const course = svg("svg", { class: "dpm-plot dpm-course", role: "img" });
-  const keys = html("p", { class: "dpm-detail dpm-keys" });
+  const about = "The chain as a graph; the thicker an arrow, the faster; the fuller a circle, the likelier the state";
+  const graph = square("dpm-graph", about);
+  const editor = square("dpm-matrix", "The rate matrix Q, one row per state", "group");
+  const other = square("dpm-circle", null);
+  const course = openPlot(figure, "dpm-course", null);
+  const legend = html("p", { class: "dpm-detail dpm-keys" });
   const now = html("p", { class: "dpm-detail dpm-now" });
 
   const rates = matrixGrid(editor, {
@@ -175,47 +161,8 @@ function render({ model, el }) {
     figure.redraw();
   }
 
-  function drawCourse() {
-    const width = course.clientWidth || 600;
-    const height = course.clientHeight || 180;
-    const L = 30;
-    const R = 10;
-    const T = 8;
-    const B = 20;
-    const x = (step) => L + ((width - L - R) * step) / STEPS;
-    const y = (p) => T + (height - T - B) * (1 - p);
-    const ticks = [0, 0.5, 1].flatMap((p) => [
-      svg("line", { x1: L, x2: width - R, y1: y(p), y2: y(p), class: "dpm-grid" }),
-      svgText(L - 5, y(p) + 4, p, "end"),
-    ]);
-    const marks = [0, 0.25, 0.5, 0.75, 1].map((share) =>
-      svgText(
-        x(share * STEPS),
-        height - 4,
-        share === 0 ? "s = 0" : Number((share * horizon).toFixed(2)),
-        share === 1 ? "end" : "middle",
-      ),
-    );
-    const curve = (rows, kind) =>
-      Q.map((_, i) =>
-        svg("polyline", {
-          points: rows.map((row, step) => (row ? `${x(step)},${y(row[i])}` : "")).join(" "),
-          class: `dpm-law ${kind} ${inkOf(i)}`,
-        }),
-      );
-    const cursor = svg("line", { x1: x(k), x2: x(k), y1: T, y2: height - B, class: "dpm-axis" });
-    course.replaceChildren(
-      ...ticks,
-      ...marks,
-      ...curve(ways.functions, "dpm-dashed"),
-      ...curve(reverse ? back : ways.laws, ""),
-      cursor,
-    );
-    course.setAttribute(
-      "aria-label",
-      `${reverse ? "Solid: the law of the reversed chain, started at T" : "Solid: the law, forward"}; dashed: the function, backward; one colour per state`,
-    );
-  }
+  const marks = [0, 0.25, 0.5, 0.75, 1].map((share) => share * STEPS);
+  const format = (step) => (step === 0 ? "s = 0" : Number(((step / STEPS) * horizon).toFixed(2)));
   figure.draw = () => {
     const s = (k * horizon) / STEPS;
     const law = ways.laws[k];
@@ -232,19 +179,20 @@ function render({ model, el }) {
       "aria-label",
       reverse ? "The rates of the reversed chain at time s" : "The matrix P(s) = exp(Q s)",
     );
-    drawCourse();
+    const series = [
+      [ways.functions, "dpm-dashed"],
+      [reverse ? back : ways.laws, ""],
+    ];
+    drawCourse(course, { last: STEPS, now: k, marks, format }, series);
+    const solid = reverse ? "Solid: the law of the reversed chain, started at T" : "Solid: the law, forward";
+    course.setAttribute("aria-label", `${solid}; dashed: the function, backward; one colour per state`);
     const seen = `Pr(X_T = ${target + 1})`;
-    keys.replaceChildren(
-      html(
-        "span",
-        {},
-        reverse
-          ? `solid: the reversed chain, Pr(X_s = i | X_T = ${target + 1})`
-          : "solid: forward, p_s(i) = Pr(X_s = i)",
-      ),
-      html("span", {}, `dashed: backward, u_s(i) = Pr(X_T = ${target + 1} | X_s = i)`),
-      html("span", {}, `matrices: Q, and ${reverse ? "the reversed rates R(s)" : "P(s) = exp(Q s)"}`),
-    );
+    const words = [
+      reverse ? `solid: the reversed chain, Pr(X_s = i | X_T = ${target + 1})` : "solid: forward, p_s(i) = Pr(X_s = i)",
+      `dashed: backward, u_s(i) = Pr(X_T = ${target + 1} | X_s = i)`,
+      `matrices: Q, and ${reverse ? "the reversed rates R(s)" : "P(s) = exp(Q s)"}`,
+    ];
+    legend.replaceChildren(...words.map((each) => html("span", {}, each)));
     now.textContent = reverse
       ? `At s = ${s.toFixed(2)}: reversed law ${r ? `${list(r)}, sum ${sum(r).toFixed(3)}` : "none, since that end has probability 0"}. u = ${list(u)}, sum ${sum(u).toFixed(3)}${Math.abs(sum(u) - 1) > 0.001 ? ": not a law" : ""}.`
       : `At s = ${s.toFixed(2)}: p = ${list(law)}, sum ${sum(law).toFixed(3)}. u = ${list(u)}. Σ p u = ${sum(law.map((p, i) => p * u[i])).toFixed(4)} = ${seen} at every s.`;
@@ -267,13 +215,7 @@ function render({ model, el }) {
     set: (value) => (target = Number(value)),
     after: update,
   });
-  const turn = figure.checkbox({
-    label: "Reverse",
-    set: (on) => {
-      reverse = on;
-      moveTo(k);
-    },
-  });
+  const turn = figure.checkbox({ label: "Reverse", set: (on) => (reverse = on) });
   const time = figure.slider({
     wide: true,
     label: "s",
@@ -283,32 +225,23 @@ function render({ model, el }) {
     format: (value) => ((value * horizon) / STEPS).toFixed(2),
     set: moveTo,
   });
-  const play = figure.playButton((seconds) => {
-    clock += seconds * 24;
-    const whole = Math.floor(clock);
-    if (whole < 1) return;
-    clock -= whole;
-    const next = k + (reverse ? -whole : whole);
-    moveTo(next > STEPS ? 0 : next < 0 ? STEPS : next);
-  });
+  const play = figure.playSteps(
+    () => 24,
+    (count) => {
+      const next = k + (reverse ? -count : count);
+      moveTo(next > STEPS ? 0 : next < 0 ? STEPS : next);
+    },
+  );
+  const reset = button("Reset", () => load(name));
   figure.add(
-    html(
-      "div",
-      { class: "dpm-controls" },
-      preset.node,
-      begin.node,
-      end.node,
-      turn,
-      button("Reset", () => load(name)),
-    ),
+    controls(preset, begin, end, turn, reset),
     html("div", { class: "dpm-three" }, graph, editor, other),
     course,
     controls(play, time),
-    keys,
+    legend,
     now,
   );
   load(names[0]);
-  figure.onResize(course);
   return figure.close;
 }
 

@@ -1,12 +1,11 @@
 // The ladder: a string climbs from data to noise, and each rung costs what it forgets, plus what its way back gets wrong.
 
-import { button, controls, html, openFigure, svg, title, uniforms } from "./common.js";
+import { button, controls, html, keys, openFigure, title, uniforms } from "./common.js";
 import { account, BITS, CODES, climb, kept, ladder } from "./four.js";
+import { fixed, inBits, line, openPlot, rect, text } from "./plot.js";
 
 const NAMES = { autoregressive: "autoregressive model", vae: "VAE with a code of two bits", diffusion: "diffusion" };
-const inBits = (nats) => nats / Math.LN2;
-const fixed = (nats, digits = 3) =>
-  (Math.abs(inBits(nats)) < 0.5 * 10 ** -digits ? 0 : inBits(nats)).toFixed(digits).replace("-", "−");
+const shown = (nats, digits = 3) => fixed(inBits(nats), digits);
 const word = (x, bits) => x.toString(2).padStart(bits, "0").slice(-bits);
 
 function render({ model, el }) {
@@ -18,12 +17,10 @@ function render({ model, el }) {
   let path;
   let sums;
 
-  const strings = svg("svg", { class: "dpm-plot dpm-climb", role: "img" });
-  const bars = svg("svg", { class: "dpm-plot dpm-costs", role: "img" });
-  const gap = svg("svg", { class: "dpm-plot dpm-gap", role: "img" });
+  const strings = openPlot(figure, "dpm-climb");
+  const bars = openPlot(figure, "dpm-costs");
+  const gap = openPlot(figure, "dpm-gap");
   const detail = html("p", { class: "dpm-detail dpm-now", role: "status" });
-  const text = (x, py, words, anchor = "middle", kind = null) =>
-    svg("text", { x, y: py, "text-anchor": anchor, class: kind }, words);
   const z = (l) => (l ? `z${"₁₂₃₄"[l - 1]}` : "y");
 
   function compute() {
@@ -58,20 +55,15 @@ function render({ model, el }) {
       const { symbols, changed, note } = cells(l);
       const left = x(l) - (symbols.length * side) / 2;
       nodes.push(text(x(l), 14, z(l), "middle", "dpm-name"));
-      symbols.forEach((symbol, i) =>
+      symbols.forEach((symbol, i) => {
+        const fill = symbol === "" ? " dpm-blank" : symbol === "1" ? " dpm-on-cell" : "";
         nodes.push(
-          svg("rect", {
-            x: left + i * side + 1,
-            y: 24,
-            width: side - 2,
-            height: 24,
-            class: `dpm-cell${symbol === "" ? " dpm-blank" : symbol === "1" ? " dpm-on-cell" : ""}${changed[i] ? " dpm-flipped" : ""}`,
-          }),
+          rect(`dpm-cell${fill}${changed[i] ? " dpm-flipped" : ""}`, left + i * side + 1, 24, side - 2, 24),
           text(left + (i + 0.5) * side, 41, symbol, "middle", symbol === "1" ? "dpm-on" : null),
-        ),
-      );
-      nodes.push(text(x(l), 66, note ?? `${fixed(sums.information[l], 2)} bits`, "middle", null));
-      if (note) nodes.push(text(x(l), 82, `${fixed(sums.information[l], 2)} bits`));
+        );
+      });
+      nodes.push(text(x(l), 66, note ?? `${shown(sums.information[l], 2)} bits`, "middle", null));
+      if (note) nodes.push(text(x(l), 82, `${shown(sums.information[l], 2)} bits`));
       if (l) nodes.push(text((x(l) + x(l - 1)) / 2, 41, step - BITS * side > 12 ? "→" : "", "middle"));
     });
     strings.replaceChildren(...nodes);
@@ -79,7 +71,7 @@ function render({ model, el }) {
       (_, l) =>
         `${z(l)} ${cells(l)
           .symbols.map((s) => s || "blank")
-          .join(" ")}, ${fixed(sums.information[l], 2)} bits left`,
+          .join(" ")}, ${shown(sums.information[l], 2)} bits left`,
     );
     strings.setAttribute("aria-label", `A run of the encoder: ${said.join("; ")}`);
   }
@@ -91,28 +83,22 @@ function render({ model, el }) {
     const tall = (v) => (Math.max(0, v) / top) * (floor - 22);
     const step = width / (settings.rungs + 1.7);
     const wide = Math.min(54, 0.62 * step);
-    const nodes = [svg("line", { x1: 0, x2: width, y1: floor, y2: floor, class: "dpm-axis" })];
+    const nodes = [line(0, floor, width, floor, "dpm-axis")];
     sums.cost.forEach((cost, i) => {
       const centre = x(i) + 0.5 * step;
       const [a, b] = [tall(sums.forgot[i]), tall(sums.loss[i])];
       const last = i === settings.rungs;
       nodes.push(
-        svg("rect", { x: centre - wide / 2, y: floor - a, width: wide, height: a, class: "dpm-segment dpm-ink-data" }),
-        svg("rect", {
-          x: centre - wide / 2,
-          y: floor - a - b,
-          width: wide,
-          height: b,
-          class: "dpm-segment dpm-ink-model",
-        }),
-        text(centre, floor - a - b - 5, fixed(cost, 2)),
+        rect("dpm-segment dpm-ink-data", centre - wide / 2, floor - a, wide, a),
+        rect("dpm-segment dpm-ink-model", centre - wide / 2, floor - a - b, wide, b),
+        text(centre, floor - a - b - 5, shown(cost, 2)),
         text(centre, height - 20, last ? "prior" : i ? `KL ${z(i)}←${z(i + 1)}` : `${z(0)}←${z(1)}`),
-        text(centre, height - 5, `+${fixed(sums.loss[i], 3)}`, "middle", "dpm-lost"),
+        text(centre, height - 5, `+${shown(sums.loss[i], 3)}`, "middle", "dpm-lost"),
       );
     });
     bars.replaceChildren(...nodes);
     const said = sums.cost.map(
-      (c, i) => `${i === settings.rungs ? "prior" : `rung ${i + 1}`} ${fixed(c)} of which ${fixed(sums.loss[i])} lost`,
+      (c, i) => `${i === settings.rungs ? "prior" : `rung ${i + 1}`} ${shown(c)} of which ${shown(sums.loss[i])} lost`,
     );
     bars.setAttribute("aria-label", `The cost of each rung, bits: ${said.join("; ")}`);
   }
@@ -122,10 +108,10 @@ function render({ model, el }) {
     const x = (v) => 6 + ((v - low) / (sums.limit - low)) * (width - 12);
     const [k, l, h] = [x(sums.elbo), x(sums.likelihood), x(sums.limit)];
     const nodes = [
-      svg("line", { x1: 6, x2: width - 6, y1: 33, y2: 33, class: "dpm-grid" }),
-      svg("rect", { x: k, y: 24, width: Math.max(0, l - k), height: 18, class: "dpm-segment dpm-ink-drift" }),
-      svg("rect", { x: l, y: 24, width: Math.max(0, h - l), height: 18, class: "dpm-segment dpm-ink-limit" }),
-      ...[k, l, h].map((px) => svg("line", { x1: px, x2: px, y1: 18, y2: 48, class: "dpm-mark" })),
+      line(6, 33, width - 6, 33, "dpm-grid"),
+      rect("dpm-segment dpm-ink-drift", k, 24, l - k, 18),
+      rect("dpm-segment dpm-ink-limit", l, 24, h - l, 18),
+      ...[k, l, h].map((px) => line(px, 18, px, 48, "dpm-mark")),
       text(h, 13, "−H(y)", "end"),
     ];
     if (h - l > 52) nodes.push(text(l, 13, "L", "middle"));
@@ -134,7 +120,7 @@ function render({ model, el }) {
     gap.replaceChildren(...nodes);
     gap.setAttribute(
       "aria-label",
-      `ELBO ${fixed(sums.elbo)}, L ${fixed(sums.likelihood)}, minus H of y ${fixed(sums.limit)} bits`,
+      `ELBO ${shown(sums.elbo)}, L ${shown(sums.likelihood)}, minus H of y ${shown(sums.limit)} bits`,
     );
   }
   figure.draw = () => {
@@ -142,8 +128,8 @@ function render({ model, el }) {
     drawBars();
     drawGap();
     detail.textContent =
-      `${NAMES[settings.kind]}, N = ${settings.rungs}: ELBO ${fixed(sums.elbo)}, L ${fixed(sums.likelihood)}, −H(y) ${fixed(sums.limit)} bits. ` +
-      `The gap of ${fixed(sums.limit - sums.elbo)} is slack of the bound ${fixed(sums.likelihood - sums.elbo)} + error of the model ${fixed(sums.limit - sums.likelihood)}.`;
+      `${NAMES[settings.kind]}, N = ${settings.rungs}: ELBO ${shown(sums.elbo)}, L ${shown(sums.likelihood)}, −H(y) ${shown(sums.limit)} bits. ` +
+      `The gap of ${shown(sums.limit - sums.elbo)} is slack of the bound ${shown(sums.likelihood - sums.elbo)} + error of the model ${shown(sums.limit - sums.likelihood)}.`;
     const { dataset } = figure.root;
     for (const name of ["elbo", "likelihood", "limit"]) dataset[name] = inBits(sums[name]);
     dataset.path = path.join(" ");
@@ -185,31 +171,20 @@ function render({ model, el }) {
     },
   });
   const again = button("Forget again", () => (path = climb(now, y, uniform)), figure.redraw);
-  const keys = html(
-    "p",
-    { class: "dpm-detail dpm-keys" },
-    html("span", { class: "dpm-ink-data" }, "forgotten by this rung"),
-    html("span", { class: "dpm-ink-model" }, "lost on the way back"),
-  );
+  const legend = keys({ data: "forgotten by this rung", model: "lost on the way back" });
   figure.add(
     controls(kind, data, again),
     html("div", { class: "dpm-sliders" }, ...sliders),
     title("What each rung knows of y"),
     strings,
     title("What each rung costs, bits"),
-    keys,
+    legend,
     bars,
     title("The gap"),
-    html(
-      "p",
-      { class: "dpm-detail dpm-keys" },
-      html("span", { class: "dpm-ink-drift" }, "slack of the bound"),
-      html("span", { class: "dpm-ink-limit" }, "error of the model"),
-    ),
+    keys({ drift: "slack of the bound", limit: "error of the model" }),
     gap,
     detail,
   );
-  for (const node of [strings, bars, gap]) figure.onResize(node);
   compute();
   return figure.close;
 }

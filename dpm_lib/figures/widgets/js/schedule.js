@@ -1,6 +1,20 @@
 // A beta schedule to bend, above the bars of KL_t that it causes; their sum is what the bound loses.
 
 import { clamp, controls, draggable, html, numbers, openFigure, svg } from "./common.js";
+import {
+  fixed,
+  handle,
+  inBits,
+  keySteps,
+  minus,
+  moveHandle,
+  openPlot,
+  power,
+  rect,
+  scales,
+  sharesAt,
+  short,
+} from "./plot.js";
 
 const SMALLEST = 1e-9;
 const HANDLES = 7;
@@ -68,9 +82,7 @@ export function bend(beta, t, left, right, factor) {
   });
 }
 
-const bits = (nats) => nats / Math.LN2;
-const fixed = (value, digits = 3) => value.toFixed(digits).replace("-", "−");
-const short = (value) => (value < 0.001 ? value.toExponential(1).replace("-", "−") : value.toPrecision(2));
+const brief = (value) => (value < 0.001 ? minus(value.toExponential(1)) : value.toPrecision(2));
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "schedule");
@@ -111,8 +123,9 @@ function render({ model, el }) {
   read();
 
   // --- The page ---
-  const curve = svg("svg", { class: "dpm-plot dpm-curve", role: "group", "aria-label": "The schedule" });
-  const bars = svg("svg", { class: "dpm-plot dpm-bars", role: "slider", tabindex: 0, "aria-label": "KL of step" });
+  const curve = openPlot(figure, "dpm-curve", "The schedule", "group");
+  const bars = openPlot(figure, "dpm-bars", "KL of step", "slider");
+  bars.setAttribute("tabindex", 0);
   const detail = html("p", { class: "dpm-detail" });
   const results = Object.fromEntries(["K", "limit", "gap"].map((key) => [key, html("b", { class: "dpm-value" })]));
   const preset = figure.chooser({
@@ -173,25 +186,12 @@ function render({ model, el }) {
     return Object.keys(presets).find(same) ?? "your own";
   }
 
-  // --- Places on the plots, in CSS pixels ---
-  const LEFT = 40;
-  const RIGHT = 10;
-  const TOP = 10;
-  const BOTTOM = 20;
-  const sizeOf = (plot) => ({ width: plot.clientWidth || 600, height: plot.clientHeight || 150 });
-  const slot = (width) => (width - LEFT - RIGHT) / T;
-  const xOf = (t, width) => LEFT + slot(width) * (t - 0.5);
-  const yOfBeta = (b, height) => TOP + (height - TOP - BOTTOM) * (Math.log10(clamp(b, SMALLEST, 1)) / low);
-
-  const text = (x, y, words, anchor = "end") => svg("text", { x, y, "text-anchor": anchor }, words);
-  const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
-  function timeAxis(width, height) {
+  const MARGINS = { left: 40, right: 10, top: 10, bottom: 20, gap: 6, foot: 5 };
+  const logOf = (b) => Math.log10(clamp(b, SMALLEST, 1));
+  function timeAxis(plot) {
     const every = [1, 2, 5, 10, 20, 50, 100, 200, 500].find((step) => T / step <= 10) ?? T;
     const times = Array.from({ length: T }, (_, i) => i + 1).filter((t) => t === 1 || t % every === 0);
-    return [
-      line(LEFT, height - BOTTOM, width - RIGHT, height - BOTTOM, "dpm-axis"),
-      ...times.map((t) => text(xOf(t, width), height - 5, t === 1 ? "t = 1" : t, "middle")),
-    ];
+    return [plot.axis(), ...plot.marks(times, (t) => (t === 1 ? "t = 1" : t))];
   }
 
   // --- The curve and its handles ---
@@ -200,88 +200,51 @@ function render({ model, el }) {
   function makeHandles() {
     knobs.length = 0;
     handles.forEach((t, k) => {
-      const node = svg(
-        "g",
-        {
-          class: "dpm-handle",
-          role: "slider",
-          tabindex: 0,
-          "aria-label": `beta ${t}`,
-          "aria-orientation": "vertical",
-          "aria-valuemin": low,
-          "aria-valuemax": 0,
-        },
-        svg("circle", { r: 15, class: "dpm-grip" }),
-        svg("circle", { r: 6 }),
-      );
+      const node = handle({ label: `beta ${t}`, min: low, max: 0, orientation: "vertical" });
       const multiply = (factor) => {
         const left = handles[k - 1] ?? 1;
         const right = handles[k + 1] ?? T + 1;
         setBeta(bend(beta, t, left, right, factor));
       };
-      const keys = { ArrowUp: 0.05, ArrowRight: 0.05, ArrowDown: -0.05, ArrowLeft: -0.05, PageUp: 0.5, PageDown: -0.5 };
       const drag = (event) => {
-        const box = curve.getBoundingClientRect();
-        const part = (event.clientY - box.top - TOP) / (box.height - TOP - BOTTOM);
-        multiply(clamp(10 ** (low * clamp(part, 0, 1)), SMALLEST, 1 - SMALLEST) / beta[t - 1]);
+        const decades = low * (1 - clamp(sharesAt(event, curve, MARGINS).y, 0, 1));
+        multiply(clamp(10 ** decades, SMALLEST, 1 - SMALLEST) / beta[t - 1]);
       };
-      draggable(node, { keys, step: (decades) => multiply(10 ** decades), drag });
+      draggable(node, { keys: keySteps(0.05, 0.5), step: (decades) => multiply(10 ** decades), drag });
       knobs.push({ t, node });
     });
     curve.replaceChildren(backdrop, ...knobs.map((knob) => knob.node));
   }
 
   function drawCurve() {
-    const { width, height } = sizeOf(curve);
-    const decades = Array.from({ length: -low + 1 }, (_, i) => -i).filter((power) => low > -5 || power % 2 === 0);
-    const grid = decades.flatMap((power) => {
-      const y = yOfBeta(10 ** power, height);
-      const label = power === 0 ? "1" : `10${[...String(-power)].reduce((all, c) => all + "⁰¹²³⁴⁵⁶⁷⁸⁹"[c], "⁻")}`;
-      return [line(LEFT, y, width - RIGHT, y, "dpm-grid"), text(LEFT - 6, y + 4, label)];
-    });
-    const path = Array.from(beta, (b, i) => `${xOf(i + 1, width)},${yOfBeta(b, height)}`);
-    const [fixedX, fixedY] = path[0].split(",").map(Number);
+    const plot = scales(curve, MARGINS, [0.5, T + 0.5], [low, 0]);
+    const decades = Array.from({ length: -low + 1 }, (_, i) => -i).filter((k) => low > -5 || k % 2 === 0);
+    const square = rect("dpm-fixed", plot.x(1) - 4, plot.y(logOf(beta[0])) - 4, 8, 8);
+    square.append(svg("title", {}, `beta 1 = ${brief(beta[0])}, fixed`));
     backdrop.replaceChildren(
-      ...grid,
-      ...timeAxis(width, height),
-      svg("polyline", { points: path.join(" "), class: "dpm-line" }),
-      svg(
-        "rect",
-        { x: fixedX - 4, y: fixedY - 4, width: 8, height: 8, class: "dpm-fixed" },
-        svg("title", {}, `beta 1 = ${short(beta[0])}, fixed`),
-      ),
+      ...plot.rows(decades, power),
+      ...timeAxis(plot),
+      plot.curve("dpm-line", beta, (b, i) => [i + 1, logOf(b)]),
+      square,
     );
     for (const { t, node } of knobs) {
-      node.setAttribute("transform", `translate(${xOf(t, width)} ${yOfBeta(beta[t - 1], height)})`);
-      node.setAttribute("aria-valuenow", Math.log10(beta[t - 1]).toFixed(2));
-      node.setAttribute("aria-valuetext", short(beta[t - 1]));
+      const b = beta[t - 1];
+      moveHandle(node, plot.x(t), plot.y(logOf(b)), Math.log10(b).toFixed(2), brief(b));
     }
   }
 
   // --- The bars: one stop for the keyboard, arrow keys go from bar to bar ---
   let ceiling = 0.01;
   function drawBars(kl) {
-    const { width, height } = sizeOf(bars);
-    const highest = Math.max(...kl.map(bits), 1e-4);
+    const highest = Math.max(...kl.map(inBits), 1e-4);
     if (highest > ceiling || highest < 0.3 * ceiling) ceiling = roundUp(highest); // a steady scale while dragging
-    const yOf = (value) => height - BOTTOM - (height - TOP - BOTTOM) * Math.min(1, value / ceiling);
-    const ticks = [0, 0.5, 1].map((part) => part * ceiling);
+    const plot = scales(bars, MARGINS, [0.5, T + 0.5], [0, ceiling], { held: "y" });
+    const times = Array.from({ length: T - 1 }, (_, i) => i + 2);
+    const kindOf = (t) => (t === chosen ? "dpm-bar dpm-chosen" : "dpm-bar");
     bars.replaceChildren(
-      ...ticks.flatMap((tick) => [
-        line(LEFT, yOf(tick), width - RIGHT, yOf(tick), "dpm-grid"),
-        text(LEFT - 6, yOf(tick) + 4, String(Number(tick.toPrecision(2)))),
-      ]),
-      ...timeAxis(width, height),
-      ...Array.from({ length: T - 1 }, (_, i) => i + 2).map((t) => {
-        const top = yOf(bits(kl[t]));
-        const box = {
-          x: xOf(t, width) - 0.4 * slot(width),
-          y: top,
-          width: 0.8 * slot(width),
-          height: height - BOTTOM - top,
-        };
-        return svg("rect", { ...box, class: t === chosen ? "dpm-bar dpm-chosen" : "dpm-bar" });
-      }),
+      ...plot.rows([0, 0.5 * ceiling, ceiling], short),
+      ...timeAxis(plot),
+      ...times.map((t) => plot.bar(kindOf(t), t - 0.4, t + 0.4, inBits(kl[t]))),
     );
   }
   function roundUp(value) {
@@ -292,50 +255,37 @@ function render({ model, el }) {
     chosen = clamp(t, 2, T);
     figure.redraw();
   }
-  const point = (event) => {
-    const box = bars.getBoundingClientRect();
-    choose(Math.round((event.clientX - box.left - LEFT) / slot(box.width) + 0.5));
-  };
+  const point = (event) => choose(Math.round(sharesAt(event, bars, MARGINS).x * T + 0.5));
   bars.addEventListener("pointermove", point);
   bars.addEventListener("pointerdown", point);
   bars.addEventListener("focus", () => chosen < 2 && choose(2));
   bars.addEventListener("keydown", (event) => {
-    const next = {
-      ArrowRight: chosen + 1,
-      ArrowUp: chosen + 1,
-      ArrowLeft: chosen - 1,
-      ArrowDown: chosen - 1,
-      PageUp: chosen + 10,
-      PageDown: chosen - 10,
-      Home: 2,
-      End: T,
-    }[event.key];
-    if (next === undefined) return;
+    const by = keySteps(1, 10, Infinity)[event.key];
+    if (by === undefined) return;
     event.preventDefault();
-    choose(next);
+    choose(chosen + by);
   });
 
   figure.draw = () => {
     const { kl, total, K } = scheduleBars(beta, table, form);
     drawCurve();
     drawBars(kl);
-    const sum = `The ${T - 1} bars add up to ${fixed(bits(total))} bits.`;
-    const one = `Step ${chosen}: β = ${short(beta[chosen - 1])}, KL = ${short(bits(kl[chosen]))} bits.`;
+    const sum = `The ${T - 1} bars add up to ${fixed(inBits(total))} bits.`;
+    const one = `Step ${chosen}: β = ${brief(beta[chosen - 1])}, KL = ${brief(inBits(kl[chosen]))} bits.`;
     detail.textContent = chosen < 2 ? `${sum} Point at a bar for its numbers.` : `${sum} ${one}`;
     bars.setAttribute("aria-valuemin", 2);
     bars.setAttribute("aria-valuemax", T);
     bars.setAttribute("aria-valuenow", Math.max(2, chosen));
     bars.setAttribute("aria-valuetext", one);
-    results.K.textContent = fixed(bits(K));
+    results.K.textContent = fixed(inBits(K));
     results.limit.textContent = fixed(limit);
-    results.gap.textContent = fixed(limit - bits(K));
-    figure.root.dataset.k = bits(K);
+    results.gap.textContent = fixed(limit - inBits(K));
+    figure.root.dataset.k = inBits(K);
   };
 
   listPresets();
   makeHandles();
   setBeta(beta, nameOf(beta));
-  figure.onResize(curve);
   figure.onChange("beta presets log_c limit_bits", () => {
     read();
     listPresets();

@@ -1,6 +1,7 @@
 // One step of a diffusion, run backwards by Bayes, against the best Gaussian.
 
-import { clamp, controls, draggable, html, openFigure, svg } from "./common.js";
+import { clamp, controls, draggable, html, keys, openFigure, svg } from "./common.js";
+import { evenly, keySteps, line, minus, moveHandle, openPlot, power, scales, sharesAt, text } from "./plot.js";
 
 const LOG_2PI = Math.log(2 * Math.PI);
 const normalPdf = (x, mean, variance) => Math.exp(-0.5 * ((x - mean) ** 2 / variance + LOG_2PI + Math.log(variance)));
@@ -47,8 +48,8 @@ const REACH = 2.2;
 
 const scientific = (value) => {
   if (value >= 0.001) return value.toPrecision(2);
-  const power = Math.floor(Math.log10(value));
-  return `${(value / 10 ** power).toFixed(1)} × 10${[...String(power)].map((c) => ({ "-": "⁻" })[c] ?? "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]).join("")}`;
+  const k = Math.floor(Math.log10(value));
+  return `${(value / 10 ** k).toFixed(1)} × ${power(k)}`;
 };
 
 function render({ model, el }) {
@@ -59,45 +60,20 @@ function render({ model, el }) {
   let zoom = false;
   let curve;
 
-  const view = svg("svg", {
-    class: "dpm-plot dpm-view",
-    role: "img",
-    "aria-label": "The data, the exact step back, and the best Gaussian",
-  });
-  const cost = svg("svg", {
-    class: "dpm-plot dpm-cost",
-    role: "img",
-    "aria-label": "KL from the best Gaussian, against beta, both on log scales",
-  });
-  const handle = svg("svg", { class: "dpm-plot dpm-rail", role: "group", "aria-label": "Where x_t is" });
-  const keys = html(
-    "p",
-    { class: "dpm-detail dpm-keys" },
-    html("span", { class: "dpm-ink-muted" }, "data"),
-    html("span", { class: "dpm-ink-data" }, "exact step back"),
-    html("span", { class: "dpm-ink-model" }, "best Gaussian"),
-  );
+  const view = openPlot(figure, "dpm-view", "The data, the exact step back, and the best Gaussian");
+  const cost = openPlot(figure, "dpm-cost", "KL from the best Gaussian, against beta, both on log scales");
+  const rail = openPlot(figure, "dpm-rail", "Where x_t is", "group");
   const now = html("p", { class: "dpm-now" });
-  const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
-  const path = (points, kind) =>
-    svg("polyline", { points: points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" "), class: kind });
-
+  const logOf = (kl) => Math.log10(Math.max(kl, 1e-16));
   /** KL against beta for this x_t and width of the clumps. */
   function sweep() {
-    curve = Array.from({ length: 41 }, (_, k) => {
-      const power = LOW + ((HIGH - LOW) * k) / 40;
-      return [power, Math.log10(Math.max(stepBack(std, xt, 10 ** power).kl, 1e-16))];
-    });
+    curve = evenly(LOW, HIGH, 40).map((k) => [k, logOf(stepBack(std, xt, 10 ** k).kl)]);
   }
   function drawView({ y, p, mean, variance }) {
-    const width = view.clientWidth || 600;
-    const height = view.clientHeight || 200;
-    const base = height - 20;
     const half = zoom ? Math.min(REACH, 5 * Math.sqrt(variance)) : REACH;
     const centre = zoom ? mean : 0;
-    const x = (v) => (width * (v - centre + half)) / (2 * half);
     const spacing = y[1] - y[0];
-    const shown = Array.from({ length: 301 }, (_, k) => centre - half + (2 * half * k) / 300);
+    const shown = evenly(centre - half, centre + half, 300);
     const exact = shown.map((v) => {
       const at = clamp((v - y[0]) / spacing, 0, y.length - 2);
       const k = Math.floor(at);
@@ -107,50 +83,38 @@ function render({ model, el }) {
     const data = shown.map((v) => [v, Math.exp(twoClumps(v, std))]);
     const peak = Math.max(...exact.map(([, d]) => d), ...fit.map(([, d]) => d));
     const tall = Math.max(...data.map(([, d]) => d)) || 1;
-    const place = (points, top) => points.map(([v, d]) => [x(v), base - (base - 8) * (d / top)]);
+    const sides = { left: 0, right: 0, top: 8, bottom: 20, foot: 5 };
+    const under = (top) => scales(view, sides, [centre - half, centre + half], [0, top]);
+    const plot = under(1.08 * peak);
     const step = zoom ? 10 ** Math.floor(Math.log10(half)) : 1;
     const marks = [];
-    for (let v = Math.ceil((centre - half) / step) * step; v <= centre + half; v += step)
-      marks.push(text(x(v), height - 5, Number(v.toPrecision(4)) + 0));
+    for (let v = Math.ceil((centre - half) / step) * step; v <= centre + half; v += step) marks.push(v);
     view.replaceChildren(
-      svg("line", { x1: 0, x2: width, y1: base, y2: base, class: "dpm-axis" }),
-      ...(marks.length < 12 ? marks : marks.filter((_, k) => k % 3 === 0)),
-      path(place(data, 2.5 * tall), "dpm-crowd"),
-      path(place(exact, 1.08 * peak), "dpm-true"),
-      path(place(fit, 1.08 * peak), "dpm-fit"),
+      plot.axis(),
+      ...plot.marks(
+        marks.length < 12 ? marks : marks.filter((_, k) => k % 3 === 0),
+        (v) => Number(v.toPrecision(4)) + 0,
+      ),
+      under(2.5 * tall).curve("dpm-crowd", data),
+      plot.curve("dpm-true", exact),
+      plot.curve("dpm-fit", fit),
     );
   }
   function drawCost(kl) {
-    const width = cost.clientWidth || 300;
-    const height = cost.clientHeight || 200;
-    const L = 40;
-    const B = 34;
-    const T = 20;
-    const R = 12;
-    const x = (power) => L + ((width - L - R) * (power - LOW)) / (0 - LOW);
-    const y = (power) => T + ((height - T - B) * (0.5 - clamp(power, -12, 0.5))) / 12.5;
+    const plot = scales(cost, { left: 40, right: 12, top: 20, bottom: 34, foot: 18 }, [LOW, 0], [-12, 0.5], {
+      held: "y",
+    });
     const limit = Math.log10(thirdDerivative(xt, std) ** 2 / 12);
     const low = Math.max(LOW, (-12 - limit) / 3);
     const high = Math.min(HIGH, (0.5 - limit) / 3); // limit may be -Infinity
     cost.replaceChildren(
-      ...[-12, -9, -6, -3, 0].flatMap((power) => [
-        svg("line", { x1: L, x2: width - R, y1: y(power), y2: y(power), class: "dpm-grid" }),
-        text(L - 5, y(power) + 4, `1e${power}`, "end"),
-      ]),
-      ...[-3, -2, -1, 0].map((power) => text(x(power), height - 18, 10 ** power)),
-      text((L + width - R) / 2, height - 4, "beta"),
-      text(L, 12, "KL, nats", "start"),
-      high > low
-        ? path(
-            [low, high].map((power) => [x(power), y(3 * power + limit)]),
-            "dpm-cubic",
-          )
-        : "",
-      path(
-        curve.map(([a, b]) => [x(a), y(b)]),
-        "dpm-fit",
-      ),
-      svg("circle", { cx: x(Math.log10(beta)), cy: y(Math.log10(Math.max(kl, 1e-16))), r: 6, class: "dpm-here" }),
+      ...plot.rows([-12, -9, -6, -3, 0], (k) => `1e${k}`),
+      ...plot.marks([-3, -2, -1, 0], (k) => 10 ** k),
+      text((plot.left + plot.end) / 2, plot.height - 4, "beta"),
+      text(plot.left, 12, "KL, nats", "start"),
+      high > low ? plot.curve("dpm-cubic", [low, high], (k) => [k, 3 * k + limit]) : "",
+      plot.curve("dpm-fit", curve),
+      plot.dot("dpm-here", Math.log10(beta), logOf(kl), 6),
     );
   }
 
@@ -168,39 +132,25 @@ function render({ model, el }) {
     svg("path", { d: "M 16 4 L 27 26 L 5 26 Z" }),
     svg("text", { x: 30, y: 21, class: "dpm-pin-words" }),
   );
-  handle.append(svg("line", { x1: 0, x2: "100%", y1: 3, y2: 3, class: "dpm-grid" }), grip);
+  rail.append(line(0, 3, "100%", 3, "dpm-grid"), grip);
   function setX(value) {
     xt = Math.round(100 * clamp(value, -2, 2)) / 100;
     sweep();
     figure.redraw();
   }
-  const moves = {
-    ArrowUp: 0.05,
-    ArrowRight: 0.05,
-    ArrowDown: -0.05,
-    ArrowLeft: -0.05,
-    PageUp: 0.5,
-    PageDown: -0.5,
-    Home: -9,
-    End: 9,
-  };
-  const drag = (event) => {
-    const box = handle.getBoundingClientRect();
-    setX((2 * REACH * (event.clientX - box.left)) / box.width - REACH);
-  };
-  draggable(grip, { keys: moves, step: (by) => setX(xt + by), take: drag, drag });
+  const ENDS = { left: 0, right: 0, top: 0, bottom: 0 };
+  const drag = (event) => setX((2 * sharesAt(event, rail, ENDS).x - 1) * REACH);
+  draggable(grip, { keys: keySteps(0.05, 0.5, 9), step: (by) => setX(xt + by), take: drag, drag });
 
   figure.draw = () => {
     const back = stepBack(std, xt, beta);
     drawView(back);
     drawCost(back.kl);
-    const width = handle.clientWidth || 600;
-    grip.setAttribute("transform", `translate(${(width * (xt + REACH)) / (2 * REACH) - 16} 0)`);
-    grip.lastChild.textContent = `x_t = ${xt.toFixed(2).replace("-", "−")}`;
+    const x = scales(rail, ENDS, [-REACH, REACH], [0, 1]).x(xt);
+    moveHandle(grip, x - 16, 0, xt, xt.toFixed(2));
+    grip.lastChild.textContent = minus(`x_t = ${xt.toFixed(2)}`);
     grip.lastChild.setAttribute("text-anchor", xt > 1.2 ? "end" : "start");
     grip.lastChild.setAttribute("x", xt > 1.2 ? 2 : 30);
-    grip.setAttribute("aria-valuenow", xt);
-    grip.setAttribute("aria-valuetext", xt.toFixed(2));
     const law = (beta ** 3 * thirdDerivative(xt, std) ** 2) / 12;
     now.textContent =
       `β = ${scientific(beta)}: KL = ${scientific(Math.max(back.kl, 1e-16))} nats. ` +
@@ -231,14 +181,12 @@ function render({ model, el }) {
   });
   const closer = figure.checkbox({ label: "Zoom in", set: (on) => (zoom = on) });
   figure.add(
-    html("div", { class: "dpm-pair" }, html("div", {}, view, handle), cost),
-    keys,
+    html("div", { class: "dpm-pair" }, html("div", {}, view, rail), cost),
+    keys({ muted: "data", data: "exact step back", model: "best Gaussian" }),
     controls(noise, width, closer),
     now,
   );
   sweep();
-  figure.onResize(view);
-  figure.onResize(cost);
   return figure.close;
 }
 

@@ -1,7 +1,8 @@
 // From noise back to data by the exact score of a mixture on the line, with more noise or less, in many steps or few.
 
-import { button, clamp, controls, fillNormals, html, isCalm, keys, openFigure, svg, uniforms } from "./common.js";
+import { button, clamp, controls, fillNormals, html, isCalm, keys, openFigure, uniforms } from "./common.js";
 import { lineCdf, lineDensity, lineDraw, lineScore } from "./mixture.js";
+import { evenly, openPlot, rect, scales } from "./plot.js";
 
 // --- Numbers; the twins are dpm_lib.exploding and dpm_lib.sde. ---
 
@@ -65,7 +66,6 @@ function render({ model, el }) {
   let name = "clumps";
   let seed = 1;
   let k = 0;
-  let owed = 0;
   let times;
   let path;
   let gaps;
@@ -73,14 +73,12 @@ function render({ model, el }) {
   const space = figure.canvas(
     "Space from left to right, time downwards: the paths of sixty points from noise to data, over the true density",
   );
-  const hill = svg("svg", {
-    class: "dpm-plot dpm-hill-of-points",
-    role: "img",
-    "aria-label": "Histogram of the points at the time shown, and the true density",
-  });
+  const hill = openPlot(
+    figure,
+    "dpm-hill-of-points",
+    "Histogram of the points at the time shown, and the true density",
+  );
   const detail = html("p", { class: "dpm-detail dpm-now" });
-  const text = (a, b, words, anchor = "middle") => svg("text", { x: a, y: b, "text-anchor": anchor }, words);
-  const minus = (v) => String(v).replace("-", "−");
 
   function compute() {
     times = fallingTimes(FIRST, LAST, 2 ** power);
@@ -144,37 +142,21 @@ function render({ model, el }) {
     context.fillText(`t = ${LAST}`, 6 * pixel, height - 6 * pixel);
   }
   function drawHill() {
-    const width = hill.clientWidth || 600;
-    const height = hill.clientHeight || 160;
-    const base = height - 18;
     const wide = (2 * REACH) / BARS;
     const bars = new Float64Array(BARS);
     for (const v of path[k]) {
       const bar = Math.floor((v + REACH) / wide);
       if (bar >= 0 && bar < BARS) bars[bar] += 1 / (N * wide);
     }
-    const truth = Array.from({ length: 277 }, (_, i) => -REACH + (2 * REACH * i) / 276).map((v) => [
-      v,
-      lineDensity(v, times[k], DATA[name]),
-    ]);
+    const truth = evenly(-REACH, REACH, 276).map((v) => [v, lineDensity(v, times[k], DATA[name])]);
     const top = 1.15 * Math.max(...truth.map(([, p]) => p));
-    const y = (p) => base - (base - 4) * Math.min(1, p / top);
+    const plot = scales(hill, { left: 0, right: 0, top: 4, bottom: 18 }, [-REACH, REACH], [0, top], { held: "y" });
+    const slot = plot.width / BARS;
     hill.replaceChildren(
-      ...Array.from(bars, (p, i) =>
-        svg("rect", {
-          x: across(-REACH + i * wide, width) + 0.3,
-          width: width / BARS - 0.6,
-          y: y(p),
-          height: base - y(p),
-          class: "dpm-walkers",
-        }),
-      ),
-      svg("polyline", {
-        points: truth.map(([v, p]) => `${across(v, width).toFixed(1)},${y(p).toFixed(1)}`).join(" "),
-        class: "dpm-law dpm-ink-limit",
-      }),
-      svg("line", { x1: 0, x2: width, y1: base, y2: base, class: "dpm-axis" }),
-      ...[-4, -2, 0, 2, 4].map((v) => text(across(v, width), height - 4, minus(v))),
+      ...Array.from(bars, (p, i) => rect("dpm-walkers", i * slot + 0.3, plot.y(p), slot - 0.6, plot.floor - plot.y(p))),
+      plot.curve("dpm-law dpm-ink-limit", truth),
+      plot.axis(),
+      ...plot.marks([-4, -2, 0, 2, 4]),
     );
   }
   figure.draw = () => {
@@ -202,18 +184,16 @@ function render({ model, el }) {
       k = value;
     },
   });
-  const play = figure.playButton((seconds) => {
-    const steps = times.length - 1;
-    if (k === steps) k = 0;
-    owed += (seconds * steps) / (isCalm() ? 8 : 4);
-    const go = Math.floor(owed);
-    if (!go) return;
-    owed -= go;
-    k = Math.min(steps, k + go);
-    clock.set(k);
-    if (k === steps) play.set(false);
-    figure.redraw();
-  });
+  const play = figure.playSteps(
+    () => (times.length - 1) / (isCalm() ? 8 : 4),
+    (count) => {
+      const last = times.length - 1;
+      k = Math.min(last, (k === last ? 0 : k) + count);
+      clock.set(k);
+      if (k === last) play.set(false);
+      figure.redraw();
+    },
+  );
   const strength = figure.slider({
     label: "Noise λ",
     min: 0,
@@ -264,7 +244,6 @@ function render({ model, el }) {
   );
   k = 2 ** power;
   compute();
-  figure.onResize(hill);
   return figure.close;
 }
 

@@ -1,6 +1,8 @@
 // A walk between two wells: its exact law, a crowd of walkers, and the distance from the law it tends to.
 
-import { button, controls, html, keys, openFigure, svg, uniforms } from "./common.js";
+import { button, controls, html, keys, openFigure, uniforms } from "./common.js";
+import { minus, openPlot, power, scales, text } from "./plot.js";
+import { totalVariation } from "./probability.js";
 
 // --- Numbers. Matrices are flat, row by row. ---
 
@@ -89,7 +91,7 @@ export function histories(P, n, pi, starts, times, walkers = 0, seed = 0) {
         counts[k * n + at[w]] += 1;
       }
     }
-    for (let i = 0; i < n; i++) distance[k] += 0.5 * Math.abs(laws[k * n + i] - pi[i]);
+    distance[k] = totalVariation(laws.subarray(k * n, (k + 1) * n), pi);
   });
   return { laws, counts, distance };
 }
@@ -114,24 +116,14 @@ function render({ model, el }) {
   let barrier = model.get("barrier");
   let from = "left";
   let k = 0;
-  let clock = 0;
   let seed = 0;
   let chain;
   let gap;
   let past;
 
-  const hills = svg("svg", {
-    class: "dpm-plot dpm-hills",
-    role: "img",
-    "aria-label": "Walkers, their law, and the stationary law, place by place",
-  });
-  const fall = svg("svg", {
-    class: "dpm-plot dpm-distance",
-    role: "img",
-    "aria-label": "Total variation distance against time on a logarithmic scale",
-  });
+  const hills = openPlot(figure, "dpm-hills", "Walkers, their law, and the stationary law, place by place");
+  const fall = openPlot(figure, "dpm-distance", "Total variation distance against time on a logarithmic scale");
   const detail = html("p", { class: "dpm-detail dpm-now" });
-  const text = (x, y, words, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, words);
   const nearest = (x) => Math.round(((x + 1.3) / 2.6) * (n - 1));
   const starts = { left: [nearest(-1)], top: [n / 2 - 1, n / 2], right: [nearest(1)] }; // n is even: two places share the top
 
@@ -147,66 +139,32 @@ function render({ model, el }) {
     figure.redraw();
   }
 
-  const L = 34;
-  const R = 10;
-  const T = 8;
-  const B = 20;
-  const sizeOf = (plot) => [plot.clientWidth || 600, plot.clientHeight || 150];
+  const MARGINS = { left: 34, right: 10, top: 8, bottom: 20 };
   function drawHills() {
-    const [width, height] = sizeOf(hills);
     const top = Math.max(0.25, 1.15 * Math.max(...chain.pi));
-    const slot = (width - L - R) / n;
-    const x = (i) => L + slot * (i + 0.5);
-    const y = (p) => height - B - (height - T - B) * Math.min(1, p / top);
-    const steep = Math.max(...chain.energy, 1e-9);
-    const line = (values, kind) =>
-      svg("polyline", { points: values.map((p, i) => `${x(i)},${y(p)}`).join(" "), class: kind });
-    const law = Array.from(past.laws.subarray(k * n, (k + 1) * n));
-    const bars = chain.pi.map((_, i) => {
-      const high = y(past.counts[k * n + i] / WALKERS);
-      return svg("rect", {
-        x: x(i) - 0.42 * slot,
-        width: 0.84 * slot,
-        y: high,
-        height: height - B - high,
-        class: "dpm-walkers",
-      });
-    });
+    const plot = scales(hills, MARGINS, [-0.5, n - 0.5], [0, top], { held: "y" });
+    const steep = Math.max(...chain.energy, 1e-9) / Math.min(1, barrier / 4);
+    const counts = past.counts.subarray(k * n, (k + 1) * n);
     hills.replaceChildren(
-      line(
-        chain.energy.map((u) => (0.9 * top * u * Math.min(1, barrier / 4)) / steep),
-        "dpm-hill",
-      ),
-      ...bars,
-      line(law, "dpm-exact"),
-      line(chain.pi, "dpm-target"),
-      svg("line", { x1: L, x2: width - R, y1: height - B, y2: height - B, class: "dpm-axis" }),
-      text(x(starts.left[0]), height - 4, "−1"),
-      text(x((n - 1) / 2), height - 4, "0"),
-      text(x(starts.right[0]), height - 4, "1"),
-      text(L - 5, y(0.2) + 4, "0.2", "end"),
-      text(L - 5, y(0) + 4, "0", "end"),
+      plot.curve("dpm-hill", chain.energy, (u, i) => [i, (0.9 * top * u) / steep]),
+      ...Array.from(counts, (number, i) => plot.bar("dpm-walkers", i - 0.42, i + 0.42, number / WALKERS)),
+      plot.curve("dpm-exact", past.laws.subarray(k * n, (k + 1) * n), (p, i) => [i, p]),
+      plot.curve("dpm-target", chain.pi, (p, i) => [i, p]),
+      plot.axis(),
+      ...[starts.left[0], (n - 1) / 2, starts.right[0]].map((i, k) => text(plot.x(i), plot.height - 4, minus(k - 1))),
+      ...[0, 0.2].map((p) => text(plot.left - 5, plot.y(p) + 4, p, "end")),
     );
   }
   function drawFall() {
-    const [width, height] = sizeOf(fall);
-    const last = Math.log2(times.at(-1) + 1);
-    const x = (t) => L + ((width - L - R) * Math.log2(t + 1)) / last;
-    const y = (d) => T + (height - T - B) * (1 - d);
-    const grid = [0, 0.5, 1].flatMap((d) => [
-      svg("line", { x1: L, x2: width - R, y1: y(d), y2: y(d), class: "dpm-grid" }),
-      text(L - 5, y(d) + 4, d, "end"),
-    ]);
-    const tens = Array.from({ length: 8 }, (_, power) => 10 ** power).filter((t) => t <= times.at(-1));
-    const labels = tens.map((t, power) => text(x(t), height - 4, power < 3 ? t : `10${"⁰¹²³⁴⁵⁶⁷"[power]}`));
-    const curve = (value, kind) =>
-      svg("polyline", { points: times.map((t, i) => `${x(t)},${y(value(t, i))}`).join(" "), class: kind });
+    const plot = scales(fall, MARGINS, [1, times.at(-1) + 1], [0, 1], { log: "x" });
+    const tens = Array.from({ length: 8 }, (_, k) => 10 ** k).filter((t) => t <= times.at(-1));
+    const slowest = (t) => 0.5 * Math.exp(t * Math.log1p(-gap));
     fall.replaceChildren(
-      ...grid,
-      ...labels,
-      curve((t) => 0.5 * Math.exp(t * Math.log1p(-gap)), "dpm-target"),
-      curve((_t, i) => past.distance[i], "dpm-exact"),
-      svg("line", { x1: x(times[k]), x2: x(times[k]), y1: T, y2: height - B, class: "dpm-axis" }),
+      ...plot.rows([0, 0.5, 1]),
+      ...tens.map((t, k) => text(plot.x(t + 1), plot.height - 4, k < 3 ? t : power(k))),
+      plot.curve("dpm-target", times, (t) => [t + 1, slowest(t)]),
+      plot.curve("dpm-exact", times, (t, i) => [t + 1, past.distance[i]]),
+      plot.upright(times[k] + 1),
     );
   }
   const count = (value) =>
@@ -217,7 +175,7 @@ function render({ model, el }) {
     const right = Array.from(past.counts.subarray(k * n + Math.ceil(n / 2), (k + 1) * n)).reduce((a, b) => a + b, 0);
     detail.textContent =
       `t = ${count(times[k])} steps: ${right} of ${WALKERS} walkers are on the right. Distance from π: ${past.distance[k].toFixed(4)}. ` +
-      `Spectral gap ${gap.toExponential(2).replace("-", "−")}: forgetting takes about ${count(1 / gap)} steps.`;
+      `Spectral gap ${minus(gap.toExponential(2))}: forgetting takes about ${count(1 / gap)} steps.`;
     Object.assign(figure.root.dataset, { t: times[k], gap, distance: past.distance[k] });
   };
 
@@ -252,12 +210,10 @@ function render({ model, el }) {
     format: (place) => `t = ${count(times[place])}`,
     set: moveTo,
   });
-  const play = figure.playButton((seconds) => {
-    clock += seconds * 8;
-    if (clock < 1) return;
-    clock = 0;
-    moveTo(k >= times.length - 1 ? 0 : k + 1);
-  });
+  const play = figure.playSteps(
+    () => 8,
+    () => moveTo(k >= times.length - 1 ? 0 : k + 1),
+  );
   figure.add(
     controls(hill, begin, again),
     hills,
@@ -268,8 +224,6 @@ function render({ model, el }) {
     keys({ data: "distance of p_t from π", limit: "½ |λ₂| to the power t" }),
   );
   update();
-  figure.onResize(hills);
-  figure.onResize(fall);
   return figure.close;
 }
 
