@@ -209,6 +209,29 @@ def test_imports_open_the_code_and_stand_nowhere_else():
     assert faults(notebook) == [f"cell {len(notebook.cells) - 1} imports: the first cell of code does"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "third", "fault"),
+    [
+        ("x = 1", "x = 2", "print(x)", "cells 23 and 24 give 'x' a meaning, and cell 25 takes one of them"),
+        ("x = 1", "for x in (1, 2):\n    print(x)", "y = x", "cells 23 and 24 give 'x' a meaning, and cell 25"),
+        ("x = 1\ndef f(): return x", "x = 2", "", "cells 23 and 24 give 'x' a meaning, and cell 23"),
+        ("x = 1", "x += 1", "", "cells 23 and 24 give 'x' a meaning, and cell 24"),
+        ("x = 1", "x = f'{x}'", "", "cells 23 and 24 give 'x' a meaning, and cell 24"),
+        ("x = 1", "def x(): ...", "", "cells 23 and 24 give 'x' different meanings: value, function"),
+        ("class x: ...", "x, y = 1, 2", "", "cells 23 and 24 give 'x' different meanings: class, value"),
+        ("", "math = 1", "", "cells 2 and 24 give 'math' different meanings: import, value"),
+        ("x = 1\nprint(x)", "for x in (1, 2):\n    y = x", "f = lambda x: x\ny = [x for x in (1,)]", None),
+        ("x = 1", "def f(x):\n    return x\ndef g():\n    x = 2\n    return x", "print(x)", None),
+        ("try:\n    pass\nexcept OSError as x:\n    print(x)", "x = 1", "", None),
+    ],
+)
+def test_two_meanings_are_caught(first, second, third, fault):
+    notebook = chapter()
+    notebook.cells += [new_code_cell(source) for source in (first, second, third)]
+    found = faults(notebook)
+    assert len(found) == bool(fault) and all(message.startswith(fault) for message in found), found
+
+
 def test_too_few_checked_cells_are_caught():
     notebook = chapter()
     notebook.cells.pop()

@@ -24,11 +24,11 @@ from dpm_lib.vae.gaussian_vae import GaussianVAE
 SIZES = (4, 3, 5, 2)
 
 
-def crooked(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> hierarchical.FiniteLadder:
+def crooked(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> hierarchical.FiniteVAE:
     """Random laws on sets of different sizes."""
     draw = np.random.default_rng(seed).dirichlet
     pairs = list(itertools.pairwise(sizes))
-    return hierarchical.FiniteLadder(
+    return hierarchical.FiniteVAE(
         draw(np.ones(sizes[0])), draw(np.ones(sizes[-1])),
         [draw(np.ones(b), a) for a, b in pairs], [draw(np.ones(a), b) for a, b in pairs],
     )  # fmt: skip
@@ -106,7 +106,7 @@ def test_a_deterministic_encoder_may_miss_paths_and_then_the_mean_is_too_low():
     """By the probability of the paths that it misses; of the one path that it takes, the log is the ELBO."""
     narrow = crooked((4, 3))
     sure = np.eye(3)[[0, 1, 2, 2]]
-    ladder = hierarchical.FiniteLadder(narrow.data, narrow.prior, [sure], narrow.generator)
+    ladder = hierarchical.FiniteVAE(narrow.data, narrow.prior, [sure], narrow.generator)
     log_enc, log_gen = ladder.paths
     seen = np.where(log_enc > -np.inf, np.exp(log_gen), 0).sum(1)
     missed = np.where(log_enc > -np.inf, 0, np.exp(log_gen)).sum(1)

@@ -107,7 +107,7 @@ def test_lists_and_single_precision_will_do():
     close(auto.log_prob([1, 0]), math.log(0.5 * 0.3), rtol=1e-6)
     close(Autoregressive(tables).log_prob([[0, 1], [1, 1]]).exp(), [0.45, 0.35])
     close(Autoregressive.fit([[0, 1], [1, 1]], 2, 0, 1e-9).log_prob([0, 1]).exp(), 0.5, rtol=1e-6)
-    ladder = hierarchical.FiniteLadder([0.5, 0.5], [0.5, 0.5], [[[0.9, 0.1], [0.1, 0.9]]], [[[0.9, 0.1], [0.1, 0.9]]])
+    ladder = hierarchical.FiniteVAE([0.5, 0.5], [0.5, 0.5], [[[0.9, 0.1], [0.1, 0.9]]], [[[0.9, 0.1], [0.1, 0.9]]])
     assert ladder.elbo == pytest.approx(-math.log(2))
     x = blobs().sample(40, rng(0))
     assert energy_distance.estimate(x.tolist(), x.numpy() + 1) == energy_distance.estimate(x, x + 1)
@@ -119,12 +119,12 @@ def test_lists_and_single_precision_will_do():
 def test_a_ladder_names_a_bad_table():
     good = four_bits.four_bits("vae", 2)
     with pytest.raises(ValueError, match=r"generator\[1\]: need a sum of 1, got 2 at index 0"):
-        hierarchical.FiniteLadder(good.data, good.prior, good.encoder, [good.generator[0], 2 * good.generator[1]])
+        hierarchical.FiniteVAE(good.data, good.prior, good.encoder, [good.generator[0], 2 * good.generator[1]])
     with pytest.raises(ValueError, match=r"encoder\[1\]: shape \(4, 4\), and \(16, 4\)"):
-        hierarchical.FiniteLadder(good.data, good.prior, [np.eye(16), good.encoder[1]], [np.eye(16), good.generator[1]])
+        hierarchical.FiniteVAE(good.data, good.prior, [np.eye(16), good.encoder[1]], [np.eye(16), good.generator[1]])
     with pytest.raises(ValueError, match="more than 1048576 paths"):
         table = np.eye(16)
-        hierarchical.FiniteLadder(good.data, good.data, 5 * [table], 5 * [table])
+        hierarchical.FiniteVAE(good.data, good.data, 5 * [table], 5 * [table])
 
 
 def test_chains_of_the_bound_chapter_are_ladders():

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import nbformat
+from cell_names import two_meanings
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.amsmath import amsmath_plugin
@@ -191,6 +192,7 @@ def _fences(markdown: str) -> Iterator[Token]:
 CHAPTER_RULES = (
     long_cells,
     imports_apart,
+    two_meanings,
     few_checked_cells,
     unexplained_outputs,
     exercise_faults,

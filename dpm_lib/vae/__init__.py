@@ -2,7 +2,7 @@
 
 from dpm_lib.vae.autoregressive import Autoregressive
 from dpm_lib.vae.gaussian_vae import GaussianVAE
-from dpm_lib.vae.hierarchical import FiniteLadder
+from dpm_lib.vae.hierarchical import FiniteVAE
 from dpm_lib.vae.markovian_vae import Diffusion, MarkovianVAE
 
-__all__ = ["Autoregressive", "Diffusion", "FiniteLadder", "GaussianVAE", "MarkovianVAE"]
+__all__ = ["Autoregressive", "Diffusion", "FiniteVAE", "GaussianVAE", "MarkovianVAE"]

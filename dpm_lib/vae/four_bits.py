@@ -12,7 +12,7 @@ import numpy as np
 
 from dpm_lib.core.types import Array
 from dpm_lib.exact.enumeration import flip_kernel, ising, product_of_bits, states
-from dpm_lib.vae.hierarchical import FiniteLadder, reversal
+from dpm_lib.vae.hierarchical import FiniteVAE, reversal
 
 BITS = 4
 KINDS = ("autoregressive", "vae", "diffusion")
@@ -21,8 +21,8 @@ SHARPNESS = 1.5  # of the VAE's encoder, nats for each bit that differs
 MOST_RUNGS = 4
 
 
-def four_bits(kind: str, rungs: int, error: float = 0.0, coupling: float = 0.8, field: float = 0.3) -> FiniteLadder:
-    """The ladder of this ``kind`` with 1 to 4 rungs; ValueError for another kind, number, or an error outside [0, 1].
+def four_bits(kind: str, rungs: int, error: float = 0.0, coupling: float = 0.8, field: float = 0.3) -> FiniteVAE:
+    """The VAE of this ``kind`` with 1 to 4 rungs; ValueError for another kind, number, or an error outside [0, 1].
 
     **autoregressive**: rung l keeps the first ceil(4 (N - l) / N) bits. **vae**: rung 1 says which of four codewords y
     is near, with probability prop. to exp(-1.5 bits that differ); each later rung throws both bits of that code anew
@@ -34,7 +34,7 @@ def four_bits(kind: str, rungs: int, error: float = 0.0, coupling: float = 0.8, 
     encoder = {"autoregressive": _prefixes, "vae": _codes, "diffusion": _flips}[kind](rungs)
     exact = reversal(data, encoder)
     generator = [_apart(back, kind == "autoregressive", error) for back in exact.generator]
-    return FiniteLadder(data, exact.prior, encoder, generator)
+    return FiniteVAE(data, exact.prior, encoder, generator)
 
 
 def _prefixes(rungs: int) -> list[Array]:

@@ -1,7 +1,7 @@
 """A generative adversarial net on the library's plain networks (Goodfellow et al. 2014).
 
 A generator G turns Gaussian noise into points; a judge D gives each point a number, log odds that it is real. There is
-no encoder and no density, so nothing here can be put on a ladder.
+no encoder and no density, so nothing here is a ``MarkovianVAE``.
 """
 
 import torch

@@ -23,8 +23,8 @@ CHAINS = ("encoder", "generator")
 
 
 @dataclass(frozen=True)
-class FiniteLadder:
-    """Pop(y), and the two chains. Rung l has S_l states, and z_0 = y.
+class FiniteVAE:
+    """A hierarchical VAE on finite sets: Pop(y), and the two chains. Layer (rung) l has S_l states, and z_0 = y.
 
     ``data`` (S_0,) is Pop, ``prior`` (S_N,) is P_pri.  ``encoder[l-1]`` (S_{l-1}, S_l) holds P_enc(z_l | z_{l-1}), and
     ``generator[l-1]`` (S_l, S_{l-1}) holds P_gen(z_{l-1} | z_l), for l = 1..N; lists will do.  Raises ValueError
@@ -132,27 +132,27 @@ class FiniteLadder:
         """I(y; z_l) for l = 0..N: what is left of y."""
         return [_kl(self.data[:, None] * leap, leap, self.data @ leap) for leap in self.leaps]
 
-    def reversed(self) -> "FiniteLadder":
+    def reversed(self) -> "FiniteVAE":
         """The same encoder with the best generator: its reversal by Bayes' rule, and P_enc(z_N) for a prior."""
         return reversal(self.data, self.encoder)
 
 
-def reversal(data: Array, encoder: Sequence[Array]) -> FiniteLadder:
-    """The ladder of data (S,) and this encoder with its reversal for a generator: nothing is lost on the way back."""
+def reversal(data: Array, encoder: Sequence[Array]) -> FiniteVAE:
+    """The VAE of data (S,) and this encoder with its reversal for a generator: nothing is lost on the way back."""
     law, back = data, []
     for table in encoder:
         back.append(_normalised(law[:, None] * table, 0).T)
         law = law @ table
-    return FiniteLadder(data, law, encoder, back)
+    return FiniteVAE(data, law, encoder, back)
 
 
-def from_chains(chains: FiniteChains) -> FiniteLadder:
-    """The two chains of a diffusion model as a ladder with N = T."""
-    return FiniteLadder(chains.data, chains.prior, list(chains.forward[1:]), list(chains.reverse[1:]))
+def from_chains(chains: FiniteChains) -> FiniteVAE:
+    """The two chains of a diffusion model as a VAE with N = T layers."""
+    return FiniteVAE(chains.data, chains.prior, list(chains.forward[1:]), list(chains.reverse[1:]))
 
 
 @torch.no_grad()
-def from_vae(vae: MarkovianVAE, spaces: Sequence[Tensor], data: ArrayLike) -> FiniteLadder:
+def from_vae(vae: MarkovianVAE, spaces: Sequence[Tensor], data: ArrayLike) -> FiniteVAE:
     """Any Markovian VAE on finite sets, from its log probabilities; ``spaces[l]`` (S_l, d_l) are the states of rung l.
 
     Raises ValueError where there are not N + 1 spaces, or where the laws do not sum to 1 over them.
@@ -164,7 +164,7 @@ def from_vae(vae: MarkovianVAE, spaces: Sequence[Tensor], data: ArrayLike) -> Fi
         encoder.append(_table(vae.encode, below, above, rung))
         generator.append(_table(vae.generate, above, below, rung))
     prior = vae.prior.expand(len(spaces[-1])).log_prob(spaces[-1]).exp().numpy()
-    return FiniteLadder(np.asarray(data, np.float64), prior, encoder, generator)
+    return FiniteVAE(np.asarray(data, np.float64), prior, encoder, generator)
 
 
 def _table(kernel: object, start: Tensor, end: Tensor, rung: int) -> Array:

@@ -3,10 +3,10 @@
     P_enc(z_1..z_N | y) = P_enc(z_1 | y) prod_l P_enc(z_l | z_{l-1})
     P_gen(y, z_1..z_N)  = P_pri(z_N) prod_l P_gen(z_{l-1} | z_l),   z_0 = y
 
-Rung l = 1..N is an index, as on paper. States are (..., d_l); a rung may have a dimension of its own. Such pairs of
-chains are autoregressive models (``autoregressive``), variational autoencoders (``gaussian_vae``) and diffusion models
-(``Diffusion``); the functions here evaluate them all. ``hierarchical`` lists every
-path where rungs are finite sets. Nats.
+Rung l = 1..N, a layer of latent variables, is an index, as on paper. States are (..., d_l); a rung may have a dimension
+of its own. Such pairs of chains are autoregressive models (``autoregressive``), hierarchical variational autoencoders
+(``gaussian_vae``) and diffusion models (``Diffusion``); the functions here evaluate them all. ``hierarchical`` lists
+every path where rungs are finite sets. Nats.
 """
 
 from dataclasses import dataclass
