@@ -19,7 +19,7 @@ from runs import interrupt
 from dpm_lib import __version__, cli
 from dpm_lib.cli import main
 from dpm_lib.core import files
-from dpm_lib.core.files import load_lines, load_tensors, save_json
+from dpm_lib.core.files import load_json, load_lines, load_tensors, save_json
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.training import loop, objective
 from dpm_lib.training.catalogue import RECIPES, get
@@ -344,15 +344,14 @@ def test_a_reader_who_leaves_is_no_error(tmp_path):
     assert done.stderr == ""
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_goes_on(tmp_path, capsys):
+def test_a_run_that_ended_before_its_first_checkpoint_goes_on(run, tmp_path):
     """Its folder has config.json and some of the log, as after a kill: it starts anew, to the same end."""
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert main(["train", "swiss-roll", "--device", "cpu", "--out", str(whole), *tiny()]) == 0
+    broken = tmp_path / "broken"
     broken.mkdir()
-    (broken / "config.json").write_bytes((whole / "config.json").read_bytes())
+    (broken / "config.json").write_bytes((run / "config.json").read_bytes())
     (broken / "metrics.jsonl").write_text('{"step": 50, "bound_bits": -9.0, "seconds": 1.0}\n')
     assert main(["train", "--resume", str(broken), "--device", "cpu"]) == 0
-    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (broken / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
     assert [line["step"] for line in load_lines(broken / "metrics.jsonl")] == [50, 60]
 
 
@@ -377,14 +376,25 @@ def test_a_settings_error_of_the_shell_has_no_traceback(tmp_path):
 # Ctrl-C
 
 
+LONGER = ["train", "swiss-roll", "--device", "cpu", *tiny(steps=200, noise="0.5", checkpoint_every=10_000), "--out"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The folder of a longer run that was left alone."""
+    folder = tmp_path_factory.mktemp("cli") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "evaluate", partial(evaluate, n=400))
+        assert main([*LONGER, str(folder)]) == 0
+    return folder
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, capsys, number):
+def test_an_interrupted_run_goes_on_to_the_same_end(whole, tmp_path, capsys, number):
     """The signal falls wherever it falls in a real process; the resumed run ends as one that was left alone."""
-    settings = tiny(steps=400, noise="0.5", checkpoint_every=10_000)
-    command = ["train", "swiss-roll", "--device", "cpu", "--out"]
-    folder, whole = tmp_path / "run", tmp_path / "whole"
+    folder = tmp_path / "run"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    program = [sys.executable, "-m", "dpm_lib", *command, str(folder), *settings]
+    program = [sys.executable, "-m", "dpm_lib", *LONGER, str(folder)]
     process = subprocess.Popen(
         program, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -393,12 +403,11 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, capsys, number):
     assert out == "" and "Traceback" not in err
     assert err.splitlines()[-1] == f"interrupted; go on with: python -m dpm_lib train --resume {folder}"
     step = load_tensors(folder / "checkpoint.safetensors")[1]["step"]
-    assert 50 <= step < 400
+    assert 50 <= step < 200
     assert f"{folder}: has no model.safetensors" in fails(capsys, "sample", folder)
     assert main(["train", "--resume", str(folder), "--device", "cpu"]) == 0
     resumed = json.loads(capsys.readouterr().out)
-    assert main([*command, str(whole), *settings]) == 0
-    uninterrupted = json.loads(capsys.readouterr().out)
+    uninterrupted = load_json(whole / "metrics.json")
     del resumed["seconds"], uninterrupted["seconds"]
     assert resumed == uninterrupted
     assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
