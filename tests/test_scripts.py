@@ -90,3 +90,17 @@ def test_bundling_needs_the_standard_library_alone():
     code = "import sys, dpm_lib.figures.scripts; print(len({'torch', 'numpy', 'anywidget'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout == "0\n"
+
+
+def test_no_selector_stands_in_two_sheets():
+    """What figures share is said once, in figure.css; within a media query a sheet may bend it."""
+    homes: dict[str, str] = {}
+    for path in sorted(SCRIPTS.glob("*.css")):
+        text = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        selectors = {
+            one for rule in re.findall(r"^([^\s@}][^{}]*) \{$", text, re.MULTILINE) for one in rule.split(",\n")
+        }
+        assert selectors, path.name
+        for selector in selectors:
+            assert selector not in homes, f"{selector}: in {homes[selector]} and {path.name}"
+            homes[selector] = path.name

@@ -17,7 +17,7 @@ from dpm_lib.probability.mixtures import Mixture
 from dpm_lib.probability.products_of_laws import Tilt, blend_of, gaussian_tilt, times
 from dpm_lib.probability.swiss_roll import SwissRoll
 
-SHEET = style("figure.css", "chains.css", "posteriors.css")
+SHEET = style("figure.css", "posteriors.css")
 
 
 def string_of_beads(k: int = 64, std: float = 0.1) -> Mixture:

@@ -187,7 +187,7 @@ function render({ model, el }) {
     set: (v) => (settings.error = v),
     after: reset,
   });
-  figure.add(html("div", { class: "dpm-pair-wide" }, spread, curve), controls(play, number, places, error), detail);
+  figure.add(html("div", { class: "dpm-two" }, spread, curve), controls(play, number, places, error), detail);
   reset();
   return figure.close;
 }

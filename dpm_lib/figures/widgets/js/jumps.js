@@ -180,7 +180,7 @@ function render({ model, el }) {
     controls(begin, crowd, again),
     html(
       "div",
-      { class: "dpm-pair" },
+      { class: "dpm-uneven" },
       html("div", { class: "dpm-live" }, film),
       html("div", { class: "dpm-live" }, bars),
     ),

@@ -18,7 +18,7 @@ function render({ model, el }) {
   let sums;
 
   const strings = openPlot(figure, "dpm-climb");
-  const bars = openPlot(figure, "dpm-costs");
+  const bars = openPlot(figure, "dpm-rung-costs");
   const gap = openPlot(figure, "dpm-gap");
   const detail = html("p", { class: "dpm-detail dpm-now", role: "status" });
   const z = (l) => (l ? `z${"₁₂₃₄"[l - 1]}` : "y");

@@ -181,7 +181,7 @@ function render({ model, el }) {
   });
   const closer = figure.checkbox({ label: "Zoom in", set: (on) => (zoom = on) });
   figure.add(
-    html("div", { class: "dpm-pair" }, html("div", {}, view, rail), cost),
+    html("div", { class: "dpm-uneven" }, html("div", {}, view, rail), cost),
     keys({ muted: "data", data: "exact step back", model: "best Gaussian" }),
     controls(noise, width, closer),
     now,
