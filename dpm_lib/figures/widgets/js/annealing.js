@@ -1,6 +1,6 @@
 // Annealed importance sampling on a line, from a wide normal to two clumps: particles, weights, resampling.
 
-import { button, controls, fillNormals, html, isCalm, openFigure, uniforms } from "./common.js";
+import { button, cleared, controls, fillNormals, html, isCalm, openFigure, uniforms } from "./common.js";
 import { systematic, weigh } from "./probability.js";
 
 const logNormal = (x, mean, std) => -0.5 * ((x - mean) / std) ** 2 - Math.log(std) - 0.5 * Math.log(2 * Math.PI);
@@ -103,15 +103,6 @@ function render({ model, el }) {
   for (const canvas of [size, running]) canvas.style.aspectRatio = "2.6";
   const readout = html("p", { class: "dpm-detail" });
 
-  function open(canvas) {
-    const context = canvas.getContext("2d");
-    context.globalAlpha = 1;
-    context.fillStyle = colours.panel;
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.lineWidth = 1.5 * devicePixelRatio;
-    context.setLineDash([]);
-    return context;
-  }
   const margin = () => 12 * devicePixelRatio;
   const across = (canvas, b) => margin() + b * (canvas.width - 2 * margin());
 
@@ -137,7 +128,7 @@ function render({ model, el }) {
     context.globalAlpha = 1;
   }
   function drawCloud() {
-    const context = open(cloud);
+    const context = cleared(cloud, colours.panel);
     const reach = 0.5 * setting.distance + 4.5 * setting.std;
     const y = (x) => ((reach - x) / (2 * reach)) * cloud.height;
     shadeColumns(context, reach);
@@ -190,7 +181,6 @@ function render({ model, el }) {
     context.globalAlpha = 1;
   }
   function note(context, words, x, y, align = "left") {
-    context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
     context.fillStyle = colours.muted;
     context.textAlign = align;
     context.fillText(words, x, y);
@@ -208,7 +198,7 @@ function render({ model, el }) {
       );
   }
   function drawSize() {
-    const context = open(size);
+    const context = cleared(size, colours.panel);
     const height = (value) => size.height - 6 * devicePixelRatio - (value / n) * (size.height - 28 * devicePixelRatio);
     curve(
       context,
@@ -223,7 +213,7 @@ function render({ model, el }) {
     title(context, `effective sample size, of ${n}`);
   }
   function drawRunning() {
-    const context = open(running);
+    const context = cleared(running, colours.panel);
     const values = rows.map((row) => row.logZ);
     const high = Math.max(0.15, ...truth, ...values);
     const low = Math.min(-0.15, ...truth, ...values);

@@ -3,6 +3,7 @@
 import {
   button,
   clamp,
+  cleared,
   controls,
   draggable,
   fillNormals,
@@ -199,11 +200,8 @@ function render({ model, el }) {
     });
   }
   function drawCrowd() {
-    const context = crowd.getContext("2d");
+    const context = cleared(crowd, figure.colours.panel);
     const pixel = devicePixelRatio;
-    context.globalAlpha = 1;
-    context.fillStyle = figure.colours.panel;
-    context.fillRect(0, 0, crowd.width, crowd.height);
     context.globalAlpha = 0.55;
     context.fillStyle = figure.colours.model;
     const width = crowd.width / pixel;

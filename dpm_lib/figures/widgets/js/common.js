@@ -348,12 +348,21 @@ export const keys = (words) =>
 
 // --- Drawing. ---
 
-/** A map from the square [-extent, extent]^2 to a canvas, cleared and ready to draw on. */
-export function openSquare(canvas, extent, background) {
+/** The context of a canvas, cleared and ready to draw and write on. */
+export function cleared(canvas, background) {
   const context = canvas.getContext("2d");
   context.globalAlpha = 1;
   context.fillStyle = background;
   context.fillRect(0, 0, canvas.width, canvas.height);
+  context.lineWidth = 1.5 * devicePixelRatio;
+  context.setLineDash([]);
+  context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  return context;
+}
+
+/** A map from the square [-extent, extent]^2 to a canvas, cleared and ready to draw on. */
+export function openSquare(canvas, extent, background) {
+  const context = cleared(canvas, background);
   const scale = canvas.width / (2 * extent);
   return { context, x: (v) => (v + extent) * scale, y: (v) => (extent - v) * scale, pixel: devicePixelRatio };
 }

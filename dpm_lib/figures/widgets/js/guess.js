@@ -1,7 +1,8 @@
 // Data points to drag, and what a noisy point says of them: E[y | t, z], its uncertainty, the score, and the flow.
 
-import { button, clamp, controls, draggable, html, keys, openFigure, svg } from "./common.js";
+import { button, clamp, cleared, controls, draggable, html, keys, openFigure, svg } from "./common.js";
 import { moments } from "./mixture.js";
+import { circle, handle, line, minus, moveHandle, polyline, sharesAt } from "./plot.js";
 
 // --- Numbers. ---
 
@@ -106,23 +107,13 @@ function render({ model, el }) {
   const detail = html("p", { class: "dpm-detail dpm-now" });
   const X = (v) => (400 * (v + REACH)) / (2 * REACH);
   const Y = (v) => (400 * (REACH - v)) / (2 * REACH);
-  const pair = (p, digits = 2) => `(${p.map((v) => v.toFixed(digits).replace("-", "−")).join(", ")})`;
+  const pair = (p, digits = 2) => `(${p.map((v) => minus(v.toFixed(digits))).join(", ")})`;
 
   /** A handle that moves in two directions, by pointer or by the arrow keys. */
-  function handle(label, kind, get, set) {
-    const node = svg(
-      "g",
-      {
-        class: `dpm-handle ${kind}`,
-        role: "slider",
-        tabindex: 0,
-        "aria-label": label,
-        "aria-valuemin": -REACH,
-        "aria-valuemax": REACH,
-      },
-      svg("circle", { r: 19, class: "dpm-grip" }),
-      kind === "dpm-probe" ? svg("path", { d: "M -9 0 H 9 M 0 -9 V 9", class: "dpm-cross" }) : svg("circle", { r: 7 }),
-    );
+  function grip(label, kind, get, set) {
+    const cross = svg("path", { d: "M -9 0 H 9 M 0 -9 V 9", class: "dpm-cross" });
+    const parts = kind === "dpm-probe" ? [cross] : [];
+    const node = handle({ label, min: -REACH, max: REACH, kind, dot: 7, grip: 19 }, ...parts);
     const move = (x, y) => {
       set([clamp(Math.round(100 * x) / 100, -REACH, REACH), clamp(Math.round(100 * y) / 100, -REACH, REACH)]);
       figure.redraw();
@@ -131,43 +122,25 @@ function render({ model, el }) {
       keys: KEYS,
       step: (by, event) => move(...get().map((v, i) => v + (event.shiftKey ? 0.01 : 0.1) * by[i])),
       drag: (event) => {
-        const box = board.getBoundingClientRect();
-        move(
-          (2 * REACH * (event.clientX - box.left)) / box.width - REACH,
-          REACH - (2 * REACH * (event.clientY - box.top)) / box.height,
-        );
+        const { x, y } = sharesAt(event, board, { left: 0, right: 0, top: 0, bottom: 0 });
+        move((2 * x - 1) * REACH, (2 * y - 1) * REACH);
       },
     });
     return { node, get };
   }
   function makeHandles() {
-    handles = points.map((_, k) =>
-      handle(
-        `Data point ${k + 1}`,
-        "dpm-datum",
-        () => points[k],
-        (p) => (points[k] = p),
-      ),
-    );
-    handles.push(
-      handle(
-        "Noisy point z",
-        "dpm-probe",
-        () => probe,
-        (p) => (probe = p),
-      ),
-    );
+    const datum = (k) => [() => points[k], (p) => (points[k] = p)];
+    const ofProbe = [() => probe, (p) => (probe = p)];
+    handles = points.map((_, k) => grip(`Data point ${k + 1}`, "dpm-datum", ...datum(k)));
+    handles.push(grip("Noisy point z", "dpm-probe", ...ofProbe));
     grips.replaceChildren(...handles.map(({ node }) => node));
     figure.redraw();
   }
 
   function drawShade(data, t) {
-    const context = shade.getContext("2d");
+    const context = cleared(shade, figure.colours.panel);
     const cells = 50;
     const side = shade.width / cells;
-    context.globalAlpha = 1;
-    context.fillStyle = figure.colours.panel;
-    context.fillRect(0, 0, shade.width, shade.height);
     const values = [];
     for (let r = 0; r < cells; r++) {
       for (let c = 0; c < cells; c++)
@@ -218,25 +191,21 @@ function render({ model, el }) {
     drawField(data, t);
     const { long, short, angle } = ellipse(covariance);
     const scale = 400 / (2 * REACH);
-    const path = flowDown(probe, t, 1e-4, 60, data)
-      .map((p) => `${X(p[0]).toFixed(1)},${Y(p[1]).toFixed(1)}`)
-      .join(" ");
+    const path = flowDown(probe, t, 1e-4, 60, data).map((p) => [X(p[0]), Y(p[1])]);
     marks.replaceChildren(
-      svg("polyline", { points: path, class: "dpm-way" }),
+      polyline("dpm-way", path),
       svg("ellipse", {
         rx: Math.max(1, long * scale),
         ry: Math.max(1, short * scale),
         transform: `translate(${X(mean[0])} ${Y(mean[1])}) rotate(${(-180 * angle) / Math.PI})`,
         class: "dpm-unsure",
       }),
-      svg("line", { x1: X(probe[0]), y1: Y(probe[1]), x2: X(mean[0]), y2: Y(mean[1]), class: "dpm-towards" }),
-      svg("circle", { cx: X(mean[0]), cy: Y(mean[1]), r: 6, class: "dpm-mean" }),
+      line(X(probe[0]), Y(probe[1]), X(mean[0]), Y(mean[1]), "dpm-towards"),
+      circle("dpm-mean", X(mean[0]), Y(mean[1]), 6),
     );
     handles.forEach(({ node, get }, k) => {
       const p = get();
-      node.setAttribute("transform", `translate(${X(p[0])} ${Y(p[1])})`);
-      node.setAttribute("aria-valuenow", p[0]);
-      node.setAttribute("aria-valuetext", pair(p));
+      moveHandle(node, X(p[0]), Y(p[1]), p[0], pair(p));
       if (k < points.length) node.lastChild.setAttribute("r", 5 + 8 * Math.sqrt(shares[k]));
     });
     detail.textContent =

@@ -1,7 +1,7 @@
 // Strings of bits, one a row: data flipping beside the model un-flipping, over one time slider.
 
 import { flipped, isHeartbeat, readLayers, thinned, unflipped } from "./bits.js";
-import { button, clamp, controls, html, isCalm, numbers, openFigure, uniforms } from "./common.js";
+import { button, clamp, cleared, controls, html, isCalm, numbers, openFigure, uniforms } from "./common.js";
 
 const ROWS = 40;
 const SECONDS = 4; // from data to noise
@@ -58,9 +58,7 @@ function render({ model, el }) {
   });
 
   function paint({ key, canvas, words }, x) {
-    const context = canvas.getContext("2d");
-    context.fillStyle = colours.panel;
-    context.fillRect(0, 0, canvas.width, canvas.height);
+    const context = cleared(canvas, colours.panel);
     const cell = canvas.width / (d + 1.2);
     const height = canvas.height / ROWS;
     let whole = 0;

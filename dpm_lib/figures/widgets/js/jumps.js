@@ -1,6 +1,6 @@
 // A jump process, played: the paths of a few walkers, and where all of them are against the law.
 
-import { button, controls, html, isCalm, openFigure, uniforms } from "./common.js";
+import { button, cleared, controls, html, isCalm, openFigure, uniforms } from "./common.js";
 
 /** The jumps of a walker from `start` until `end`: times (0 first) and states. Exponential waits, then a target. */
 export function jumpPath(Q, start, end, uniform) {
@@ -76,16 +76,8 @@ function render({ model, el }) {
     paths = Array.from({ length: count }, () => jumpPath(Q, start, horizon, uniform));
     figure.redraw();
   }
-  function open(canvas) {
-    const context = canvas.getContext("2d");
-    context.globalAlpha = 1;
-    context.fillStyle = colours.panel;
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
-    return context;
-  }
   function drawFilm(t) {
-    const context = open(film);
+    const context = cleared(film, colours.panel);
     const pixel = devicePixelRatio;
     const left = 26 * pixel;
     const right = film.width - 8 * pixel;
@@ -112,7 +104,7 @@ function render({ model, el }) {
     context.fillRect(x(t), 0, pixel, film.height);
   }
   function drawBars(counts, law) {
-    const context = open(bars);
+    const context = cleared(bars, colours.panel);
     const pixel = devicePixelRatio;
     const floor = bars.height - 20 * pixel;
     const wide = bars.width / n;

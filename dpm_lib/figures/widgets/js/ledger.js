@@ -1,14 +1,10 @@
 // The ledger: every line of the derivation of K with its value, recomputed by enumeration as the sliders move.
 
 import { html, openFigure, svg, title } from "./common.js";
+import { circle, fixed, inBits, line, minus, openPlot, rect, text } from "./plot.js";
 import { account, coupledBits } from "./tiny.js";
 
-const bits = (nats) => nats / Math.LN2;
-const fixed = (value, digits = 4) =>
-  value
-    .toFixed(digits)
-    .replace("-", "−")
-    .replace(/^−(0\.0+)$/, "$1");
+const shown = (nats, digits = 4) => fixed(inBits(nats), digits);
 
 // --- Formulas, as MathML: the browser sets them, and no font or script is fetched. ---
 
@@ -236,9 +232,8 @@ function render({ model, el }) {
   }
 
   // --- The two accounts of the gap ---
-  const accounts = svg("svg", { class: "dpm-plot dpm-accounts", role: "img" });
+  const accounts = openPlot(figure, "dpm-accounts");
   const words = html("p", { class: "dpm-detail dpm-account-words", role: "status" });
-  const text = (px, py, content, anchor = "start") => svg("text", { x: px, y: py, "text-anchor": anchor }, content);
 
   function scale(lines, limit) {
     const values = [...lines.map((line) => line.value), limit];
@@ -276,49 +271,48 @@ function render({ model, el }) {
           svg(
             "rect",
             { x: a, y, width: Math.max(0, b - a), height: 20, class: `dpm-segment dpm-ink-${ink}`, opacity },
-            svg("title", {}, `${NAMES[name] ?? name}: ${fixed(bits(parts[name]))} bits`),
+            svg("title", {}, `${NAMES[name] ?? name}: ${shown(parts[name])} bits`),
           ),
         );
         const label =
           { jensen: "Jensen", law: "model", prior: "prior", "step 1": "edge" }[name] ?? `t = ${name.slice(5)}`;
-        if (b - a > 7.5 * label.length + 4)
-          children.push(svg("text", { x: (a + b) / 2, y: y + 14.5, "text-anchor": "middle", class: "dpm-on" }, label));
+        if (b - a > 7.5 * label.length + 4) children.push(text((a + b) / 2, y + 14.5, label, "middle", "dpm-on"));
         from = to;
       });
     });
     marks.forEach(([value, name], i) => {
       const px = at(value, width);
-      children.push(svg("line", { x1: px, x2: px, y1: 18, y2: i === 1 ? 46 : 72, class: "dpm-mark" }));
+      children.push(line(px, 18, px, i === 1 ? 46 : 72, "dpm-mark"));
       const close = i === 1 && (at(parts.limit, width) - px < 60 || px - at(K, width) < 30);
       if (!close) children.push(text(px, 13, name, i === 2 ? "end" : "start"));
     });
     const printed = at(lines[9].value, width);
-    if (Math.abs(bits(lines[9].value - K)) > 5e-4) {
+    if (Math.abs(inBits(lines[9].value - K)) > 5e-4) {
       children.push(
         svg("path", { d: `M${printed} 74 l-6 10 h12 z`, class: "dpm-printed" }),
         text(printed, 97, "as printed", printed > width - 70 ? "end" : printed < 70 ? "start" : "middle"),
       );
     }
     accounts.replaceChildren(...children);
-    const one = `−H(X₀) ${fixed(bits(parts.limit), 3)}, L ${fixed(bits(lines[0].value), 3)}, K ${fixed(bits(K), 3)} bits. `;
-    const first = `The gap of ${fixed(bits(parts.limit - K), 3)} bits is Jensen ${fixed(bits(parts.jensen), 3)} + the model's law ${fixed(bits(parts.law), 3)}. `;
+    const one = `−H(X₀) ${shown(parts.limit, 3)}, L ${shown(lines[0].value, 3)}, K ${shown(K, 3)} bits. `;
+    const first = `The gap of ${shown(parts.limit - K, 3)} bits is Jensen ${shown(parts.jensen, 3)} + the model's law ${shown(parts.law, 3)}. `;
     const others = steps
       .slice()
       .reverse()
-      .map(([name], i) => `${i ? `t = ${i + 1}` : "edge"} ${fixed(bits(parts[name]), 3)}`)
+      .map(([name], i) => `${i ? `t = ${i + 1}` : "edge"} ${shown(parts[name], 3)}`)
       .join(", ");
     const above = lines[9].value > lines[0].value + 1e-9;
-    words.textContent = `${one}${first}Or, step by step: prior ${fixed(bits(parts.prior), 3)}, ${others}.${above ? " The printed formula lies above L: it bounds nothing." : ""}`;
+    words.textContent = `${one}${first}Or, step by step: prior ${shown(parts.prior, 3)}, ${others}.${above ? " The printed formula lies above L: it bounds nothing." : ""}`;
     accounts.setAttribute("aria-label", words.textContent);
   }
 
   // --- One chosen line: its terms as a staircase from 0 to its value ---
-  function staircase(line, about) {
+  function staircase({ terms, value: whole }, about) {
     const width = Math.max(260, (list.clientWidth || 600) - 24);
     const label = width < 420 ? 92 : 150;
     const number = 70;
     const sums = [0];
-    for (const [, value] of line.terms) sums.push(sums.at(-1) + value);
+    for (const [, value] of terms) sums.push(sums.at(-1) + value);
     const [low, high] = [Math.min(...sums), Math.max(...sums)];
     const px = (value) => label + ((value - low) / (high - low || 1)) * (width - label - number);
     const inkOf = (name) =>
@@ -326,31 +320,26 @@ function render({ model, el }) {
     const plot = svg("svg", {
       class: "dpm-stairs",
       width,
-      height: 22 * (line.terms.length + 1) + 18,
+      height: 22 * (terms.length + 1) + 18,
       "aria-hidden": "true",
     });
-    line.terms.forEach(([name, value], i) => {
+    terms.forEach(([name, value], i) => {
       const [a, b] = [px(sums[i]), px(sums[i + 1])];
       plot.append(
-        text(0, 22 * i + 15, TERM_NAMES[name] ?? termName(name)),
-        svg("rect", {
-          x: Math.min(a, b),
-          y: 22 * i + 3,
-          width: Math.max(1, Math.abs(b - a)),
-          height: 15,
-          class: `dpm-segment dpm-ink-${inkOf(name)}`,
-        }),
-        svg("line", { x1: b, x2: b, y1: 22 * i + 3, y2: 22 * i + 40, class: "dpm-grid" }),
-        text(width, 22 * i + 15, fixed(bits(value)), "end"),
+        text(0, 22 * i + 15, TERM_NAMES[name] ?? termName(name), "start"),
+        rect(`dpm-segment dpm-ink-${inkOf(name)}`, Math.min(a, b), 22 * i + 3, Math.max(1, Math.abs(b - a)), 15),
+        line(b, 22 * i + 3, b, 22 * i + 40, "dpm-grid"),
+        text(width, 22 * i + 15, shown(value), "end"),
       );
     });
-    const y = 22 * line.terms.length;
-    const [a, b] = [px(0), px(line.value)];
-    plot.append(svg("line", { x1: a, x2: a, y1: 0, y2: y + 22, class: "dpm-zero" }), text(a, y + 35, "0", "middle"));
+    const y = 22 * terms.length;
+    const [a, b] = [px(0), px(whole)];
     plot.append(
-      text(0, y + 15, "the line"),
-      svg("rect", { x: Math.min(a, b), y: y + 3, width: Math.abs(b - a), height: 15, class: "dpm-segment dpm-whole" }),
-      svg("text", { x: width, y: y + 15, "text-anchor": "end", class: "dpm-strong" }, fixed(bits(line.value))),
+      line(a, 0, a, y + 22, "dpm-zero"),
+      text(a, y + 35, "0"),
+      text(0, y + 15, "the line", "start"),
+      rect("dpm-segment dpm-whole", Math.min(a, b), y + 3, Math.abs(b - a), 15),
+      text(width, y + 15, shown(whole), "end", "dpm-strong"),
     );
     return plot;
   }
@@ -373,16 +362,16 @@ function render({ model, el }) {
 
   function slack(lines, parts, i) {
     if (i === 0)
-      return `L is ${fixed(bits(parts.limit - lines[0].value))} bits short of −H(X₀): the KL of the data from the model.`;
-    const gap = bits(lines[i].value - lines[i - 1].value);
-    if (i === 2) return `Slack ${fixed(-gap)} bits.`;
+      return `L is ${shown(parts.limit - lines[0].value)} bits short of −H(X₀): the KL of the data from the model.`;
+    const gap = inBits(lines[i].value - lines[i - 1].value);
+    if (i === 2) return `Slack ${fixed(-gap, 4)} bits.`;
     if (i === 9)
       return Math.abs(gap) < 1e-9
         ? "Equal here."
-        : `Off by ${fixed(gap)} bits: ${lines[9].value > lines[0].value ? "above log p itself, so no bound" : gap > 0 ? "too high" : "too low"}.`;
-    const digits = Math.abs(gap) < 1e-16 ? "0" : Math.abs(gap).toExponential(0).replace("-", "−");
+        : `Off by ${fixed(gap, 4)} bits: ${lines[9].value > lines[0].value ? "above log p itself, so no bound" : gap > 0 ? "too high" : "too low"}.`;
+    const digits = Math.abs(gap) < 1e-16 ? "0" : minus(Math.abs(gap).toExponential(0));
     const spread = lines[i].spread
-      ? ` Largest difference on any of the ${8 ** (settings.beta.length + 1)} paths: ${bits(lines[i].spread).toExponential(0).replace("-", "−")}.`
+      ? ` Largest difference on any of the ${8 ** (settings.beta.length + 1)} paths: ${minus(inBits(lines[i].spread).toExponential(0))}.`
       : "";
     return `Differs from the line before by ${digits} bits: rounding.${spread}`;
   }
@@ -397,47 +386,26 @@ function render({ model, el }) {
       const open = i + 1 === chosen;
       press.setAttribute("aria-expanded", String(open));
       press.classList.toggle("dpm-chosen-line", open);
-      value.textContent = fixed(bits(lines[i].value));
+      value.textContent = shown(lines[i].value);
       for (const { kind, value: box } of values) {
         const mine = lines[i].terms.filter(([name]) => name === kind || name.replace(/ \d+$/, "") === kind);
         const worth =
           mine.reduce((total, [, v]) => total + v, 0) *
           (kind === "KL" || kind === "entropy 1" || kind === "prior entropy" ? -1 : 1);
-        box.textContent = open ? fixed(bits(worth), 3) : "";
+        box.textContent = open ? shown(worth, 3) : "";
       }
       const [K, L] = [lines[i].value, lines[0].value];
       const slackFrom = i === 9 ? lines[8].value : K; // line 10 may be off K: the slack is from K itself
       const off = Math.abs(K - slackFrom) > 1e-9;
-      const strips = [
-        svg("line", { x1: 8, x2: width - 8, y1: 5, y2: 5, class: "dpm-grid" }),
-        svg("rect", {
-          x: at(slackFrom, width),
-          width: Math.max(0, at(L, width) - at(slackFrom, width)),
-          y: 2,
-          height: 6,
-          class: "dpm-segment dpm-ink-model",
-        }),
-        svg("rect", {
-          x: at(L, width),
-          width: Math.max(0, at(parts.limit, width) - at(L, width)),
-          y: 2,
-          height: 6,
-          class: "dpm-segment dpm-ink-limit",
-        }),
-        ...(off
-          ? [
-              svg("rect", {
-                x: at(Math.min(K, slackFrom), width),
-                width: Math.abs(at(K, width) - at(slackFrom, width)),
-                y: 1,
-                height: 8,
-                class: "dpm-misprint",
-              }),
-            ]
-          : []),
-        svg("circle", { cx: at(K, width), cy: 5, r: 4, class: "dpm-dot" }),
-      ];
-      bar.replaceChildren(...strips);
+      const between = (kind, from, to, y, high) =>
+        rect(kind, at(from, width), y, at(to, width) - at(from, width), high);
+      bar.replaceChildren(
+        line(8, 5, width - 8, 5, "dpm-grid"),
+        between("dpm-segment dpm-ink-model", slackFrom, L, 2, 6),
+        between("dpm-segment dpm-ink-limit", L, parts.limit, 2, 6),
+        off ? between("dpm-misprint", Math.min(K, slackFrom), Math.max(K, slackFrom), 1, 8) : "",
+        circle("dpm-dot", at(K, width), 5, 4),
+      );
       const about = LINES[i];
       more.replaceChildren(
         ...(open
@@ -449,10 +417,8 @@ function render({ model, el }) {
           : []),
       );
     });
-    root.dataset.line = chosen;
-    root.dataset.k = bits(lines[8].value);
-    root.dataset.likelihood = bits(lines[0].value);
-    root.dataset.printed = bits(lines[9].value);
+    const [likelihood, k, printed] = [0, 8, 9].map((i) => inBits(lines[i].value));
+    Object.assign(root.dataset, { line: chosen, k, likelihood, printed });
   };
 
   // --- Controls ---
@@ -501,7 +467,6 @@ function render({ model, el }) {
     words,
     list,
   );
-  figure.onResize(accounts);
   figure.onChange("settings", () => {
     settings = structuredClone(model.get("settings"));
     controls.forEach((each, i) => each.set(settings[RANGES[i][0]]));

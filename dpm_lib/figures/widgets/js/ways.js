@@ -1,6 +1,6 @@
 // From noise back to data by the exact score of a mixture on the line, with more noise or less, in many steps or few.
 
-import { button, clamp, controls, fillNormals, html, isCalm, keys, openFigure, uniforms } from "./common.js";
+import { button, clamp, cleared, controls, fillNormals, html, isCalm, keys, openFigure, uniforms } from "./common.js";
 import { lineCdf, lineDensity, lineDraw, lineScore } from "./mixture.js";
 import { evenly, openPlot, rect, scales } from "./plot.js";
 
@@ -93,15 +93,12 @@ function render({ model, el }) {
 
   const across = (v, width) => (width * (v + REACH)) / (2 * REACH);
   function drawSpace() {
-    const context = space.getContext("2d");
+    const context = cleared(space, figure.colours.panel);
     const pixel = devicePixelRatio;
     const { width, height } = space;
     const steps = times.length - 1;
     const rows = 48;
     const columns = 96;
-    context.globalAlpha = 1;
-    context.fillStyle = figure.colours.panel;
-    context.fillRect(0, 0, width, height);
     context.fillStyle = figure.colours.limit;
     for (let r = 0; r < rows; r++) {
       // the true density, each row by its own largest value
@@ -137,7 +134,6 @@ function render({ model, el }) {
     }
     context.globalAlpha = 1;
     context.fillStyle = figure.colours.ink;
-    context.font = `${12 * pixel}px system-ui, sans-serif`;
     context.fillText(`t = ${FIRST}`, 6 * pixel, 15 * pixel);
     context.fillText(`t = ${LAST}`, 6 * pixel, height - 6 * pixel);
   }

@@ -1,6 +1,7 @@
 // Work forward and back: a normal dragged by `shift`, the two histograms of work, and the bounds they give.
 
-import { button, controls, fillNormals, html, openFigure, uniforms } from "./common.js";
+import { button, cleared, controls, fillNormals, html, openFigure, uniforms } from "./common.js";
+import { minus } from "./plot.js";
 
 /**
  * The work -log w of n paths from N(0, 1) to Z N(shift, 1) in K steps, for normal noise (flat, n * K).
@@ -68,15 +69,6 @@ function render({ model, el }) {
   bars.style.aspectRatio = bounds.style.aspectRatio = "1.55";
   const readout = html("p", { class: "dpm-detail" });
 
-  function open(canvas) {
-    const context = canvas.getContext("2d");
-    context.globalAlpha = 1;
-    context.fillStyle = colours.panel;
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.lineWidth = 1.5 * devicePixelRatio;
-    context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
-    return context;
-  }
   function rule(context, x1, y1, x2, y2) {
     context.strokeStyle = colours.limit;
     context.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
@@ -87,7 +79,7 @@ function render({ model, el }) {
     context.setLineDash([]);
   }
   function drawBars() {
-    const context = open(bars);
+    const context = cleared(bars, colours.panel);
     const { K, forward, back } = ladder[chosen];
     const pixel = devicePixelRatio;
     const variance = workVariance(K, rho, setting);
@@ -128,7 +120,7 @@ function render({ model, el }) {
     context.fillText("−log Z", x(-setting.logZ), bars.height - 7 * pixel);
     for (const part of [-0.8, -0.4, 0.4, 0.8]) {
       const w = part * reach - setting.logZ;
-      context.fillText(w.toFixed(1).replace("-", "−"), x(w), bars.height - 7 * pixel);
+      context.fillText(minus(w.toFixed(1)), x(w), bars.height - 7 * pixel);
     }
     context.textAlign = "left";
     context.fillText("work back", 8 * pixel, 16 * pixel);
@@ -137,7 +129,7 @@ function render({ model, el }) {
     context.textAlign = "left";
   }
   function drawBounds() {
-    const context = open(bounds);
+    const context = cleared(bounds, colours.panel);
     const pixel = devicePixelRatio;
     const half = 0.6 * setting.shift * setting.shift;
     const x = (i) => 24 * pixel + (i / (NUMBERS.length - 1)) * (bounds.width - 48 * pixel);
@@ -163,7 +155,7 @@ function render({ model, el }) {
     context.textAlign = "left";
     context.fillText("bounds on log Z, by K", 8 * pixel, 16 * pixel);
     for (const value of [-0.8, 0, 0.8].map((part) => setting.logZ + part * half)) {
-      context.fillText(value.toFixed(1).replace("-", "−"), 2 * pixel, y(value) - 3 * pixel);
+      context.fillText(minus(value.toFixed(1)), 2 * pixel, y(value) - 3 * pixel);
     }
   }
   figure.draw = () => {
