@@ -251,7 +251,7 @@ def test_walkers_are_played_and_drawn_anew(page, write_page):
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"presets\['x'\]: Q must have rows that sum to 0: row 0 sums to 1"):
+    with pytest.raises(ValueError, match=r"presets\['x'\]: Q: need rows that sum to 0, got 1 in row 0"):
         RatePlayground({"x": [[0, 1], [1, -1]]})
     with pytest.raises(ValueError, match=r"presets\['x'\] must have 2 to 5 states, got 1"):
         RatePlayground({"x": [[0]]})
