@@ -17,6 +17,7 @@ import torch
 
 from dpm_lib.core import files, results
 from dpm_lib.core.constants import LN2
+from dpm_lib.core.standard_error import stderr
 from dpm_lib.data import image_baselines
 from dpm_lib.data.images import Images
 from dpm_lib.data.registry import load
@@ -25,7 +26,6 @@ from dpm_lib.diffusion.forward_kernels import GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.training import build, catalogue, checkpoints, costs, loop
 from dpm_lib.training.catalogue import IMAGE_RECIPES
-from dpm_lib.training.evaluation import stderr
 from dpm_lib.training.recipe import Recipe
 from dpm_lib.training.trainer import Run
 

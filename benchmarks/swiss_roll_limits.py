@@ -14,10 +14,10 @@ import common
 import torch
 
 from dpm_lib.core.constants import LN2
+from dpm_lib.core.standard_error import stderr
 from dpm_lib.diffusion.best_bound import BestReverse, best_bound
 from dpm_lib.diffusion.schedules import even, geometric
 from dpm_lib.probability.swiss_roll import SwissRoll
-from dpm_lib.training.evaluation import stderr
 
 CASES = ((0.25, 1e-6), (0.02, 1e-8))  # noise, beta_1
 SEEDS = range(5)

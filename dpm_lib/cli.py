@@ -29,6 +29,7 @@ from tqdm import tqdm
 from dpm_lib import __version__
 from dpm_lib.core.extras import NotInstalled
 from dpm_lib.core.files import BrokenFile, load_json, load_tensors, save_picture, save_tensors, write_atomically
+from dpm_lib.core.random import seeded
 from dpm_lib.data.contact_sheet import picture
 from dpm_lib.data.dataset import Data, original
 from dpm_lib.data.images import Images
@@ -59,7 +60,9 @@ class Failure(Exception):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for a mistake of the user's, 130 when interrupted."""
+    """Run one command; returns the exit code: 0, 2 for a mistake of the user's (a Failure), 130 when
+    interrupted.
+    """
     options = _parser().parse_args(arguments)
     ours = [number for number in ENDINGS[1:] if signal.getsignal(number) != signal.SIG_IGN]  # `nohup` ignores SIGHUP
     before = {number: signal.signal(number, _interrupt) for number in ours}
@@ -251,7 +254,7 @@ def _sample(options: argparse.Namespace) -> None:
     if out is not None and out.suffix == ".png" and not pictures:
         raise Failure(f"--out: {out}: the data are no pictures; name a .csv or .safetensors file")
     n = options.n or (64 if pictures else 10_000)
-    generator = torch.Generator(model.schedule.log_alpha_bar.device).manual_seed(options.seed)
+    generator = seeded(options.seed, model.schedule.log_alpha_bar.device)
     size = max(16, PART // model.kernel.dim)
     parts = [min(size, n - start) for start in range(0, n, size)]
     bar = tqdm(parts, desc=recipe.name, unit="part", delay=5, disable=len(parts) == 1)

@@ -86,7 +86,7 @@ def test_cost_says_what_it_counts(capsys):
     )
     assert "memory: 1.97 MB whatever the batch, and 0.547 MB for each row of it: 19.5 MB" in out
     assert "recipe: 'texture' is not known" in fails(capsys, "cost", "texture")
-    assert "--set width: expected int, got 'x'" in fails(capsys, "cost", "textures", "--set", "width=x")
+    assert "--set width: 'x': need int" in fails(capsys, "cost", "textures", "--set", "width=x")
 
 
 def test_train_prints_the_json_that_it_writes(tmp_path, capsys):
@@ -182,10 +182,10 @@ def test_mistakes_of_the_user(tmp_path, capsys, monkeypatch):
         ("train",): "train: name a recipe; there are: swiss-roll, ",
         ("train", "roll", "--out", out): "recipe: 'roll' is not known; there are: swiss-roll, ",
         (*train, "--set", "nose=1"): "--set nose: no such setting; there are: ",
-        (*train, "--set", "noise"): "--set noise: expected KEY=VALUE",
-        (*train, "--set", "noise=much"): "--set noise: expected float, got 'much'",
+        (*train, "--set", "noise"): "--set noise: need KEY=VALUE",
+        (*train, "--set", "noise=much"): "--set noise: 'much': need float",
         (*train, "--set", "noise=-1"): "noise: -1.0 is not positive",
-        (*train, "--set", "steps=1e3"): "--set steps: expected int, got '1e3'",
+        (*train, "--set", "steps=1e3"): "--set steps: '1e3': need int",
         (*train, "--set", "covariance=banded"): "covariance: 'banded' is not one of ",
         (*train, "--set", "data=faces"): "data: 'faces' is not known",
         (*train, "--set", "beta_1=0.99"): "tau_T: ",

@@ -64,7 +64,7 @@ def test_what_a_killed_download_left_is_removed(address, tmp_path):
 @pytest.mark.parametrize(
     ("name", "sha256", "error", "message"),
     [
-        ("file.gz", "0" * 64, ValueError, "SHA-256 is .*, and should be 000.*; the file there has changed"),
+        ("file.gz", "0" * 64, ValueError, "SHA-256 is .*: need 000.*; the file there has changed"),
         (
             "short.gz",
             RIGHT,

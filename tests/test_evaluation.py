@@ -18,12 +18,13 @@ from problems import (
     short_schedule,
 )
 
+from dpm_lib.core.standard_error import stderr
 from dpm_lib.data.dataset import Data
 from dpm_lib.diffusion import bound
 from dpm_lib.diffusion.best_bound_bits import BitBound
 from dpm_lib.diffusion.schedules import even, geometric
 from dpm_lib.probability.codebooks import Codebook
-from dpm_lib.training.evaluation import evaluate, stderr
+from dpm_lib.training.evaluation import evaluate
 
 LN2 = math.log(2)
 

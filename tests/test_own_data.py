@@ -14,6 +14,7 @@ from PIL import Image
 from problems import blobs, close, rng, tiny_recipe
 
 from dpm_lib.cli import main
+from dpm_lib.core.standard_error import stderr
 from dpm_lib.data import contact_sheet, dataset, registry
 from dpm_lib.data.dataset import Points, original
 from dpm_lib.data.registry import as_data
@@ -22,7 +23,7 @@ from dpm_lib.diffusion.best_bound_bits import BitBound
 from dpm_lib.figures import plots
 from dpm_lib.probability.codebooks import Codebook
 from dpm_lib.training import catalogue, checkpoints, loop
-from dpm_lib.training.evaluation import evaluate, stderr
+from dpm_lib.training.evaluation import evaluate
 from dpm_lib.training.trainer import Run
 
 LN2 = math.log(2)
@@ -289,5 +290,5 @@ def test_a_seed_may_be_numpys():
 
 def test_a_negative_number_of_held_out_rows_is_refused():
     for made in (as_data(points()), registry.load("digits"), dataset.Data("blobs", blobs())):
-        with pytest.raises(ValueError, match="n: -5 is less than 0"):
+        with pytest.raises(ValueError, match="n: -5: need at least 0"):
             made.held_out(-5)

@@ -92,7 +92,7 @@ def test_dead_leaves_as_data():
 
 
 def test_bad_sides_are_named():
-    with pytest.raises(ValueError, match="side: 0 is less than 1"):
+    with pytest.raises(ValueError, match="side: 0: need at least 1"):
         textures.dead_leaves(0, np.random.default_rng(0))
     with pytest.raises(ValueError, match="side: 200 is not between 1 and 128"):
         textures.patches(textures.photographs()[1], 200, 3, np.random.default_rng(0))

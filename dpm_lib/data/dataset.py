@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpm_lib.core.checks import checked_states
+from dpm_lib.core.checks import checked_states, count
+from dpm_lib.core.random import seeded
 from dpm_lib.probability.codebooks import Codebook
 from dpm_lib.probability.mixtures import Mixture
 from dpm_lib.probability.swiss_roll import SwissRoll
@@ -30,6 +31,7 @@ class Data:
 
     @property
     def dim(self) -> int:
+        """Numbers in a row."""
         assert self.target is not None
         return self.target.dim
 
@@ -44,12 +46,14 @@ class Data:
         return 0.0
 
     def batch(self, n: int, generator: torch.Generator) -> Tensor:
+        """n training rows, (n, dim), in the units of the chain."""
         assert self.target is not None
         return self.target.sample(n, generator)
 
     def held_out(self, n: int, seed: int = 0) -> Tensor:
+        """n rows that training never sees, (n, dim), in the units of the chain. ValueError for n < 0."""
         assert self.target is not None
-        return self.target.sample(checked_count(n), torch.Generator().manual_seed(1_000_003 + seed))
+        return self.target.sample(count("n", n, 0), seeded(1_000_003 + seed))
 
     def draws_on(self, device: torch.device) -> bool:
         """Whether ``batch`` takes a generator of this device, and draws there: of a law, on the CPU alone."""
@@ -114,8 +118,11 @@ class Points(Data):
         return (self.train[chosen] - self.mean) / self.std
 
     def held_out(self, n: int | None = None, seed: int = 0) -> Tensor:  # type: ignore[override]
-        """The first n held-out points, or all of them where n is none or more, (n, d); ``seed`` is not used."""
-        chosen = self.test if n is None else self.test[: checked_count(n)]
+        """The first n held-out points, or all of them where n is none or more, (n, d); ``seed`` is not used.
+
+        ValueError for n < 0.
+        """
+        chosen = self.test if n is None else self.test[: count("n", n, 0)]
         return (chosen - self.mean) / self.std
 
     def record(self) -> dict[str, Any]:
@@ -138,7 +145,10 @@ UNITS = {"mean": 0.0, "std": 1.0}  # of data whose record names none
 
 
 def permuted(name: str, values: Tensor, held_out: int = 0) -> tuple[Tensor, Tensor, str]:
-    """Rows to train, rows held out (a tenth by default), and the split in words; ValueError for fewer than four."""
+    """Of ``values`` (n, ...) the rows to train, those held out (a tenth by default), and the split in words.
+
+    ValueError for fewer than four.
+    """
     if len(values) < 4:
         raise ValueError(f"data: {name} has {len(values)} rows; at least 4 are needed: 2 to train, 2 held out")
     held_out = held_out or max(2, round(len(values) / 10))
@@ -148,7 +158,7 @@ def permuted(name: str, values: Tensor, held_out: int = 0) -> tuple[Tensor, Tens
 
 
 def seen_before(train: Tensor, test: Tensor, kind: str) -> str:
-    """Words, and a warning, on how many held-out rows are training rows too: "" where none is."""
+    """Words, and a warning, on how many held-out rows (m, d) are training rows (n, d) too: "" where none is."""
     rows = {row.tobytes() for row in train.numpy()}
     if not (seen := sum(row.tobytes() in rows for row in test.numpy())):
         return ""
@@ -158,7 +168,7 @@ def seen_before(train: Tensor, test: Tensor, kind: str) -> str:
 
 
 def sides(parts: dict[str, Tensor]) -> dict[str, Any]:
-    """How many rows are in each part of a split, and their SHA-256."""
+    """How many rows are in each part (n, d) of a split, and their SHA-256."""
     return {name: len(rows) for name, rows in parts.items()} | {
         f"{name}_sha256": sha256(rows) for name, rows in parts.items()
     }
@@ -177,10 +187,3 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
     words = {"name", "split", *UNITS} if any(key.endswith("sha256") for key in theirs) else set()
     changed = [key for key in theirs if key not in words and theirs[key] != ours.get(key)]
     return [f"data {key} {theirs[key]}, not {ours.get(key)}" for key in changed]
-
-
-def checked_count(n: int) -> int:
-    """A number of rows; ValueError where it is negative."""
-    if n < 0:
-        raise ValueError(f"n: {n} is less than 0")
-    return n

@@ -77,7 +77,7 @@ def _check(path: Path, name: Path | str, sha256: str, advice: str) -> None:
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        raise ValueError(f"{name}: SHA-256 is {found}, and should be {sha256}; {advice}")
+        raise ValueError(f"{name}: SHA-256 is {found}: need {sha256}; {advice}")
 
 
 def mnist(folder: Path | None = None) -> tuple[Tensor, Tensor]:
@@ -105,7 +105,7 @@ def cifar10(folder: Path | None = None) -> tuple[Tensor, Tensor]:
 
 
 def read_cifar(path: Path) -> tuple[Tensor, Tensor]:
-    """Training and test images of CIFAR-10's binary tar; ValueError where a part is missing or cut short."""
+    """Training and test images, uint8 (n, 3072), of CIFAR-10's binary tar; ValueError where it is not whole."""
     parts: dict[str, Tensor] = {}
     try:
         with tarfile.open(path) as archive:

@@ -14,6 +14,8 @@ from scipy import sparse
 from torch import Tensor
 
 from dpm_lib.core.constants import LN2, LOG_2PI
+from dpm_lib.core.random import seeded
+from dpm_lib.core.standard_error import stderr
 from dpm_lib.data.images import Images
 
 FOLDS = 5
@@ -23,13 +25,16 @@ STRENGTHS = (4.0, 16.0, 64.0, 256.0)
 
 
 def isotropic(data: Images, seed: int = 0) -> Tensor:
-    """One mean and one variance for all pixels: -L_null."""
+    """One mean and one variance for all pixels, (n,), bits per dimension: -L_null."""
     x = data.held_out(seed=seed)
     return data.bits_per_dimension(-0.5 * (x.square() + LOG_2PI).sum(1))
 
 
 def histogram(data: Images, prior: float = 0.5) -> Tensor:
-    """Each pixel its own histogram of levels, with ``prior`` added to every count; pixels independent."""
+    """Each pixel its own histogram of levels, with ``prior`` added to every count; pixels independent: (n,), bits.
+
+    ValueError for a prior that is not positive.
+    """
     if not prior > 0:
         raise ValueError(
             f"prior: {prior} is not positive: a level that no training pixel had would cost infinitely many bits"
@@ -44,14 +49,14 @@ def histogram(data: Images, prior: float = 0.5) -> Tensor:
 def histogram_mixture(
     data: Images, classes: int = 40, rounds: int = 15, strength: float | None = None, seed: int = 0
 ) -> Tensor:
-    """A mixture of ``classes`` histograms: pixels are independent once the class is known. By ``rounds`` of EM.
+    """A mixture of ``classes`` histograms, by ``rounds`` of EM: (n,), bits. Pixels are independent given the class.
 
     To every pixel's counts in a class, ``strength`` times its histogram over all pictures is added: if none is given,
     the one of STRENGTHS that is best on a tenth of the training images for a fit to the others. EM starts at random
-    images, each with those that are nearest to it.
+    images, each with those that are nearest to it. ValueError for a number that is not positive.
     """
     if classes < 1 or rounds < 1 or not (strength is None or strength > 0):
-        raise ValueError(f"classes, rounds, strength: {classes}, {rounds}, {strength}: all must be positive")
+        raise ValueError(f"classes, rounds, strength: {classes}, {rounds}, {strength}: need positive numbers")
     if strength is None:
         fitted, left_out = _tenth(data, seed)
         costs = [float(_mixture(fitted, left_out, data.levels, classes, rounds, s, seed).mean()) for s in STRENGTHS]
@@ -72,7 +77,7 @@ def _mixture(train: Tensor, test: Tensor, levels: int, classes: int, rounds: int
 
 
 def gaussian(data: Images, seed: int = 0) -> Tensor:
-    """One Gaussian of full covariance, drawn towards a multiple of the identity as ``shrinkage`` says."""
+    """One Gaussian of full covariance, drawn towards a multiple of the identity as ``shrinkage`` says: (n,), bits."""
     mean, covariance = _moments(data, data.train)
     covariance = _shrunk(covariance, shrinkage(data, seed))
     x = data.held_out(seed=seed)
@@ -86,7 +91,7 @@ def shrinkage(data: Images, seed: int = 0) -> float:
     That is, on each part of the training images for the covariance C of the others. A pixel that is never inked in
     training would cost a plain Gaussian thousands of bits where it is inked once.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     order = torch.randperm(len(data.train), generator=generator)
     costs = torch.zeros(len(SHRINKAGES), dtype=torch.float64)
     for left_out in order.tensor_split(FOLDS):
@@ -105,14 +110,14 @@ def scale_mixture(data: Images, scales: int = 8, rounds: int = 60, seed: int = 0
 
     Per image x ~ N(mean, s C), with s one of the sizes (Wainwright and Simoncelli 2000). For patches it is a strong
     model: contrast varies much from patch to patch, and their correlations less. The covariance is drawn towards a
-    multiple of the identity as much as that of ``gaussian``.
+    multiple of the identity as much as that of ``gaussian``. ValueError for fewer than one scale or round.
     """
     if scales < 1 or rounds < 1:
-        raise ValueError(f"scales, rounds: {scales}, {rounds}: both must be at least 1")
+        raise ValueError(f"scales, rounds: {scales}, {rounds}: need at least 1 of each")
     mean, covariance = _moments(data, data.train)
     a = shrinkage(data, seed)
     covariance = _shrunk(covariance, a)
-    apart = data.dequantised(data.train, torch.Generator().manual_seed(seed)) - mean
+    apart = data.dequantised(data.train, seeded(seed)) - mean
     log_s = torch.linspace(-4, 2, scales, dtype=torch.float64)
     log_weight = torch.full((scales,), -math.log(scales), dtype=torch.float64)
     for _ in range(rounds):
@@ -130,11 +135,11 @@ def scale_mixture(data: Images, scales: int = 8, rounds: int = 60, seed: int = 0
 
 
 def lossless(data: Images, seed: int = 0) -> Tensor:
-    """What zlib, the coder of PNG and gzip, makes of each picture by itself, one byte a number.
+    """What zlib, the coder of PNG and gzip, makes of each picture by itself, one byte a number: (n,), bits.
 
     With 32 kilobytes of training pictures, drawn at random, as its dictionary: no more are allowed.
     """
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(data.train), generator=seeded(seed))
     known = data.train[order[: DICTIONARY // data.dim]].numpy().tobytes()
     sizes = []
     for picture in data.test.numpy():
@@ -145,7 +150,7 @@ def lossless(data: Images, seed: int = 0) -> Tensor:
 
 def _tenth(data: Images, seed: int) -> tuple[Tensor, Tensor]:
     """The training images, but for a tenth of them drawn at random; and that tenth."""
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(data.train), generator=seeded(seed))
     tenth = max(1, len(order) // 10)
     return data.train[order[tenth:]], data.train[order[:tenth]]
 
@@ -159,7 +164,7 @@ def _one_hot(values: Tensor, levels: int) -> sparse.csr_matrix:
 
 def _nearest(x: Tensor, classes: int, seed: int) -> np.ndarray:
     """Which of ``classes`` random rows each row of x (n, d) is nearest to, as zeros and ones (n, classes)."""
-    centres = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:classes]]
+    centres = x[torch.randperm(len(x), generator=seeded(seed))[:classes]]
     nearest = torch.cdist(x, centres).argmin(1)
     return torch.nn.functional.one_hot(nearest, len(centres)).double().numpy()
 
@@ -205,5 +210,5 @@ def baselines(data: Images, n: int | None = None) -> dict[str, dict[str, float]]
     record = {}
     for name, method in BASELINES.items():
         bits = method(data)[:n]
-        record[name] = {"bits_per_dimension": float(bits.mean()), "stderr": float(bits.std() / math.sqrt(len(bits)))}
+        record[name] = {"bits_per_dimension": float(bits.mean()), "stderr": stderr(bits)}
     return record

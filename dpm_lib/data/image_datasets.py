@@ -94,7 +94,10 @@ def folder(path: str, side: int, channels: int = 1) -> Images:
 
 
 def own(name: str, values: Tensor) -> Images:
-    """Your own pictures of 256 levels, uint8 (n, h, w) or (n, c, h, w) with c = 1 or 3; a tenth is held out."""
+    """Your own pictures of 256 levels, uint8 (n, h, w) or (n, c, h, w) with c = 1 or 3; a tenth is held out.
+
+    ValueError for other shapes.
+    """
     values = values.unsqueeze(1) if values.ndim == 3 else values
     n, channels, height, width = values.shape
     if channels not in (1, 3):

@@ -61,7 +61,10 @@ def found(folder: Path) -> Iterator[Path]:
 
 
 def read_image(path: Path, side: int, channels: int) -> Tensor:
-    """One image, uint8 (channels side^2), turned as its EXIF orientation says."""
+    """One image, uint8 (d,) with d = channels side^2, turned as its EXIF orientation says.
+
+    ValueError, naming the file, where it is no image, or one of another kind.
+    """
     try:
         with Image.open(path) as image:
             if getattr(image, "is_animated", False) and image.format in ANIMATED:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from dpm_lib.core import checks
 from dpm_lib.core.constants import LN2
-from dpm_lib.data.dataset import Data, checked_count, original, sides
+from dpm_lib.core.random import seeded
+from dpm_lib.data.dataset import Data, original, sides
 
 RESIDENT = 2**31  # bytes of training images that are moved to a device, once
 
@@ -92,8 +93,8 @@ class Images(Data):
 
     def held_out(self, n: int | None = None, seed: int = 0) -> Tensor:  # type: ignore[override]
         """The first n held-out images, or all of them where n is none or more, (n, d); ``seed`` decides the noise."""
-        chosen = self.test if n is None else self.test[: checked_count(n)]
-        return self.dequantised(chosen, torch.Generator().manual_seed(1_000_003 + seed))
+        chosen = self.test if n is None else self.test[: checks.count("n", n, 0)]
+        return self.dequantised(chosen, seeded(1_000_003 + seed))
 
     def record(self) -> dict[str, Any]:
         """The split in words, how many images are in each part of it, the SHA-256 of their bytes, and the units."""

@@ -23,7 +23,7 @@ def load(name: str, noise: float = 0.25, side: int = 0, channels: int = 1) -> Da
 
     "swiss-roll" of this ``noise`` and "heartbeat" are fresh draws without end. A name that ends in .npy is an array in
     a file, for which see ``as_data``. All others are images (``image_datasets``): "digits", "mnist-5k", "mnist",
-    "cifar10", "dead-leaves", "textures", "folder:PATH".
+    "cifar10", "dead-leaves", "textures", "folder:PATH". ValueError for another name, and for a broken file.
     """
     from dpm_lib.data import image_datasets  # which imports Data
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpm_lib.core import checks
 from dpm_lib.core.extras import extra
 
 TEXTURES = ("grass", "gravel", "brick")
@@ -18,9 +19,11 @@ SMALLEST, LARGEST = 2.0, 32.0  # radii of leaves, in pixels
 
 
 def dead_leaves(side: int, generator: np.random.Generator, levels: int = 256) -> np.ndarray:
-    """A square of ``side`` pixels covered by dead leaves, uint8 (side, side). About 0.2 s for 256 pixels."""
-    if side < 1:
-        raise ValueError(f"side: {side} is less than 1")
+    """A square of ``side`` pixels covered by dead leaves, uint8 (side, side). About 0.2 s for 256 pixels.
+
+    ValueError for side < 1.
+    """
+    checks.count("side", side)
     sheet = np.zeros((side, side), np.uint8)
     bare = np.ones((side, side), bool)
     left_bare, n = side * side, 4096  # pixels; leaves at a time
@@ -45,13 +48,13 @@ def dead_leaves(side: int, generator: np.random.Generator, levels: int = 256) ->
 
 
 def radii(n: int, generator: np.random.Generator) -> np.ndarray:
-    """n radii with density proportional to r^-3 on [SMALLEST, LARGEST], by inverting their distribution function."""
+    """n radii, (n,), of density proportional to r^-3 on [SMALLEST, LARGEST], by the inverse distribution function."""
     u = generator.random(n)
     return (SMALLEST**-2 - u * (SMALLEST**-2 - LARGEST**-2)) ** -0.5
 
 
 def photographs() -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Grass, gravel and brick (scikit-image, 512 x 512, grey): their left parts, and the held-out right edges."""
+    """Grass, gravel and brick (scikit-image, grey): left parts (512, k), and the held-out right edges (512, m)."""
     with extra("pictures"):
         from skimage import data
     images = [np.asarray(getattr(data, name)(), np.uint8) for name in TEXTURES]
@@ -59,7 +62,10 @@ def photographs() -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def patches(sheets: list[np.ndarray], side: int, n: int, generator: np.random.Generator) -> Tensor:
-    """n patches of ``side`` pixels, as many from each sheet, at random places: uint8 (n, side^2)."""
+    """n patches of ``side`` pixels, as many from each sheet, at random places: uint8 (n, d), d = side^2.
+
+    ValueError for a side that does not fit on the sheets.
+    """
     found = []
     for i, sheet in enumerate(sheets):
         height, width = sheet.shape

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dpm_lib.core.constants import LN2
 from dpm_lib.core.extras import extra
+from dpm_lib.core.random import seeded
 from dpm_lib.data.contact_sheet import sheet
 from dpm_lib.data.dataset import Data
 from dpm_lib.data.images import Images
@@ -121,7 +122,7 @@ def run_summary(model: DiffusionModel, data: Any, seed: int = 0) -> Figure:
     that takes long. Of points the first two coordinates.
     """
     data = as_data(data)
-    generator = torch.Generator(model.schedule.log_alpha_bar.device).manual_seed(seed)
+    generator = seeded(seed, model.schedule.log_alpha_bar.device)
     n = (64 if model.T <= 200 else 16) if isinstance(data, Images) else 2000
     held_out = data.held_out(n, seed)
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dpm_lib.core import checks
 from dpm_lib.core.checks import shaped
+from dpm_lib.core.standard_error import stderr
 from dpm_lib.information.mmse import covariance, mmse, noisy
 from dpm_lib.probability.mixtures import Mixture
 
@@ -113,7 +114,7 @@ class LearnedEntropy:
     @property
     def stderr(self) -> float:
         """Its standard error."""
-        return float(self.values.std()) / math.sqrt(len(self.values))
+        return stderr(self.values)
 
 
 def entropy_bound(
@@ -176,7 +177,7 @@ def _enough(mean_square: float, squares: Tensor) -> None:
     """ValueError where |y|^2 of the rows (n,) shows by a t-test that its mean is above ``mean_square``."""
     from scipy.stats import t as student  # here, for it is slow to import
 
-    mean, error = float(squares.mean()), float(squares.std()) / math.sqrt(len(squares))
+    mean, error = float(squares.mean()), stderr(squares)
     if mean - float(student.isf(1e-6, len(squares) - 1)) * error > mean_square:
         raise ValueError(f"mean_square: {mean_square:g}: too small for data of {mean:.4g} ± {error:.1g}: no bound")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dpm_lib.core import checks
 from dpm_lib.core.constants import LOG_2PI
+from dpm_lib.core.standard_error import stderr
 from dpm_lib.probability.mixtures import Mixture
 
 MAX_POINTS = 4_000_000  # of a quadrature grid, times components
@@ -53,7 +54,7 @@ def sampled_mmse(target: Mixture, t: float, n: int, generator: torch.Generator) 
     """
     z = noisy(target.sample(checks.count("n", n, 2), generator), checks.positive("t", t), generator)
     error = target.posterior_covariance(z, t).diagonal(dim1=-2, dim2=-1).sum(-1)
-    return float(error.mean()), float(error.std()) / math.sqrt(n)
+    return float(error.mean()), stderr(error)
 
 
 def noisy(y: Tensor, t: float, generator: torch.Generator) -> Tensor:

@@ -6,10 +6,10 @@ It is not negative, and zero only for p = q (Szekely and Rizzo 2013); it has the
 so it can judge a sampler that has none.
 """
 
-import math
-
 import torch
 from torch import Tensor
+
+from dpm_lib.core.standard_error import stderr
 
 
 def estimate(x: Tensor, y: Tensor, blocks: int = 10) -> tuple[float, float]:
@@ -30,7 +30,7 @@ def estimate(x: Tensor, y: Tensor, blocks: int = 10) -> tuple[float, float]:
     size = len(x) // blocks
     parts = zip(x.split(size)[:blocks], y.split(size)[:blocks], strict=True)
     found = torch.stack([2 * torch.cdist(a, b).mean() - _apart(a) - _apart(b) for a, b in parts])
-    return float(found.mean()), float(found.std()) / math.sqrt(blocks)
+    return float(found.mean()), stderr(found)
 
 
 def _apart(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpm_lib.core.random import seeded
 from dpm_lib.data import image_datasets, images
 from dpm_lib.data.dataset import Data, Points
 from dpm_lib.data.registry import load
@@ -84,7 +85,7 @@ def build(recipe: Recipe, seed: int = 0, dim: int = 2, edges: Tensor | None = No
 
     ``edges`` (L+1,) are the ends of the cells of covariance "levels"; by default those of the recipe's own data.
     """
-    return _build(recipe, torch.Generator().manual_seed(seed), dim, edges).eval()
+    return _build(recipe, seeded(seed), dim, edges).eval()
 
 
 def _build(recipe: Recipe, generator: torch.Generator, dim: int, edges: Tensor | None) -> DiffusionModel:

@@ -21,7 +21,10 @@ def save_model(path: Path, model: DiffusionModel, recipe: Recipe, **record: Any)
 
 
 def load_model(path: str | Path) -> tuple[DiffusionModel, Recipe]:
-    """The model in a file that ``save_model`` wrote, and its recipe. Its ``data_set`` tells the units of its data."""
+    """The model in a file that ``save_model`` wrote, and its recipe. Its ``data_set`` tells the units of its data.
+
+    BrokenFile, a ValueError, where the file is missing, damaged, or no model.
+    """
     path = Path(path)
     tensors, record = load_tensors(path)
     if isinstance(record.get("recipe"), str):
@@ -40,7 +43,7 @@ def load_model(path: str | Path) -> tuple[DiffusionModel, Recipe]:
 
 
 def check_sizes(recipe: Recipe, dim: int, tensors: dict[str, Tensor]) -> None:
-    """ValueError where ``recipe`` names a size that no tensor has, before memory for it is taken."""
+    """ValueError where ``recipe`` names a size that no tensor, of any shape, has, before memory for it is taken."""
     largest = max((size for tensor in tensors.values() for size in tensor.shape), default=1)
     sizes = {"T": recipe.T, "frequencies": recipe.frequencies, "side": recipe.side, "dim": 0 if recipe.side else dim}
     sizes |= {"units": recipe.units} if recipe.network == "rbf" else {"width": recipe.width}
@@ -55,7 +58,7 @@ def check_sizes(recipe: Recipe, dim: int, tensors: dict[str, Tensor]) -> None:
 
 
 def load_state(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copy tensors into a module; BrokenFile where names or shapes differ, or a value is NaN."""
+    """Copy tensors of any shape into a module; BrokenFile where names or shapes differ, or a value is NaN."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and torch.isnan(tensor).any():
             raise BrokenFile(f"{path}: {name} holds NaN")

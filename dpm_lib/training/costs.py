@@ -116,7 +116,10 @@ def words(recipe: Recipe, cost: Cost) -> str:
 
 
 def trial(recipe: Recipe, rows: int) -> Run:
-    """A run of ``recipe`` on the CPU with ``rows`` rows a batch, on data that have nothing but the right shape."""
+    """A run of ``recipe`` on the CPU with ``rows`` rows a batch, on data that have nothing but the right shape.
+
+    ValueError where what it takes depends on the data.
+    """
     if recipe.covariance == "levels" and recipe.data.startswith(NOT_AT_HAND):
         raise ValueError(f"covariance: 'levels' of {recipe.data} depends on the pictures; count covariance=diagonal")
     if not recipe.side and recipe.data not in DATA:
@@ -136,7 +139,7 @@ def state_bytes(run: Run) -> int:
 
 
 def kept_bytes(forward: Callable[[], Tensor], model: torch.nn.Module) -> int:
-    """Bytes that ``forward`` keeps for its backward pass: each storage once, and none of ``model``'s own tensors."""
+    """Bytes that ``forward`` keeps for its backward pass: each storage once, of any shape, but ``model``'s own."""
     own = {value.untyped_storage().data_ptr() for value in [*model.parameters(), *model.buffers()]}
     kept = {}
 

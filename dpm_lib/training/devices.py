@@ -48,7 +48,7 @@ def warn_of_slow_bf16(device: torch.device) -> None:
 
 
 def moved(value: Tensor, device: torch.device) -> Tensor:
-    """``value`` on ``device``. To a GPU from pinned memory, so that the CPU does not wait until the GPU is idle."""
+    """``value``, of any shape, on ``device``. To a GPU from pinned memory: nothing waits until it is idle."""
     if device.type == "cuda" and value.device.type == "cpu":
         return value.pin_memory().to(device, non_blocking=True)
     return value.to(device)
@@ -67,7 +67,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """``function`` through torch.compile; ``function`` itself, with a warning, where this machine cannot compile it."""
+    """``function``, of tensors of any shape, through torch.compile; itself, with a warning, where it fails."""
     use = torch.compile(function)
 
     def call(*arguments: Tensor) -> Tensor:

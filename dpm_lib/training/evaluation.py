@@ -1,13 +1,14 @@
 """What a trained model is worth: K on held-out data, beside the limit that is known exactly."""
 
 import copy
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dpm_lib.core.constants import LN2
+from dpm_lib.core.random import seeded
+from dpm_lib.core.standard_error import stderr
 from dpm_lib.data.dataset import Data, differences
 from dpm_lib.data.images import Images
 from dpm_lib.diffusion import best_bound
@@ -42,7 +43,7 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
         raise ValueError(f"n: {n}: need at least 2 held-out points")
     x0 = data.held_out(n, seed)
     device = model.schedule.log_alpha_bar.device
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = seeded(seed, device)
     weights = [model.trajectory_weights(part.to(device), 1, generator).elbo for part in x0.split(5000)]
     K = (torch.cat(weights).cpu() - data.log_scale) / LN2
     if data.target is None:
@@ -93,8 +94,3 @@ def excess(model: DiffusionModel, book: Codebook, x0: Tensor, generator: torch.G
         xt = kernel.marginal(kernel.state(x0), t).sample(generator)
         total += best(xt, t, kernel).kl(model.reverse(xt, t, kernel))
     return total
-
-
-def stderr(values: Tensor) -> float:
-    """Standard error of the mean of independent values (n,)."""
-    return float(values.std() / math.sqrt(len(values)))

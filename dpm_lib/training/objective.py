@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dpm_lib.core.random import seeded
 from dpm_lib.data.dataset import Data
 from dpm_lib.data.images import Images
 from dpm_lib.diffusion import bound
@@ -51,7 +52,7 @@ def validation_batch(data: Images, recipe: Recipe) -> tuple[Tensor, Tensor, Tens
     ROWS rows, or as many as there are images if these are more: each image about as often, at times of its own.
     """
     assert data.validation is not None
-    generator, images = torch.Generator().manual_seed(LOOK), len(data.validation)
+    generator, images = seeded(LOOK), len(data.validation)
     n = max(ROWS, images)
     x0 = data.dequantised(data.validation[torch.arange(n) % images], generator)
     even = torch.randperm(n, generator=generator) + 0.5

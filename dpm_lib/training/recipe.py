@@ -90,7 +90,7 @@ class Recipe:
             value = getattr(self, field.name)
             fits = isinstance(value, field.type) or (field.type is float and isinstance(value, int))  # type: ignore[arg-type]
             if not fits or isinstance(value, bool) != (field.type is bool):
-                raise ValueError(f"{field.name}: expected {field.type.__name__}, got {value!r}")  # type: ignore[union-attr]
+                raise ValueError(f"{field.name}: {value!r}: need {field.type.__name__}")  # type: ignore[union-attr]
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name}: {value} is not finite")
         for name in COUNTS + MAY_BE_ZERO:
@@ -164,6 +164,7 @@ class Recipe:
         return {name: value for name, value in values.items() if name not in ("name", "about", *_idle(values))}
 
     def to_dict(self) -> dict[str, Any]:
+        """All settings, with name and words, as JSON holds them."""
         return asdict(self)
 
     @classmethod
@@ -202,7 +203,7 @@ def parse(pairs: Iterable[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
-            raise ValueError(f"--set {pair}: expected KEY=VALUE")
+            raise ValueError(f"--set {pair}: need KEY=VALUE")
         if key not in types:
             raise ValueError(f"--set {key}: no such setting; there are: {', '.join(types)}")
         settings[key] = _parsed(key, text, types[key])
@@ -212,9 +213,9 @@ def parse(pairs: Iterable[str]) -> dict[str, Any]:
 def _parsed(key: str, text: str, kind: Any) -> Any:
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise ValueError(f"--set {key}: expected true or false, got {text!r}")
+            raise ValueError(f"--set {key}: {text!r}: need true or false")
         return text.lower() == "true"
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"--set {key}: expected {kind.__name__}, got {text!r}") from None
+        raise ValueError(f"--set {key}: {text!r}: need {kind.__name__}") from None

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from dpm_lib.core.constants import LN2
 from dpm_lib.core.files import BrokenFile, load_json, load_tensors, save_picture, save_tensors
+from dpm_lib.core.random import seeded
 from dpm_lib.data.contact_sheet import picture
 from dpm_lib.data.dataset import Data, differences
 from dpm_lib.data.images import Images
@@ -47,7 +48,10 @@ def resides(data: Data, device: torch.device) -> bool:
 
 
 class Run:
-    """The state of a run: everything that has to survive an interruption, and the files it lives in."""
+    """The state of a run: everything that has to survive an interruption, and the files it lives in.
+
+    ValueError for a batch that cannot be split over the processes; BrokenFile for what is no checkpoint of this run.
+    """
 
     def __init__(
         self,
@@ -70,7 +74,7 @@ class Run:
             warn_of_slow_bf16(self.device)
         self.data_set = self.data.record()
         found = self._read_checkpoint() if resume else None
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = seeded(seed)
         objective = Objective(self._built(), recipe.precision).train()
         keep_buffers_apart(objective)
         optimizer = torch.optim.Adam(objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
@@ -116,7 +120,7 @@ class Run:
         device, generator = self.device, self.generator
         if resides(self.data, device):
             seed = int(torch.randint(2**62, (1,), generator=generator))
-            generator = torch.Generator(device).manual_seed(seed)
+            generator = seeded(seed, device)
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         return [moved(part[share], device) for part in draw_batch(self.data, self.recipe, generator)]
 
@@ -196,7 +200,7 @@ class Run:
         return bits
 
     def write(self, name: str, content: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
-        """Let the main process write tensors and a record to the folder, if there is one.
+        """Let the main process write tensors of any shape and a record to the folder, if there is one.
 
         OSError in every process where that fails, so that none is left waiting for the others.
         """
@@ -219,7 +223,7 @@ class Run:
         name = f"samples/step-{self.step:07d}"
 
         def samples() -> tuple[dict[str, Tensor], dict[str, Any]]:
-            x = self.averaged_model().sample(n, torch.Generator(self.device).manual_seed(self.seed)).cpu()
+            x = self.averaged_model().sample(n, seeded(self.seed, self.device)).cpu()
             if isinstance(self.data, Images) and self.folder is not None:
                 save_picture(self.folder / f"{name}.png", picture(x, self.data_set))
             return {"x": x}, {"recipe": self.recipe.name, "seed": self.seed, "step": self.step}

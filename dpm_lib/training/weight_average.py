@@ -8,7 +8,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def update_average(average: dict[str, Tensor], model: nn.Module, step: int, decay: float) -> None:
-    """Move ``average`` (name to tensor) towards the parameters of ``model`` after ``step`` steps, in place.
+    """Move ``average`` (tensors of any shape, by name) towards the parameters of ``model`` after a ``step``, in place.
 
     average <- d average + (1 - d) parameter, with d = min(``decay``, step / (step + 9)): at first the average is over
     few steps, so that the start is forgotten. Buffers stay as they are, infinite ones too.
