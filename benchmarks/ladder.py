@@ -61,7 +61,7 @@ def rng(seed: int) -> torch.Generator:
 
 
 class Averaged:
-    """A module beside the running average of its weights, as in ``run.Run``."""
+    """A module beside the running average of its weights, as in ``trainer.Run``."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module, self.average, self.step = module, copy.deepcopy(module).requires_grad_(False), 0

@@ -22,7 +22,7 @@ def _count(n: int) -> int:
 
 
 class AnnealedParticles(Figure):
-    """AIS on a line, run by the page: from N(0, spread^2) to ``densities.TwoClumps(1, distance, std, share)``.
+    """AIS on a line, run by the page: from N(0, spread^2) to ``target_densities.TwoClumps(1, distance, std, share)``.
 
     Moves are one Metropolis step of standard deviation ``step`` at each temperature; n particles.
     Raises ``ValueError`` that names the argument and the offending value.

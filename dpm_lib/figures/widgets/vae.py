@@ -26,7 +26,7 @@ SHEET = style("figure.css", "bound.css", "vae.css")
 class Rungs(Figure):
     """A string on its way from data to noise, and what each rung costs: computed in the page, on four bits.
 
-    ``kind``, ``rungs``, ``error`` and ``coupling`` are those of ``examples.four_bits``, which raises ValueError
+    ``kind``, ``rungs``, ``error`` and ``coupling`` are those of ``four_bits.four_bits``, which raises ValueError
     for bad ones.
     """
 
