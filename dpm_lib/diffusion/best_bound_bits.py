@@ -98,14 +98,17 @@ class BitBound:
         """``step_costs`` at the times t (m,): (m,). Axes: times, kinds, groups, value of the bit."""
         kernel = BinomialKernel(2, schedule)  # the two values of a bit, side by side
         joint = self.log_joint(kernel.evidence[t])
+        # the log-odds of a bit of x_0 given x_t: the rows with a 1 there against those with a 0
         ones, zeros = (pattern.clamp(min=1e-300).log() for pattern in (self.pattern, 1 - self.pattern))
         on, off = ((joint.unsqueeze(-2) + log).logsumexp(-1) for log in (ones, zeros))
         start = (on - off).unsqueeze(-1).expand(*on.shape, 2)
+        # eq-bits-posterior for either bit of x_0 and of x_t; then eq-bits-mixture, the best law of a bit of x_{t-1}
         xt, at = torch.tensor([0.0, 1.0], dtype=torch.float64), t.reshape(-1, 1, 1)
         one, zero = (kernel.posterior(torch.full_like(xt, b), xt, at).logits for b in (1.0, 0.0))
         best = mixed(start, one, zero)
+        # eq-bits-best as a mean of KL over x_0, which is I(X_{t-1,i}; X_{0,i} | X_t)
         cost = torch.sigmoid(start) * _kl(one, best) + torch.sigmoid(-start) * _kl(zero, best)
-        bits = torch.stack([self.size - self.ones, self.ones], -1)
+        bits = torch.stack([self.size - self.ones, self.ones], -1)  # how many bits of x_t are 0, and 1, in a group
         return (joint.logsumexp(-1).exp() * (bits * cost).sum((-2, -1))).sum(-1)
 
     def best_bound(self, schedule: Schedule, learned_edge: bool = False) -> Tensor:

@@ -39,6 +39,7 @@ COVARIANCES = ("posterior", "constant", "isotropic", "diagonal", "full")
 
 def mixed(start: Tensor, one: Tensor, zero: Tensor) -> Tensor:
     """Log-odds (...) of a bit whose log-odds are ``one`` where x_0 = 1, else ``zero``; of x_0 they are ``start``."""
+    # eq-bits-mixture: q(1) = P(x_0 = 1) sigma(one) + P(x_0 = 0) sigma(zero), in logs; and so for q(0)
     on = torch.logaddexp(logsigmoid(start) + logsigmoid(one), logsigmoid(-start) + logsigmoid(zero))
     off = torch.logaddexp(logsigmoid(start) + logsigmoid(-one), logsigmoid(-start) + logsigmoid(-zero))
     return on - off

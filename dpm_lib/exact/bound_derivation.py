@@ -184,26 +184,26 @@ def gaussian(
         for t in range(2, T + 1):
             if not least < row[t] < math.inf:
                 raise ValueError(f"{name}: {row[t]} at t = {t} is out of range")
-    V = [variance * a + 1 - a for a in kept]
+    V = [variance * a + 1 - a for a in kept]  # E x_t^2, for x_t = sqrt(a) x_0 + sqrt(1 - a) noise
     m, v = [0.0, math.sqrt(1 - beta[1]), *slope[2:]], [0.0, beta[1], *spread[2:]]
     law = 1.0
     for t in range(T, 0, -1):
-        law = m[t] ** 2 * law + v[t]
+        law = m[t] ** 2 * law + v[t]  # the variance of the model's x_{t-1}
     likelihood = -0.5 * (LOG_2PI + math.log(law) + variance / law)
-    ends = {"prior": -0.5 * (LOG_2PI + V[T]), "edge": 0.5 * (V[1] - variance)}
-    entropy = [math.nan] + [0.5 * (1 + LOG_2PI + math.log(1 - a)) for a in kept[1:]]
+    ends = {"prior": -0.5 * (LOG_2PI + V[T]), "edge": 0.5 * (V[1] - variance)}  # E log pi(x_T), E log pi(x_0)/pi(x_1)
+    entropy = [math.nan] + [0.5 * (1 + LOG_2PI + math.log(1 - a)) for a in kept[1:]]  # H(X_t | X_0)
     step, behind, kl, turn = {}, {}, {}, {}
     for t in range(1, T + 1):
         keep = math.sqrt(1 - beta[t])
         square = V[t - 1] - 2 * m[t] * keep * V[t - 1] + m[t] ** 2 * V[t]  # E (x_{t-1} - m x_t)^2
-        back = -0.5 * (LOG_2PI + math.log(v[t]) + square / v[t])
-        step[f"step {t}"] = back + 0.5 * (1 + LOG_2PI + math.log(beta[t]))
+        back = -0.5 * (LOG_2PI + math.log(v[t]) + square / v[t])  # E log p(x_{t-1} | x_t)
+        step[f"step {t}"] = back + 0.5 * (1 + LOG_2PI + math.log(beta[t]))  # less E log q(x_t | x_{t-1})
         if t == 1:
             continue
-        width = beta[t] * (1 - kept[t - 1]) / (1 - kept[t])
-        behind[f"back {t}"] = back + 0.5 * (1 + LOG_2PI + math.log(width))
+        width = beta[t] * (1 - kept[t - 1]) / (1 - kept[t])  # v_t of q(x_{t-1} | x_t, x_0) in eq-posterior
+        behind[f"back {t}"] = back + 0.5 * (1 + LOG_2PI + math.log(width))  # less E log q(x_{t-1} | x_t, x_0)
         gap = keep * (1 - kept[t - 1]) / (1 - kept[t]) - m[t]  # the means differ by gap x_t + b x_0
-        b = math.sqrt(kept[t - 1]) * beta[t] / (1 - kept[t])
+        b = math.sqrt(kept[t - 1]) * beta[t] / (1 - kept[t])  # b_t of eq-posterior; E x_t x_0 = sqrt(a_t) variance
         apart = gap**2 * V[t] + 2 * gap * b * math.sqrt(kept[t]) * variance + b**2 * variance
         kl[f"KL {t}"] = -0.5 * (math.log(v[t] / width) + (width + apart) / v[t] - 1)
         turn[f"turn {t}"] = entropy[t] - entropy[t - 1]

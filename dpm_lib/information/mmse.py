@@ -31,6 +31,7 @@ def mmse(target: Mixture, t: float, step: float = 0.0) -> float:
     z, weight = _grid(target, checks.positive("t", t), step)
     width = target.variance + t
     share = torch.softmax(_log_joint(target, z, width), -1)  # P(component | z), (m, grid, m)
+    # Cov[y | z] = (t / w)^2 Cov[centre | z] + (variance t / w) I with w = variance + t: def-info-mmse is its mean trace
     pairs = torch.cdist(target.centers, target.centers).square()
     trace = 0.5 * ((share @ pairs) * share).sum(-1)  # of the centre's covariance: nothing cancels
     return (t / width) ** 2 * float((weight * trace).sum()) + target.dim * target.variance * t / width
@@ -86,6 +87,7 @@ class Equidistant(Mixture):
 
     def mmse(self, t: float) -> float:
         """Exact at every t, by two sums in one dimension, whatever the count (eq-info-race)."""
+        # eq-info-race: others = S(r), density = -S'(r + s^2), at r that are 0.25 apart: trapezoidal, exact to rounding
         _, others, _, _, density = self._race(checks.positive("t", t))
         first = 0.25 * float(density @ others ** (len(self.weights) - 1))
         return 0.5 * self.distance**2 * (1 - first)
@@ -98,6 +100,7 @@ class Equidistant(Mixture):
         """
         r, others, other_density, true, density = self._race(checks.positive("t", t))
         m = len(self.weights)
+        # the density of the first ring: it is the true clock's, or one of the m - 1 others'
         first = density * others ** (m - 1) + (m - 1) * true * other_density * others ** (m - 2)
         return math.log(m) + self.distance**2 / (2 * t) + np.euler_gamma + 0.25 * float(r @ first)
 
@@ -114,7 +117,7 @@ class Equidistant(Mixture):
         out = [r]
         for lead in (0.0, square):
             rings = np.exp(np.minimum(np.add.outer(r + lead, s * g), 700.0))
-            silent = np.exp(-rings)
+            silent = np.exp(-rings)  # given g; its density in r is rings * silent
             out += [silent @ weight, (rings * silent) @ weight]
         return tuple(out)
 
@@ -142,6 +145,7 @@ def _log_joint(target: Mixture, z: Tensor, width: float) -> Tensor:
 def line_rule(step: float) -> tuple[np.ndarray, np.ndarray]:
     """Trapezoidal nodes (m,) and weights (m,) for means over a standard normal. ValueError for a step <= 0."""
     checks.positive("step", step)
+    # the error of this rule, for an analytic function times exp(-g^2 / 2), falls like exp(-2 pi^2 / step^2)
     g = np.linspace(-REACH, REACH, 2 * math.ceil(REACH / step) + 1)
     weight = np.exp(-0.5 * g**2)
     return g, weight / weight.sum()

@@ -170,17 +170,19 @@ def times(law: Any, tilt: Tilt) -> tuple[Any, Tensor]:
     if blend:
         c, b, a = c.unsqueeze(-2), b.unsqueeze(-3), a.unsqueeze(-3)
     if isinstance(parts, Bernoulli):
-        logits, shift = parts.logits.unsqueeze(-2), b - 0.5 * a
+        logits, shift = parts.logits.unsqueeze(-2), b - 0.5 * a  # x^2 = x
+        # eq-post-bits: Z = e^c prod [P(1) e^shift + P(0)], and the log-odds add up
         log_z = c + torch.logaddexp(logsigmoid(logits) + shift, logsigmoid(-logits)).sum(-1)
         made: tuple[Tensor, ...] = (logits + shift,)
     else:
         mean, variance = parts.mean.unsqueeze(-2), parts.scale.square().unsqueeze(-2)
+        # eq-post-product, completing the square: precisions 1/v + a add up, and the mean moves by v' (b - a mu)
         slope, shrink = b - a * mean, 1 + a * variance
         moved = variance / shrink * slope
-        gain = b * mean - 0.5 * a * mean.square() + 0.5 * moved * slope - 0.5 * torch.log(shrink)
+        gain = b * mean - 0.5 * a * mean.square() + 0.5 * moved * slope - 0.5 * torch.log(shrink)  # eq-post-normaliser
         log_z = c + gain.sum(-1)
         made = (mean + moved, (variance / shrink).sqrt())
-    if log_w is not None:
+    if log_w is not None:  # part k times term j has the weight w_k Z_kj
         log_z = (log_w.unsqueeze(-1) + log_z).flatten(-2)
         made = tuple(m.expand(*m.shape[:-3], *_both(log_w, tilt), m.shape[-1]).flatten(-3, -2) for m in made)
     kind: Any = Bernoulli if isinstance(parts, Bernoulli) else Gaussian
@@ -205,10 +207,11 @@ def _times_full(law: Gaussian, tilt: Tilt) -> tuple[Gaussian, Tensor]:
         raise ValueError(f"tilt: {tilt.c.shape[-1]} terms do not fit a Gaussian with a full covariance; use one")
     c, b, a = tilt.c.squeeze(-1), tilt.b.squeeze(-2), tilt.a.squeeze(-2)
     L = law.scale
+    # I + L^T A L is well conditioned where S is nearly singular; det(I + S A) is its determinant
     inner = torch.eye(L.shape[-1], dtype=L.dtype, device=L.device) + L.mT @ (a.unsqueeze(-1) * L)
     root = torch.linalg.cholesky(inner)
     covariance = L @ torch.cholesky_solve(L.mT, root)
-    slope = b - a * law.mean
+    slope = b - a * law.mean  # then as in eq-post-product and eq-post-normaliser, with S' for v'
     moved = (covariance @ slope.unsqueeze(-1)).squeeze(-1)
     log_det = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     gain = (b * law.mean - 0.5 * a * law.mean.square() + 0.5 * moved * slope).sum(-1)
