@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpm_lib.core.random import seeded
 from dpm_lib.montecarlo import ais, smc, temperature_ladder
 from dpm_lib.probability import target_densities
 from dpm_lib.probability.target_densities import Banana, Funnel, TwoClumps
@@ -69,7 +70,7 @@ def peer(target: Any, seed: int, n: int) -> tuple[float, int]:
 
 def ours_smc(target: Any, seed: int, n: int) -> tuple[float, int]:
     """One run of adaptive, waste-free SMC with n particles: (log Z, evaluations)."""
-    log_target, generator = Counter(target), torch.Generator().manual_seed(seed)
+    log_target, generator = Counter(target), seeded(seed)
     proposal = target_densities.Normal(target.dim, SPREAD)
     found = smc.sequential_monte_carlo(log_target, proposal, n, generator, threshold=1.0, keep=0.5, chain=10)
     return float(found.log_z), log_target.count
@@ -77,7 +78,7 @@ def ours_smc(target: Any, seed: int, n: int) -> tuple[float, int]:
 
 def ours_ais(target: Any, seed: int, budget: float, pilot: int = 128) -> tuple[float, int, int]:
     """One run of AIS, tuned by a pilot, with what the budget leaves: (log Z, evaluations, temperatures)."""
-    log_target, generator = Counter(target), torch.Generator().manual_seed(seed)
+    log_target, generator = Counter(target), seeded(seed)
     proposal = target_densities.Normal(target.dim, SPREAD)
     temperatures, walk = temperature_ladder.tune(log_target, proposal, pilot, generator)
     n = max(1, int(budget - log_target.count) // (len(temperatures) - 1))
@@ -135,7 +136,7 @@ def speed(target: Any, n: int = 10_000, steps: int = 100, repeats: int = 15) -> 
     """Millions of particle-temperatures a second of plain AIS, the best of a few repeats."""
     seconds = []
     for seed in range(repeats):
-        start, generator = time.perf_counter(), torch.Generator().manual_seed(seed)
+        start, generator = time.perf_counter(), seeded(seed)
         temperatures = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
         proposal = target_densities.Normal(target.dim, SPREAD)
         ais.annealed_importance_sampling(target.log_prob, proposal, temperatures, n, generator)

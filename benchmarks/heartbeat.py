@@ -20,6 +20,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from dpm_lib.core.constants import LN2
+from dpm_lib.core.random import seeded
 from dpm_lib.diffusion import best_bound, best_bound_bits, schedules
 from dpm_lib.diffusion.best_bound_bits import BitBound
 from dpm_lib.diffusion.model import DiffusionModel
@@ -67,9 +68,9 @@ def follow(name: str, describe: Callable[[DiffusionModel], dict[str, Any]]) -> N
 def describe_bits(model: DiffusionModel) -> dict[str, Any]:
     """The schedule of a model of the heartbeat, its exact best K and cost and loss of each step, and its own K."""
     book, schedule = codebooks.heartbeat(), copy.deepcopy(model.schedule)
-    x0 = book.sample(1000, torch.Generator().manual_seed(1))
+    x0 = book.sample(1000, seeded(1))
     best = float(BitBound(book).best_bound(schedule)) / LN2
-    over = evaluation.excess(model, book, x0, torch.Generator().manual_seed(2)) / LN2
+    over = evaluation.excess(model, book, x0, seeded(2)) / LN2
     return {
         "log_tau": _short(schedule.log_tau[1:]),
         "best_bits": best,
@@ -90,7 +91,7 @@ class Roll:
         noise = 0.5 * self.target.dim * (math.log(2 * math.pi * math.e) + log_tau)
         self.information = CubicSpline(log_tau, [self.target.entropy(math.exp(v)) for v in log_tau] - noise)
         self.log_variances = CubicSpline(log_tau, self.best.variances["full"].log().numpy())
-        self.x0 = self.target.sample(4000, torch.Generator().manual_seed(1))
+        self.x0 = self.target.sample(4000, seeded(1))
 
     def __call__(self, model: DiffusionModel) -> dict[str, Any]:
         log_tau = model.schedule.log_tau[1:].detach().numpy()
@@ -98,7 +99,7 @@ class Roll:
         k = (snr[:-1] - snr[1:]).reshape(-1, 1, 1)
         kl = 0.5 * np.log1p(k * np.exp(self.log_variances(log_tau[1:]))).sum(-1).mean(-1)
         loss = kl + np.diff(self.information(log_tau))
-        K = model.trajectory_weights(self.x0, 1, torch.Generator().manual_seed(2)).elbo - self.target.log_prob(self.x0)
+        K = model.trajectory_weights(self.x0, 1, seeded(2)).elbo - self.target.log_prob(self.x0)
         best = best_bound.ceiling(self.target, model.schedule) - float(loss.sum()) - self._end(model.schedule)
         return {
             "log_tau": _short(torch.from_numpy(log_tau)),

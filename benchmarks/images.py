@@ -17,6 +17,7 @@ import torch
 
 from dpm_lib.core import files, results
 from dpm_lib.core.constants import LN2
+from dpm_lib.core.random import seeded
 from dpm_lib.core.standard_error import stderr
 from dpm_lib.data import image_baselines
 from dpm_lib.data.images import Images
@@ -69,7 +70,7 @@ def measure_steps() -> None:
     for T in (12, 25, 50, 100, 200, 400):
         schedule = schedules.geometric(T, recipe.beta_1, recipe.tau_T)
         kernel = GaussianKernel(data.dim, schedule)
-        terms = bound.terms(DiffusionModel(kernel, model.reverse), data.held_out(), torch.Generator().manual_seed(0))
+        terms = bound.terms(DiffusionModel(kernel, model.reverse), data.held_out(), seeded(0))
         bits = data.bits_per_dimension(terms.K)
         rows.append({"T": T, "bits_per_dimension": float(bits.mean()), "stderr": stderr(bits)})
         if T == recipe.T:
@@ -85,11 +86,11 @@ def measure_longer(steps: int = 4000, every: int = 500, n: int = 200) -> None:
     recipe = catalogue.get("digits").override(steps=steps)
     data, rows = load("digits"), []
     assert isinstance(data, Images)
-    seen = data.batch(n, torch.Generator().manual_seed(0))
+    seen = data.batch(n, seeded(0))
     for step, model in common.watched(recipe, range(every, steps + 1, every)):
         row: dict[str, float] = {"step": step}
         for name, x0 in (("training", seen), ("held_out", data.held_out(n, 0))):
-            bits = data.bits_per_dimension(bound.terms(model, x0, torch.Generator().manual_seed(0)).K)
+            bits = data.bits_per_dimension(bound.terms(model, x0, seeded(0)).K)
             row |= {name: float(bits.mean()), f"{name}_stderr": stderr(bits)}
         rows.append(row)
         print(row, flush=True)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from dpm_lib.core import results
+from dpm_lib.core.random import seeded
 from dpm_lib.diffusion import bound
 from dpm_lib.diffusion.tweedie import Denoiser
 from dpm_lib.information import i_mmse, mmse
@@ -49,7 +50,7 @@ def step(roll: SwissRoll, guess: Denoiser, z: Tensor, t: float, g: float) -> dic
 def main() -> None:
     model, recipe = checkpoints.load_model(results.path("swiss-roll.safetensors"))
     roll, guess = SwissRoll(recipe.noise), Denoiser(model)
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     tau = model.schedule.tau.tolist()
     known = [math.nan] + [roll.entropy(t) - math.log(2 * math.pi * math.e * t) for t in tau[1:]]
     rows = []

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from dpm_lib.core import results
+from dpm_lib.core.random import seeded
 from dpm_lib.data.registry import load
 from dpm_lib.diffusion import conditioning, inpainting, schedules
 from dpm_lib.diffusion.forward_kernels import GaussianKernel
@@ -50,7 +51,7 @@ def strip(place: int) -> Tensor:
 
 def fill(model: DiffusionModel, x0: Tensor, mask: Tensor, method: str, n: int, seed: int) -> Any:
     """n draws by one of ``MEASURED_METHODS``."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     if method.startswith("clamped"):
         return inpainting.clamp(model, x0, mask, n, generator, noisy=method == "clamped")
     r = inpainting.seen(model, x0, NOISE, mask)
@@ -60,7 +61,7 @@ def fill(model: DiffusionModel, x0: Tensor, mask: Tensor, method: str, n: int, s
 
 def chosen(found: WeightedSamples, count: int, seed: int) -> Tensor:
     """``count`` of the particles, drawn by their weights."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     return found.x[torch.multinomial(found.probabilities, count, replacement=True, generator=generator)]
 
 

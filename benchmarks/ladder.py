@@ -34,6 +34,7 @@ from torch.nn.functional import softplus
 
 from dpm_lib.core import files, results
 from dpm_lib.core.constants import LN2
+from dpm_lib.core.random import seeded
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.probability import energy_distance
 from dpm_lib.probability.swiss_roll import SwissRoll
@@ -54,10 +55,6 @@ RATES = {"gan": 2e-3, "gan-long": 2e-3, "vae-1": 2e-2, "vae-2": 2e-2, "diffusion
 WIDTH = {"gan": 44, "vae-1": 44, "vae-2": 35, "diffusion": 66}
 TARGET = SwissRoll(0.25)
 Sampler = Callable[[int, torch.Generator], Tensor]
-
-
-def rng(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 class Averaged:
@@ -90,7 +87,7 @@ class VAE:
     """Maximises the ELBO; the weight of its KL terms rises from 0.02 to 1 in the first half, unless ``cold``."""
 
     def __init__(self, rungs: int, lr: float, seed: int, cold: bool = False) -> None:
-        self.generator, self.calls, self.cold = rng(seed), rungs, cold
+        self.generator, self.calls, self.cold = seeded(seed), rungs, cold
         vae = GaussianVAE(2, 2, rungs, WIDTH[f"vae-{rungs}"], 3, self.generator)
         self.net, self.optimizer = Averaged(vae), adam(vae)
         self.weights = weights(vae)
@@ -119,7 +116,7 @@ class GAN:
     """Goodfellow's game, with the generator's loss -log D: no likelihood, and no encoder."""
 
     def __init__(self, lr: float, seed: int, budget: float = BUDGET) -> None:
-        self.generator, self.calls = rng(seed), 1
+        self.generator, self.calls = seeded(seed), 1
         draw, judge = gan.networks(2, 2, WIDTH["gan"], 3, self.generator)
         self.net, self.judge = Averaged(draw), judge
         self.optimizers = adam(draw, 0.5), adam(judge, 0.5)
@@ -182,7 +179,7 @@ def make(name: str, lr: float, seed: int) -> Any:
 
 def judged(sample: Sampler, n: int, seed: int) -> tuple[float, float]:
     """The energy distance to fresh data, and its standard error."""
-    return energy_distance.estimate(sample(n, rng(10_000 + seed)), TARGET.sample(n, rng(20_000 + seed)))
+    return energy_distance.estimate(sample(n, seeded(10_000 + seed)), TARGET.sample(n, seeded(20_000 + seed)))
 
 
 def likelihood(name: str, model: Any, seed: int) -> dict[str, float]:
@@ -193,10 +190,10 @@ def likelihood(name: str, model: Any, seed: int) -> dict[str, float]:
     if name.startswith("gan"):
         return {}
     vae = markovian_vae.Diffusion(model) if name == "diffusion" else model
-    y = TARGET.sample(HELD_OUT, rng(1_000_003 + seed))
+    y = TARGET.sample(HELD_OUT, seeded(1_000_003 + seed))
     top, exact = -TARGET.entropy() / LN2, TARGET.log_prob(y) / LN2
-    gap = exact - markovian_vae.trajectory_weights(vae, y, 1, rng(seed)).elbo / LN2
-    many = markovian_vae.trajectory_weights(vae, y[:WEIGHED], PATHS, rng(seed)).log_z / LN2
+    gap = exact - markovian_vae.trajectory_weights(vae, y, 1, seeded(seed)).elbo / LN2
+    many = markovian_vae.trajectory_weights(vae, y[:WEIGHED], PATHS, seeded(seed)).log_z / LN2
     return {
         "elbo_bits": top - float(gap.mean()),
         "elbo_bits_stderr": float(gap.std()) / len(y) ** 0.5,
@@ -214,13 +211,13 @@ def measure(name: str, seed: int, pictures: dict[str, Tensor]) -> dict[str, Any]
         contender.advance(step)
         spent += time.process_time() - start
         if step + 1 in stops:
-            frames.append(contender.sample(PICTURE, rng(seed)))
+            frames.append(contender.sample(PICTURE, seeded(seed)))
             last = step + 1 == contender.steps
             course.append(judged(contender.sample, JUDGED if last else JUDGED // 5, seed))
     if name != "gan-long":
         pictures[f"{name}.{seed}"] = torch.stack(frames).half()
     start = time.process_time()
-    contender.sample(JUDGED, rng(0))
+    contender.sample(JUDGED, seeded(0))
     drawing = (time.process_time() - start) / JUDGED * 1e6
     if seed == 0:
         pictures |= {f"net.{name}.{key}": value for key, value in contender.ready().state_dict().items()}
@@ -268,7 +265,7 @@ def seconds() -> None:
     for _ in range(3):
         for name, contender in contenders.items():
             start = time.process_time()
-            contender.sample(JUDGED, rng(0))
+            contender.sample(JUDGED, seeded(0))
             draw[name] = min(draw[name], (time.process_time() - start) / JUDGED)
     record = {
         "seconds": {name: round(step[name] * contender.steps, 2) for name, contender in contenders.items()},

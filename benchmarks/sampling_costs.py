@@ -22,7 +22,7 @@ import common
 import torch
 from torch import Tensor
 
-from dpm_lib.core.random import normal, uniform
+from dpm_lib.core.random import normal, seeded, uniform
 from dpm_lib.montecarlo.importance import importance_sampling
 from dpm_lib.montecarlo.mcmc import Conditional, gibbs, grid_conditional, metropolis_hastings
 from dpm_lib.montecarlo.rejection import rejection_sampling
@@ -166,7 +166,7 @@ def rows() -> list[dict[str, Any]]:
     for name, make in TARGETS.items():
         for d in DIMS:
             for k, method in enumerate(("importance", "rejection", "Metropolis", "Gibbs")):
-                target, generator = make(d), torch.Generator().manual_seed(100 * d + k)
+                target, generator = make(d), seeded(100 * d + k)
                 if method == "rejection":
                     row = rejection_row(name, target, generator)
                 else:

@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 
 import common
-import torch
 
 from dpm_lib.core import files, results
+from dpm_lib.core.random import seeded
 from dpm_lib.figures import widgets
 from dpm_lib.training import build, checkpoints
 
@@ -40,7 +40,7 @@ def measure_sampling(n: int = 10_000, repeats: int = 7) -> None:
     seconds = []
     for seed in range(repeats + 1):
         start = time.perf_counter()
-        model.sample(n, torch.Generator().manual_seed(seed))
+        model.sample(n, seeded(seed))
         seconds.append(time.perf_counter() - start)
     record = {
         "points": n,
@@ -54,7 +54,7 @@ def measure_sampling(n: int = 10_000, repeats: int = 7) -> None:
 def draw_picture() -> None:
     """The picture of the README: the poster of the trajectory player."""
     model, recipe = checkpoints.load_model(results.path("swiss-roll.safetensors"))
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     player = widgets.TrajectoryPlayer.from_model(model, build.load_data(recipe).batch(1000, generator), generator)
     files.write_atomically(results.folder().parent / "_static" / "player.png", player.poster())
 

@@ -36,6 +36,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from dpm_lib.core import results
+from dpm_lib.core.random import seeded
 from dpm_lib.diffusion import bound
 from dpm_lib.training import build, catalogue, devices
 from dpm_lib.training.recipe import Recipe, parse
@@ -64,7 +65,7 @@ def plain_step(recipe: Recipe, device: torch.device) -> Callable[[], float]:
     data = build.load_data(recipe)
     model = build.build(recipe, 0, data.dim).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
 
     def step() -> float:
         x0 = data.batch(recipe.batch, generator).to(device)
