@@ -221,7 +221,7 @@ def test_no_draws_are_an_empty_table(covariance):
         assert model.sample(0, rng()).shape == (0, 2)
         assert model.reverse_trajectory(0, rng()).shape == (5, 0, 2)
         for draw in (model.sample, model.reverse_trajectory):
-            with pytest.raises(ValueError, match="n: -1: need a number of draws"):
+            with pytest.raises(ValueError, match="n: -1: need at least 0"):
                 draw(-1, rng())
 
 

@@ -11,18 +11,28 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from dpm_lib.diffusion import best_bound, conditioning, forward_kernels, schedules, variance_exploding
+from dpm_lib.data.registry import as_data
+from dpm_lib.diffusion import (
+    best_bound,
+    conditioning,
+    forward_kernels,
+    optimal_schedule_gaussian,
+    schedules,
+    variance_exploding,
+)
+from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.reverse_kernels import GaussianReverse, outputs
 from dpm_lib.diffusion.twists import ExactModel
 from dpm_lib.exact import enumeration, reverse_step_on_a_grid
 from dpm_lib.information import i_mmse, mmse
 from dpm_lib.markov import gillespie, markov_chains, matrix_exponential
 from dpm_lib.montecarlo import annealing_path, importance, mcmc, rejection, simulated_annealing, smc, temperature_ladder
-from dpm_lib.networks import mlp, rbf
+from dpm_lib.networks import mlp, multiscale, rbf
 from dpm_lib.probability import mixtures, resampling, swiss_roll, target_densities
 from dpm_lib.probability.codebooks import Codebook
-from dpm_lib.probability.products_of_laws import gaussian_tilt
+from dpm_lib.probability.products_of_laws import bit_tilt, gaussian_tilt
 from dpm_lib.sde import brownian_motion, fokker_planck, processes
-from dpm_lib.vae import gan
+from dpm_lib.vae import gan, markovian_vae
 from dpm_lib.vae.gaussian_vae import GaussianVAE
 
 POSITIVE = (0.0, -1.0, math.nan, math.inf)
@@ -38,6 +48,9 @@ TWO = mixtures.Mixture(torch.tensor([[0.0, 0.0], [3.0, 3.0]]), torch.tensor([0.5
 SET = mixtures.finite_set(torch.tensor([[0.0], [1.0]]))
 SCHEDULE = schedules.geometric(5, 1e-3, 50.0)
 MODEL = ExactModel(TWO, SCHEDULE)
+KERNEL = forward_kernels.GaussianKernel(2, SCHEDULE)
+LEARNED = DiffusionModel(KERNEL, GaussianReverse(mlp.MLP(2, outputs(2, "diagonal"), 8, 1), KERNEL))
+VAE = markovian_vae.Diffusion(LEARNED)
 RATES = csr_array(np.array([[-1.0, 1.0], [2.0, -2.0]]))
 OU, LINE = processes.ornstein_uhlenbeck(), np.linspace(-8, 8, 65)
 
@@ -73,6 +86,10 @@ def bell(x):
 
 def solved(steps):
     return fokker_planck.solve(OU, bell, LINE, [0, 0.1], "tr-bdf2", steps)
+
+
+def bounded(log_bound):
+    return rejection.rejection_sampling(FLAT.log_prob, FLAT, log_bound, 2, rng())
 
 
 def clumps_back(x_t=0.0, std=0.5):
@@ -169,6 +186,29 @@ TABLE = [
     ("dim", lambda dim: forward_kernels.GaussianKernel(dim, SCHEDULE), 2, COUNT, "dim"),
     ("dim", lambda dim: forward_kernels.BinomialKernel(dim, SCHEDULE), 2, COUNT, "dim"),
     ("n", lambda n: MODEL.sample(n, rng()), 0, COUNT_OR_0, "n"),
+    ("n", lambda n: LEARNED.trajectory_weights(torch.zeros(2), n, rng()), 1, COUNT, "n"),
+    (
+        "n",
+        lambda n: markovian_vae.trajectory_weights(VAE, torch.zeros(2), n, rng()),
+        1,
+        COUNT,
+        "n",
+    ),
+    ("n", lambda n: as_data(torch.arange(10.0).reshape(5, 2)).held_out(n), 0, COUNT_OR_0, "n"),
+    ("bumps", lambda bumps: multiscale.bump_functions(5, bumps), 2, (1, *COUNT), "bumps"),
+    ("s2", lambda s2: optimal_schedule_gaussian.ratios([0.1, 0.2], s2), 1.0, POSITIVE, "s2"),
+    ("barrier", lambda barrier: markov_chains.double_well(3, barrier), 0.0, NOT_NEGATIVE, "barrier"),
+    ("n", lambda n: markov_chains.double_well(n, 1.0), 2, (1, *COUNT), "n"),
+    ("start", lambda start: gillespie.simulate(RATES.toarray(), 0, 9.0, 1, numpy_rng(), start), 0.0, FINITE, "start"),
+    (
+        "log_bound",
+        bounded,
+        0.0,
+        FINITE,
+        "log_bound",
+    ),
+    ("share", lambda share: target_densities.TwoClumps(2, share=share), 0.5, (0.0, 1.0, math.nan), "share"),
+    ("error", lambda error: bit_tilt(torch.ones(2), error), 0.5, (-0.1, 0.6, math.nan), "error"),
     ("t", lambda t: MODEL.reverse_step(X, t), 5, (0, -1, 6), "t"),
     ("n", lambda n: Codebook([[0, 1], [1, 0]]).sample(n, rng()), 2, COUNT, "n"),
     ("n", tilted, 8, COUNT, "n"),

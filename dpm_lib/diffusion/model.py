@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dpm_lib.core import checks
 from dpm_lib.core.checks import checked_step
 from dpm_lib.diffusion.forward_kernels import Kernel
 from dpm_lib.diffusion.reverse_kernels import Reverse
@@ -67,9 +68,7 @@ class DiffusionModel(nn.Module):
 
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
         """n draws of pi, (n, d); ValueError for a negative n."""
-        if n < 0:
-            raise ValueError(f"n: {n}: need a number of draws, 0 or more")
-        return self.kernel.prior.expand(n).sample(generator)
+        return self.kernel.prior.expand(checks.count("n", n, 0)).sample(generator)
 
     @torch.no_grad()
     def forward_trajectory(self, x0: Tensor, generator: torch.Generator) -> Tensor:
@@ -87,8 +86,7 @@ class DiffusionModel(nn.Module):
         estimates log p(x_0), and ``elbo`` (batch,) estimates the bound K. The particles are the x_T, (batch, n, d).
         ValueError for n < 1. {eq}`eq-model-probability`.
         """
-        if n < 1:
-            raise ValueError(f"n: {n}: need at least 1 trajectory")
+        checks.count("n", n)
         x0 = self.kernel.state(x0)
         x = x0.unsqueeze(-2).expand(*x0.shape[:-1], n, x0.shape[-1])
         log_weights = torch.zeros(x.shape[:-1], dtype=torch.float64, device=x.device)
