@@ -49,7 +49,7 @@ export function fillNormals(array, uniform) {
 
 // --- Theme. The page's own switch comes first, then what the page looks like; print is always light. ---
 
-export function isDark() {
+function isDark() {
   if (matchMedia("print").matches) return false;
   const page = document.documentElement;
   const named = page.dataset.theme ?? page.getAttribute("theme"); // this book; Colab

@@ -1,6 +1,7 @@
 // A jump process, played: the paths of a few walkers, and where all of them are against the law.
 
 import { button, cleared, controls, html, isCalm, openFigure, uniforms } from "./common.js";
+import { INKS } from "./grid.js";
 
 /** The jumps of a walker from `start` until `end`: times (0 first) and states. Exponential waits, then a target. */
 export function jumpPath(Q, start, end, uniform) {
@@ -50,7 +51,6 @@ export function chiSquare(counts, law) {
 
 const SHOWN = 3;
 const STEPS = 200;
-const NAMES = ["data", "model", "drift", "limit", "muted"];
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "jumps");
@@ -90,7 +90,7 @@ function render({ model, el }) {
       context.fillRect(left, y(i + 0.5), right - left, i < n - 1 ? 0.5 * pixel : 0);
     }
     paths.slice(0, SHOWN).forEach(({ times, states }, lane) => {
-      context.strokeStyle = colours[NAMES[lane]];
+      context.strokeStyle = colours[INKS[lane]];
       context.lineWidth = 2 * pixel;
       context.beginPath();
       times.forEach((s, m) => {
@@ -111,7 +111,7 @@ function render({ model, el }) {
     context.textAlign = "center";
     for (let i = 0; i < n; i++) {
       const height = (counts[i] / count) * (floor - 8 * pixel);
-      context.fillStyle = colours[NAMES[i % NAMES.length]];
+      context.fillStyle = colours[INKS[i % INKS.length]];
       context.globalAlpha = 0.5;
       context.fillRect((i + 0.15) * wide, floor - height, 0.7 * wide, height);
       context.globalAlpha = 1;
