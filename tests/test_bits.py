@@ -13,7 +13,7 @@ from dpm_lib.diffusion import bound
 from dpm_lib.diffusion.forward_kernels import BinomialKernel
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.diffusion.reverse_kernels import BernoulliReverse
-from dpm_lib.diffusion.schedules import LearnedSchedule, from_beta
+from dpm_lib.diffusion.schedules import LearnedSchedule, Schedule, from_beta
 from dpm_lib.probability.distributions import Bernoulli
 
 SCHEDULES = {
@@ -217,11 +217,35 @@ def exact_bound(model: DiffusionModel, x0: torch.Tensor) -> torch.Tensor:
     """K(x_0), with the sum over x_t done exactly."""
     bits, kernel = all_bits(model.kernel.dim), model.kernel
     prior, edge, entropy_T, entropy_1 = bound.ends(kernel, x0.unsqueeze(0))
-    K = prior[0] + edge[0] + entropy_T - entropy_1
+    K = (prior + edge + entropy_T - entropy_1)[0]
     for t in range(2, model.T + 1):
         p = kernel.marginal(x0, t).log_prob(bits).exp()
         K = K - (p * kernel.posterior(x0, bits, t).kl(model.reverse(bits, t, kernel))).sum()
     return K
+
+
+class LopsidedKernel:
+    """Bits that are thrown anew with chance beta, by pi = B(0.3): how uncertain x_t is depends on x_0."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.dim, self.schedule = 2, schedule
+        self.prior = Bernoulli(torch.full((2,), math.log(0.3 / 0.7), dtype=torch.float64))
+
+    def marginal(self, x0: torch.Tensor, t: int) -> Bernoulli:
+        kept = float(self.schedule.alpha_bar[t])
+        return Bernoulli(torch.logit(kept * x0 + (1 - kept) * 0.3))
+
+
+def test_the_ends_of_each_row_are_its_own():
+    """Where the entropies depend on x_0, a batch of all strings gives each string what it gets alone, and by hand."""
+    kernel, x0 = LopsidedKernel(SCHEDULES["short"]), all_bits(2)
+    together = bound.ends(kernel, x0)
+    for values, alone in zip(together, zip(*(bound.ends(kernel, x[None]) for x in x0), strict=True), strict=True):
+        close(values, torch.cat(alone))
+    for t, entropy in ((1, together[3]), (4, together[2])):
+        p = torch.stack([kernel.marginal(x, t).log_prob(x0).exp() for x in x0])  # [x_0, x_t]
+        close(entropy, -torch.special.xlogy(p, p).sum(1))
+        assert float(entropy.std()) > 0.01
 
 
 def test_the_ends_by_hand():

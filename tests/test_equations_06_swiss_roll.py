@@ -291,7 +291,7 @@ def test_what_the_printed_bound_is_off_by(variance):
     x0 = math.sqrt(variance) * torch.randn(1000, 2, generator=generator(), dtype=torch.float64)
     terms = bound.terms(model, x0, generator(1))
     minus_prior_entropy = -0.5 * 2 * (1 + math.log(2 * math.pi))
-    printed = minus_prior_entropy + terms.entropy_T - terms.entropy_1 - terms.kl.sum(0).mean()
+    printed = minus_prior_entropy + (terms.entropy_T - terms.entropy_1 - terms.kl.sum(0)).mean()
     schedule = model.schedule
     off = 0.5 * (x0.square().sum(1).mean() - 2) * (schedule.beta[1] + schedule.alpha_bar[-1])
     assert float(printed - terms.K.mean()) == pytest.approx(float(off), abs=1e-10)

@@ -229,7 +229,7 @@ def test_the_ends_of_the_ladder_are_those_of_the_bound():
     y = blobs().sample(20_000, rng(0))
     prior, edge, entropy_T, entropy_1 = bound.ends(kernel, y)
     terms = markovian_vae.terms(markovian_vae.Diffusion(diffusion), y, rng(1))
-    close_mean(terms.reconstruction - terms.prior, float((prior + edge).mean() + entropy_T - entropy_1))
+    close_mean(terms.reconstruction - terms.prior, float((prior + edge + entropy_T - entropy_1).mean()))
     paired = terms.reconstruction - terms.prior - (prior + edge + entropy_T - entropy_1)
     close_mean(paired, 0.0)
     close(kernel.marginal(y, 5).kl(kernel.prior), -entropy_T - prior)

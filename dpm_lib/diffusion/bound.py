@@ -25,7 +25,7 @@ class BoundTerms:
 
     ``kl`` (T+1, n): row t is D_KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) at one draw of x_t; rows 0 and 1 are zero.
     ``prior`` (n,): E[log pi(x_T) | x_0].  ``edge`` (n,): E[log pi(x_0) - log pi(x_1) | x_0].
-    ``entropy_T`` and ``entropy_1``: H_q(X_T | X_0) and H_q(X_1 | X_0).
+    ``entropy_T`` and ``entropy_1`` (n,): H_q(X_T | x_0) and H_q(X_1 | x_0).
     """
 
     kl: Tensor
@@ -71,13 +71,10 @@ def step_kl(model: DiffusionModel, x0: Tensor, t: int | Tensor, noise: Tensor) -
 
 
 def ends(kernel: Kernel, x0: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The terms of K that no network enters: prior, edge (n,), H_q(X_T | X_0), H_q(X_1 | X_0), in closed form.
-
-    The two entropies are the same for every x_0.
-    """
+    """The terms of K that no network enters: prior, edge, H_q(X_T | x_0), H_q(X_1 | x_0), each (n,), in closed form."""
     pi, first, last = kernel.prior, kernel.marginal(x0, 1), kernel.marginal(x0, kernel.schedule.T)
     edge = pi.log_prob(x0) + first.cross_entropy(pi)
-    return -last.cross_entropy(pi), edge, last.entropy[0], first.entropy[0]
+    return -last.cross_entropy(pi), edge, last.entropy.expand_as(edge), first.entropy.expand_as(edge)
 
 
 def estimate(model: DiffusionModel, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
