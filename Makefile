@@ -69,7 +69,6 @@ serve: $(STAMP)
 
 # One figure, with the state that the last build saved; it reloads when a script or a sheet is saved.
 figure: $(STAMP)
-	@test -f _build/html/index.html || $(MAKE) --no-print-directory book
 	@$(BIN)/python tools/figure.py "$(NAME)" $(PORT)
 
 # All but those for a GPU (see CONTRIBUTING.md), and what they share.

@@ -23,7 +23,7 @@ def recipe(**settings: object) -> Recipe:
 
 
 def test_the_recipes_of_the_book():
-    """What issue 2 asks of each; how they are trained is free."""
+    """What is asked of each; how they are trained is free."""
     asked = {
         "swiss-roll": (0.25, 40, "full", "mlp"),
         "swiss-roll-paper": (0.02, 40, "diagonal", "rbf"),

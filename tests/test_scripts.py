@@ -1,6 +1,7 @@
 """The bundles of the figures' scripts: depth, order, collisions, and what is refused."""
 
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -69,6 +70,13 @@ def test_every_script_can_be_bundled(path):
     assert text.endswith("\n") and text.count("export default") == path.read_text(encoding="utf-8").count(
         "export default"
     )
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.js")), ids=lambda path: path.stem)
+def test_a_twin_that_a_script_names_is_there(path):
+    for name in re.findall(r"\bdpm_lib(?:\.\w+)+", path.read_text(encoding="utf-8")):
+        if name != f"dpm_lib.{path.name}":
+            assert isinstance(pkgutil.resolve_name(name), object), name
 
 
 BUILT = """

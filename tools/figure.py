@@ -2,11 +2,13 @@
 
     python tools/figure.py NAME [PORT]     NAME is a class, such as Walkers, or a script, such as walkers.js
 
-The state is that of the chapters' own figures. A change in Python needs `make book` before it is seen here.
+The state is that of the chapters' own figures. A change in Python needs `make book` before it is seen here. A figure
+that is in no chapter yet is made with its defaults.
 """
 
 import html
 import json
+import os
 import re
 import sys
 import time
@@ -16,7 +18,7 @@ from typing import Any
 
 from serve import HTML, Fresh, serve
 
-from dpm_lib.figures.scripts import SCRIPTS, bundle, sheet
+from dpm_lib.figures.scripts import NAMED, SCRIPTS, bundle, sheet
 
 STATIC = HTML.parents[1] / "book" / "_static"
 STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
@@ -36,18 +38,16 @@ body {{ margin: 0 auto; max-width: 720px; padding: 12px }} pre {{ white-space: p
 
 
 def states(folder: Path) -> dict[str, Any]:
-    """The states of all widgets in the built pages, by id. Raises SystemExit where there are none."""
+    """The states of all widgets in the built pages, by id."""
     found: dict[str, Any] = {}
     for page in sorted(folder.rglob("*.html")):
         for text in STATE.findall(page.read_text(encoding="utf-8")):
             found |= json.loads(text)["state"]
-    if not found:
-        raise SystemExit(f"{folder}: no figure is in it; run: make book")
     return found
 
 
 def chosen(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    """Those of the figures called ``name``. Raises SystemExit, with all names, where there is none."""
+    """Those of the figures called ``name``; one that no page has is made. Raises SystemExit where that cannot be."""
     kinds = {key: str(record["state"].get("_anywidget_id", "")).rsplit(".", 1)[-1] for key, record in found.items()}
     scripts = {key: NAMES.match(str(record["state"].get("_esm", ""))) for key, record in found.items()}
     mine = {
@@ -55,11 +55,24 @@ def chosen(name: str, found: dict[str, Any]) -> dict[str, Any]:
         for key, record in found.items()
         if name == kinds[key] or (scripts[key] and name.removesuffix(".js") == scripts[key][1].removesuffix(".js"))
     }
-    if not mine:
-        raise SystemExit(
-            f"NAME: {name!r} is no figure of the book; there are: {', '.join(sorted(set(kinds.values()) - {''}))}"
-        )
-    return mine
+    return mine or made(name, sorted(set(kinds.values()) - {""}))
+
+
+def made(name: str, known: list[str]) -> dict[str, Any]:
+    """The state of a figure of class ``name`` with its defaults. Raises SystemExit where there is no such class, or it
+    needs data."""
+    os.environ[NAMED] = "named"
+    from ipywidgets.embed import dependency_state  # slow, and for a new figure only
+
+    from dpm_lib.figures import widgets
+
+    if not (name.isidentifier() and hasattr(widgets, name)):
+        raise SystemExit(f"NAME: {name!r} is no figure; the chapters have: {', '.join(known)}")
+    try:
+        state = dependency_state([getattr(widgets, name)()], drop_defaults=False)
+    except TypeError as error:
+        raise SystemExit(f"NAME: {name} needs data ({error}): use it in a chapter, then run: make book") from None
+    return {key: record for key, record in state.items() if "_esm" in record["state"]}
 
 
 def filled(record: dict[str, Any]) -> dict[str, Any]:

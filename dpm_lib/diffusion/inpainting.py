@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dpm_lib.diffusion.conditioning import PlainSamples, tilt
-from dpm_lib.diffusion.forward_kernels import BinomialKernel
+from dpm_lib.diffusion.forward_kernels import BinomialKernel, GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.probability.products_of_laws import Tilt, bit_tilt, gaussian_tilt
 from dpm_lib.probability.weighted_samples import WeightedSamples
@@ -40,7 +40,12 @@ def denoise(
 
 
 def seen(model: DiffusionModel, y: Tensor, noise: float, mask: Tensor) -> Tilt:
-    """r(x_0): the likelihood of having seen ``y`` (d,) where ``mask`` (d,) is true."""
+    """r(x_0): the likelihood of having seen ``y`` (d,) where ``mask`` (d,) is true.
+
+    ValueError for a model of other kernels than Gaussian and binomial.
+    """
+    if not isinstance(model.kernel, BinomialKernel | GaussianKernel):
+        raise ValueError(f"model: has the kernel {type(model.kernel).__name__}: need a Gaussian or a binomial one")
     make = bit_tilt if isinstance(model.kernel, BinomialKernel) else gaussian_tilt
     return make(y, noise, mask)
 

@@ -83,32 +83,40 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def _recipe(name: str, about: str, **settings: Any) -> Recipe:
+    """A recipe of this page; what is wrong with one is told with its name, for this runs when anything imports it."""
+    try:
+        return Recipe(name, about, **settings)
+    except ValueError as error:
+        raise ValueError(f"RECIPES: {name!r}: {error}") from None
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("swiss-roll", "the roll at noise 0.25, T=40, full covariance: about a CPU-minute"),
-        Recipe(
+        _recipe("swiss-roll", "the roll at noise 0.25, T=40, full covariance: about a CPU-minute"),
+        _recipe(
             "swiss-roll-paper",
             "near the 2015 paper's text: noise 0.02, T=40, diagonal covariance, 16 radial basis functions",
             noise=0.02, beta_1=1e-8, covariance="diagonal", network="rbf", learn_schedule=False,
             lr=0.03,
         ),
-        Recipe(
+        _recipe(
             "swiss-roll-thin",
             "a roll with almost no noise: 0.02, T=100, full covariance",
             noise=0.02, beta_1=1e-8, T=100, width=128, frequencies=32, scale=6.0, steps=6000, lr=6e-3,
         ),
-        Recipe(
+        _recipe(
             "heartbeat", "bits that flip: 20 of them, a 1 in every 5th, T=100, learned schedule",
             data="heartbeat", kernel="binomial", T=100, beta_1=1e-6, tau_T=1e3, schedule="cosine", knots=12,
             frequencies=0, width=64, depth=2, steps=5000, lr=1e-2,
         ),
-        Recipe(
+        _recipe(
             "heartbeat-paper", "the same with the 2015 paper's schedule: T=2000, beta_t = 1/(T-t+1)",
             data="heartbeat", kernel="binomial", T=2000, beta_1=1 / 2000, schedule="even", learn_schedule=False,
             frequencies=0, width=64, depth=2, batch=2048, steps=2500, lr=1e-2,
         ),
-        *(Recipe(name, about, **settings) for name, (about, settings) in IMAGE_RECIPES.items()),
+        *(_recipe(name, about, **settings) for name, (about, settings) in IMAGE_RECIPES.items()),
     )
 }  # fmt: skip
 

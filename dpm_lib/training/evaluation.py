@@ -13,6 +13,7 @@ from dpm_lib.data.dataset import Data, differences
 from dpm_lib.data.images import Images
 from dpm_lib.diffusion import best_bound
 from dpm_lib.diffusion.best_bound_bits import BitBound, ExactReverse
+from dpm_lib.diffusion.forward_kernels import BinomialKernel
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.probability.codebooks import Codebook
 from dpm_lib.training.image_evaluation import evaluate_images
@@ -59,14 +60,15 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
         }
     limit, schedule = -data.target.entropy() / LN2, copy.deepcopy(model.schedule).cpu()
     exact: dict[str, float] = {}
-    if isinstance(data.target, Codebook) and BitBound.countable(data.target):
-        best = float(BitBound(data.target).best_bound(schedule).detach()) / LN2
+    book = data.target if isinstance(data.target, Codebook) else None
+    known = book is None or (isinstance(model.kernel, BinomialKernel) and BitBound.countable(book))
+    if book is not None and known:
+        best = float(BitBound(book).best_bound(schedule).detach()) / LN2
         exact["exact_limit_bits"] = best
-        gap = limit - best + excess(model, data.target, x0.to(device), generator).cpu() / LN2
+        gap = limit - best + excess(model, book, x0.to(device), generator).cpu() / LN2
     else:
         gap = data.target.log_prob(x0) / LN2 - K
-    bounded = not isinstance(data.target, Codebook) or BitBound.countable(data.target)
-    ceiling = {"ceiling_bits": best_bound.ceiling(data.target, schedule) / LN2} if bounded else {}
+    ceiling = {"ceiling_bits": best_bound.ceiling(data.target, schedule) / LN2} if known else {}
     return {
         "bound_bits": float(K.mean()),
         "bound_bits_stderr": stderr(K),

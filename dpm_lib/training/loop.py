@@ -58,7 +58,7 @@ def fit(
     say what to change, and the last good checkpoint is kept.
     """
     if not isinstance(recipe, Recipe):
-        raise ValueError(f"recipe: need a Recipe, as recipes.get(name) gives, got {recipe!r}")
+        raise ValueError(f"recipe: need a Recipe, as dpm_lib.recipe(name) gives, got {recipe!r}")
     if resume and folder is None:
         raise ValueError("resume: needs the folder of the run")
     seed, folder = checked_seed(seed), None if folder is None else Path(folder)

@@ -100,7 +100,7 @@ def controls_have_names_and_room_for_a_finger(page):
     page.set_viewport_size({"width": 375, "height": 740})
     settle(page)
     controls = page.locator(f"{CONTROLS}, [tabindex]").all()
-    assert len(controls) >= 2
+    assert controls, "nothing to press, to move or to choose"
     for control in controls:
         name = control.evaluate(NAME)
         assert name, control.evaluate("(c) => c.outerHTML.slice(0, 120)")

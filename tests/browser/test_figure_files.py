@@ -15,7 +15,7 @@ import pytest
 from ipywidgets.embed import dependency_state
 from opening import READY, settle
 
-from dpm_lib.figures.scripts import SCRIPTS, sheet
+from dpm_lib.figures.scripts import NAMED, SCRIPTS, sheet
 from dpm_lib.figures.widgets import ChainEditor
 
 
@@ -94,12 +94,17 @@ def test_the_workshop_finds_a_figure_by_its_class_and_by_its_script(book):
     for name in ("ChainEditor", "chain", "chain.js"):
         (record,) = workshop.chosen(name, found).values()
         assert record["state"]["_esm"] == "// dpm_lib: chain.js\n"
-    with pytest.raises(
-        SystemExit, match="'Walkers' is no figure of the book; there are: ChainEditor, TrajectoryPlayer"
-    ):
-        workshop.chosen("Walkers", found)
-    with pytest.raises(SystemExit, match="make book"):
-        workshop.states(book / "nothing")
+    with pytest.raises(SystemExit, match="'Nothing' is no figure; the chapters have: ChainEditor, TrajectoryPlayer"):
+        workshop.chosen("Nothing", found)
+    assert workshop.states(book / "nothing") == {}
+
+
+def test_a_figure_that_no_page_has_is_made_with_its_defaults(book, monkeypatch):
+    monkeypatch.setenv(NAMED, "")
+    (record,) = workshop.chosen("WaysBack", workshop.states(book)).values()
+    assert "export default" in workshop.filled(record)["state"]["_esm"]
+    with pytest.raises(SystemExit, match=r"LiveSampler needs data .*: use it in a chapter, then run: make book"):
+        workshop.chosen("LiveSampler", {})
 
 
 def test_the_workshop_reloads_when_a_script_is_saved_and_says_what_is_wrong(book, browser, tmp_path, monkeypatch):

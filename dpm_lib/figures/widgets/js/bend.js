@@ -17,7 +17,7 @@ import {
 import { handle, keySteps, minus, moveHandle, openPlot, scales, sharesAt } from "./plot.js";
 import { totalVariation } from "./probability.js";
 
-// --- Numbers; the twins are dpm_lib.widgets.diffusion.potential and dpm_lib.fokker_planck. ---
+// --- Numbers; the twins are dpm_lib.figures.widgets.diffusion.potential and dpm_lib.sde.fokker_planck. ---
 
 /** U and U' at x: cubic pieces through heights at -reach, ..., reach, with the slope of the chord between neighbours. */
 export function potential(x, heights, reach) {

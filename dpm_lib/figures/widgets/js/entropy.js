@@ -1,5 +1,5 @@
 // The entropy of each reverse step between its bounds, for data of any variance. Nats inside, bits on the page.
-// Twins: dpm_lib.entropy.step_bounds and reverse_entropies.
+// Twins: dpm_lib.exact.entropy_bounds.step_bounds and reverse_entropies.
 
 import { clamp, controls, html, keys, openFigure, svg, title } from "./common.js";
 import { fixed, inBits, joined, keySteps, openPlot, scales, sharesAt } from "./plot.js";

@@ -1,4 +1,4 @@
-// Four coupled bits, and three ladders over them: exact, on finite sets. Nats. Twins: dpm_lib.ladder_examples and ladders.
+// Four coupled bits, and three ladders over them: exact, on finite sets. Nats. Twins: dpm_lib.vae.four_bits and hierarchical.
 
 export const BITS = 4;
 export const KINDS = ["autoregressive", "vae", "diffusion"];

@@ -1,4 +1,4 @@
-// Information and estimation in one dimension: the twins are dpm_lib.estimation and dpm_lib.information.
+// Information and estimation in one dimension: the twins are dpm_lib.information.mmse and i_mmse.
 
 const REACH = 9;
 const EULER = 0.5772156649015329;

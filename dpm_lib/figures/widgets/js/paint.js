@@ -1,4 +1,5 @@
-// A likelihood painted on a roll of Gaussians, and four reverse chains that are multiplied by it. Twin of dpm_lib.tilts.
+// A likelihood painted on a roll of Gaussians, and four reverse chains that are multiplied by it. Twin of
+// dpm_lib.probability.products_of_laws.
 
 import {
   button,

@@ -4,7 +4,7 @@ import { button, clamp, controls, fillNormals, html, isCalm, openFigure, uniform
 import { moments } from "./mixture.js";
 import { evenly, minus, openPlot, polyline, scales, short, text } from "./plot.js";
 
-// --- Numbers; the twins are in dpm_lib.schedules. ---
+// --- Numbers; the twins are in dpm_lib.diffusion.schedules. ---
 
 /** A Brownian motion at rising `levels`, from 0 at level 0: one standard normal number for each. */
 export function brownian(levels, normals) {

@@ -1,5 +1,5 @@
 // Three coupled bits, diffused, and a model of them: every path listed, every line of the bound summed. Nats.
-// Twins: dpm_lib.enumeration.coupled_bits, dpm_lib.ledger.lines and account.
+// Twins: dpm_lib.exact.enumeration.coupled_bits, dpm_lib.exact.bound_derivation.lines and account.
 
 const BITS = 3;
 export const S = 2 ** BITS;

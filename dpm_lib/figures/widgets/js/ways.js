@@ -4,7 +4,7 @@ import { button, clamp, cleared, controls, fillNormals, html, isCalm, keys, open
 import { lineCdf, lineDensity, lineDraw, lineScore } from "./mixture.js";
 import { evenly, openPlot, rect, scales } from "./plot.js";
 
-// --- Numbers; the twins are dpm_lib.exploding and dpm_lib.sde. ---
+// --- Numbers; the twins are dpm_lib.diffusion.variance_exploding and dpm_lib.sde.sde. ---
 
 /** steps + 1 times from first down to last, each the same factor below the one before. */
 export const fallingTimes = (first, last, steps) =>

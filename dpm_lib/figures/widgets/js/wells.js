@@ -6,7 +6,7 @@ import { totalVariation } from "./probability.js";
 
 // --- Numbers. Matrices are flat, row by row. ---
 
-/** The places, energies, stationary law and matrix of the walk; the twin of dpm_lib.markov.double_well. */
+/** The places, energies, stationary law and matrix of the walk; the twin of dpm_lib.markov.markov_chains.double_well. */
 export function doubleWell(n, barrier) {
   const x = Array.from({ length: n }, (_, i) => -1.3 + (2.6 * i) / (n - 1));
   const energy = x.map((v) => barrier * (1 - v * v) ** 2);
