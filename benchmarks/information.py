@@ -70,7 +70,7 @@ def main() -> None:
         "entropy": roll.entropy(),
         "information": {"first": known[1], "last": known[-1]},
         "steps": rows,
-        "ends": float((-edge[0] - edge[1]).mean() - (edge[2] - edge[3])),
+        "ends": float((-edge[0] - edge[1] - edge[2] + edge[3]).mean()),
         "excess": {
             "t": lacks.t.tolist(),
             "density": lacks.density.tolist(),

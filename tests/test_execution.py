@@ -1,5 +1,7 @@
 """The chapters' executions: each runs once, and a change in what it imports is noticed."""
 
+import os
+
 import execution
 import nbformat
 import pytest
@@ -18,7 +20,9 @@ def test_a_chapter_runs_once_and_again_when_its_code_or_the_library_changes(tmp_
     (tmp_path / "dpm_lib" / "a.py").write_text("", encoding="utf8")
     good = written(tmp_path / "good.ipynb", "from pathlib import Path", "print(Path.cwd().name)\nprint(6 * 7)")
     bad = written(tmp_path / "bad.ipynb", "1 + 1", "not_a_name + 1")
+    before = dict(os.environ)
     ran = {path.stem: result for path, result in execution.execute([good, bad], tmp_path)}
+    assert dict(os.environ) == before, "what kernels are told stays with them"
     assert ran["good"].err is None
     assert "not_a_name + 1" in ran["bad"].exc_string and "NameError" in ran["bad"].exc_string
     (output,) = execution.executed(good, tmp_path).cells[1].outputs

@@ -269,7 +269,7 @@ def test_any_number_of_pictures_makes_a_sheet():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"recipe": "digits"}, "recipe: need a Recipe, as recipes.get"),
+        ({"recipe": "digits"}, "recipe: need a Recipe, as dpm_lib.recipe"),
         ({"seed": 1.7}, "seed: 1.7 is no whole number"),
         ({"seed": -1}, "seed: -1 is not between 0 and 2"),
         ({"resume": True}, "resume: needs the folder of the run"),

@@ -40,7 +40,7 @@ def test_bumps_are_their_formula():
     for t in range(21):
         raw = [math.exp(-((t - 5 * j) ** 2) / (2 * 5**2)) for j in range(5)]
         close(g[t], [v / sum(raw) for v in raw], rtol=1e-5)
-    with pytest.raises(ValueError, match="bumps: 1 is less than 2"):
+    with pytest.raises(ValueError, match="bumps: 1: need at least 2"):
         bump_functions(20, 1)
 
 

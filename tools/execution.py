@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -46,8 +47,8 @@ def execute(paths: Iterable[Path], root: Path = ROOT) -> Iterator[tuple[Path, Ex
         shutil.rmtree(out / ".jupyter_cache", ignore_errors=True)
         (out / "code.sha256").write_text(code, encoding="utf8")
     cache = get_cache(out / ".jupyter_cache")
-    os.environ |= {"IPYTHONDIR": _quiet_kernels(out), NAMED: "named"}
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    kernels = _environment(IPYTHONDIR=_quiet_kernels(out), **{NAMED: "named"})
+    with kernels, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         running = {}
         for path in paths:
             notebook = nbformat.read(path, as_version=4)
@@ -61,6 +62,20 @@ def execute(paths: Iterable[Path], root: Path = ROOT) -> Iterator[tuple[Path, Ex
                 bundle = CacheBundleIn(result.nb, str(running[done]), data={"execution_seconds": result.time})
                 cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
             yield running[done], result
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """These variables for what is started meanwhile, and then those of before."""
+    before = {name: os.environ.pop(name, None) for name in values}
+    os.environ |= values
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 def executed(path: Path, root: Path = ROOT) -> NotebookNode:
