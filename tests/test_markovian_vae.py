@@ -233,3 +233,15 @@ def test_energy_distance_is_unbiased_and_sees_a_shift():
     moved = blobs().sample(2000, rng(2)) + 0.3
     value, error = energy_distance.estimate(blobs().sample(2000, rng(1)), moved)
     assert value > 8 * error
+
+
+def test_a_diffusions_weights_are_the_same_by_both_routes():
+    """The model's own, and those of a Markovian VAE that it is: draw for draw, for points and for bits."""
+    for diffusion, x0 in (
+        (exact_model(blobs(), random_schedule(5)), blobs().sample(4, rng(0))),
+        (bit_model(short_schedule()), all_bits(2)),
+    ):
+        own = diffusion.trajectory_weights(x0, 7, rng(1))
+        other = markovian_vae.trajectory_weights(markovian_vae.Diffusion(diffusion), x0, 7, rng(1))
+        close(own.log_weights, other.log_weights, rtol=1e-12)
+        close(own.x, other.x)

@@ -129,10 +129,10 @@
     return Promise.all(
       keys.filter(Boolean).map((key) => {
         if (!sheets.has(key)) {
-          const style = Object.assign(document.createElement("style"), { textContent: key });
-          if (!names) document.head.append(style);
-          const wait = names && fetched("link", { rel: "stylesheet", href: new URL(key, FOLDER).href });
-          sheets.set(key, Promise.resolve(wait).catch((error) => console.error("figures:", error)));
+          const read = names
+            ? fetched("link", { rel: "stylesheet", href: new URL(key, FOLDER).href })
+            : Promise.resolve(document.head.append(Object.assign(document.createElement("style"), { textContent: key })));
+          sheets.set(key, read.catch((error) => console.error("figures:", error)));
         }
         return sheets.get(key);
       }),

@@ -23,7 +23,7 @@ CHUNK = 2_000_000  # numbers held at once
 
 
 class BitBound:
-    """The kinds of string: how many ones there are in each group of like columns.
+    """The best bound for a codebook, by kinds of string: how many ones there are in each group of like columns.
 
     ``ones`` (n, g) for n kinds and g groups, ``size`` (g,) columns a group, ``pattern`` (g, k) what each row has there,
     ``log_count`` (n,) the logarithm of how many strings are of the kind, ``agree`` (n, k) bits in agreement with a row.

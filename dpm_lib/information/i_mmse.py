@@ -8,7 +8,7 @@ All integrals over t are sums over Gauss-Legendre nodes in log t, where structur
 plus what is left beyond the last node, which is known to more digits than float64 has. A denoiser is a function
 (z (n, d), t) -> (n, d) that guesses y: the ``posterior_mean`` of a distribution, or of ``tweedie.Denoiser``.
 
-What concerns a single t, such as the mmse, is in ``dpm_lib.information.mmse``; all of it can be had from here, too.
+What concerns a single t, such as the mmse, is in ``dpm_lib.information.mmse``.
 """
 
 import math

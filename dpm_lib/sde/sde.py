@@ -2,7 +2,8 @@
 
 The second noun of the book. An :class:`SDE` is a drift and a diffusion. It can be simulated; turned into an equation
 for its density and a rate matrix (:mod:`dpm_lib.sde.fokker_planck`); and reversed in time, once the score of its
-density is known. Below it stands what it is made of: the random walk, and the Wiener process that is its limit.
+density is known. What it is made of, the random walk and its limit, is in
+``brownian_motion``; SDEs to know by heart are in ``processes``.
 
 States are (n, d), n particles in d dimensions, float64. W has independent components with variance t. Times carry
 whatever unit the drift is per; sigma is per square root of it.
