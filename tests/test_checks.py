@@ -72,3 +72,24 @@ def test_double_precision_is_left_as_it_is():
 def test_what_is_no_law_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: checks.count("n", 6, 2, 5), "n: 6: need at most 5"),
+        (lambda: checks.count("n", 1, 2, 5), "n: 1: need at least 2"),
+        (lambda: checks.one_of("kind", "c", ("a", "b")), "kind: 'c': need one of 'a', 'b'"),
+        (lambda: checks.some("rows", {}), "rows: need at least one, got none"),
+    ],
+)
+def test_counts_choices_and_what_is_empty(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_what_is_right_is_given_back():
+    rows = [0]
+    assert [checks.count("n", np.int64(n), 2, 5) for n in (2, 5)] == [2, 5]
+    assert type(checks.one_of("std", 1, (0.5, 1.0))) is float
+    assert checks.some("rows", rows) is rows

@@ -6,8 +6,9 @@ value is long. What comes as a list or a NumPy array is taken, and becomes a flo
 
 import math
 import operator
+from collections.abc import Sequence, Sized
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from scipy import sparse
 from torch import Tensor
 
 LARGEST_DENSE = 4000  # rows of a sparse matrix that is made a full one: 128 MB at this size
+Choice = TypeVar("Choice")
+Held = TypeVar("Held", bound=Sized)
 ROUNDINGS = 16  # in single precision, a row of a softmax is off by a few
 
 
@@ -64,15 +67,31 @@ def points(x: Any, dim: int, name: str = "x") -> Tensor:
     return checked_width(name, tensor(name, x), dim)
 
 
-def count(name: str, value: Any, least: int = 1) -> int:
-    """A whole number, of whatever type, as an int. ValueError below ``least``, and for 2.5 or "3"."""
+def count(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:
+    """A whole number, of whatever type, as an int. ValueError below ``least``, above ``most``, and for 2.5 or "3"."""
     try:
         whole = operator.index(value)
     except TypeError:
         raise ValueError(f"{name}: {value!r}: need a whole number") from None
     if whole < least:
         raise ValueError(f"{name}: {whole}: need at least {least}")
+    if whole > most:
+        raise ValueError(f"{name}: {whole}: need at most {most}")
     return whole
+
+
+def one_of(name: str, value: Any, choices: Sequence[Choice]) -> Choice:
+    """The choice that ``value`` is. ValueError for what is none of them."""
+    if value not in choices:
+        raise ValueError(f"{name}: {value!r}: need one of {', '.join(map(repr, choices))}")
+    return choices[choices.index(value)]
+
+
+def some(name: str, value: Held) -> Held:
+    """What holds something, itself. ValueError for what is empty."""
+    if not len(value):
+        raise ValueError(f"{name}: need at least one, got none")
+    return value
 
 
 def positive(name: str, value: float) -> float:

@@ -127,11 +127,11 @@ def test_work_answers_its_controls(page, write_page):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: AnnealedParticles(share=1.0), "share must lie in"),
-        (lambda: AnnealedParticles(std=0.0), "std must be positive"),
-        (lambda: AnnealedParticles(n=1), "n must lie between 2 and 2000, got 1"),
-        (lambda: WorkHistograms(shift=-1.0), "shift must be positive"),
-        (lambda: WorkHistograms(log_z=math.nan), "log_z must be finite"),
+        (lambda: AnnealedParticles(share=1.0), "share: 1.0: need a number in"),
+        (lambda: AnnealedParticles(std=0.0), "std: 0.0: need a positive"),
+        (lambda: AnnealedParticles(n=1), "n: 1: need at least 2"),
+        (lambda: WorkHistograms(shift=-1.0), "shift: -1.0: need a positive"),
+        (lambda: WorkHistograms(log_z=math.nan), "log_z: nan: need a finite"),
     ],
 )
 def test_bad_settings_are_named(make, message):

@@ -184,17 +184,29 @@ def test_a_knob_can_be_dragged(page, write_page):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: HeartbeatPlayer([(np.zeros((19, 22)), np.zeros(19))], [1.0], [0.0, 1.0], steps=[2]), "end in 20"),
-        (lambda: HeartbeatPlayer([], [1.0], [1.0, 0.0], steps=[2]), "log_tau must increase"),
-        (lambda: HeartbeatPlayer([], [1.0], [0.0, 1.0], steps=[3]), r"between 2 and T = 2, got \[3\]"),
+        (
+            lambda: HeartbeatPlayer([(np.zeros((19, 22)), np.zeros(19))], [1.0], [0.0, 1.0], steps=[2]),
+            "layers: 19 outputs: need 20",
+        ),
+        (lambda: HeartbeatPlayer([], [1.0], [1.0, 0.0], steps=[2]), "log_tau: need levels that increase"),
+        (lambda: HeartbeatPlayer([], [1.0], [0.0, 1.0], steps=[3]), "steps: 3: need at most 2"),
         (
             lambda: HeartbeatPlayer([], [1.0], [0.0, 1.0], period=3, steps=[2]),
-            "period must divide length, got 3 and 20",
+            "period: 3: need a divisor of length, 20",
         ),
-        (lambda: LearningCourse({}), "at least one run"),
-        (lambda: LearningCourse({"a": {"T": 3, "limit": 0, "frames": []}}), r"runs\['a'\] must hold at least two"),
-        (lambda: OwnBits({"a": {"T": 50, "log10_beta_1": -2, "knots": [1, 1, 0]}}), r"presets\['a'\]: knots must fall"),
-        (lambda: OwnBits({"a": {"T": 5, "log10_beta_1": -2, "knots": [1, 0.5, 0]}}), "T must lie in"),
+        (lambda: LearningCourse({}), "runs: need at least one"),
+        (
+            lambda: LearningCourse({"a": {"T": 3, "limit": 0, "frames": []}}),
+            r"runs\['a'\]: 0 frames: need at least two",
+        ),
+        (
+            lambda: OwnBits({"a": {"T": 50, "log10_beta_1": -2, "knots": [1, 1, 0]}}),
+            r"presets\['a'\]\['knots'\]: need a fall",
+        ),
+        (
+            lambda: OwnBits({"a": {"T": 5, "log10_beta_1": -2, "knots": [1, 0.5, 0]}}),
+            r"presets\['a'\]\['T'\]: 5: need at least 10",
+        ),
     ],
 )
 def test_bad_figures_are_refused(make, message):

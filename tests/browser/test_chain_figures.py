@@ -199,10 +199,17 @@ def test_a_higher_barrier_has_a_smaller_gap(page, write_page):
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"presets\['x'\]: P: need a sum of 1, got 0\.9 at index 0"):
         ChainEditor({"x": [[0.4, 0.5], [0.5, 0.5]]})
-    with pytest.raises(ValueError, match=r"2 to 5 states, got 6"):
+    with pytest.raises(ValueError, match=r"6 states: need 2 to 5"):
         ChainEditor({"x": np.eye(6)})
-    with pytest.raises(ValueError, match="0 presets"):
+    with pytest.raises(ValueError, match="presets: need at least one"):
         ChainEditor({})
-    for wrong, message in (({"n": 7}, "got 7"), ({"barrier": 13.0}, "got 13.0"), ({"octaves": 3}, "got 3")):
+    with pytest.raises(ValueError, match="steps: 0: need at least 1"):
+        ChainEditor(steps=0)
+    for wrong, message in (
+        ({"n": 7}, "n: 7: need an even number"),
+        ({"n": 62}, "n: 62: need at most 60"),
+        ({"barrier": 13.0}, "barrier: 13.0: need a finite number, at least 0, at most 12"),
+        ({"octaves": 3}, "octaves: 3: need at least 4"),
+    ):
         with pytest.raises(ValueError, match=message):
             DoubleWellWalk(**wrong)

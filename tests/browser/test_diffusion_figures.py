@@ -275,10 +275,10 @@ def test_orders_of_the_page(page, write_page):
 
 def test_bad_arguments_are_named():
     for make, wrong, message in (
-        (BentPotential, {"n": 5}, "n must lie between 10 and 5000, got 5"),
-        (BentPotential, {"reach": -1.0}, "reach must be positive and finite, got -1.0"),
-        (BentPotential, {"cells": 120}, "cells must be one more than a multiple of 6, .* got 120"),
-        (WalkLimit, {"power": 15}, r"power must lie in \[0, 14\], got 15"),
+        (BentPotential, {"n": 5}, "n: 5: need at least 10"),
+        (BentPotential, {"reach": -1.0}, "reach: -1.0: need a positive, finite number"),
+        (BentPotential, {"cells": 120}, "cells: 120: need one more than a multiple of 6"),
+        (WalkLimit, {"power": 15}, "power: 15: need at most 14"),
     ):
         with pytest.raises(ValueError, match=message):
             make(**wrong)

@@ -159,18 +159,18 @@ def test_bad_data_is_named():
     for make, message in (
         (
             lambda: TrainingCost({"a": COSTS["mnist"] | {"steps": 0}}),
-            r"\['a'\]: steps must be positive and finite, got 0",
+            r"\['a'\]\['steps'\]: 0: need a positive, finite number",
         ),
-        (lambda: TrainingCost(COSTS, {"b": ["x"]}), r"groups\['b'\]: no such recipes: x"),
-        (lambda: training(gpus=3), "gpus: 3 is not 1, 2, 4 or 8"),
-        (lambda: training(tflops=0.0), "tflops: 0.0 is not between"),
-        (lambda: training(rate=-1.0), "rate: -1.0 is not between"),
-        (lambda: ImagePlayer({}), "sets must hold at least one"),
+        (lambda: TrainingCost(COSTS, {"b": ["x"]}), r"groups\['b'\]: 'x': need one of 'mnist', 'digits'"),
+        (lambda: training(gpus=3), "gpus: 3: need one of 1, 2, 4, 8"),
+        (lambda: training(tflops=0.0), "tflops: 0.0: need a finite number, at least 0.01"),
+        (lambda: training(rate=-1.0), "rate: -1.0: need a finite number, at least 0"),
+        (lambda: ImagePlayer({}), "sets: need at least one"),
         (lambda: ImagePlayer({"a": frames(n=5)}), "need a square number of square pictures"),
-        (lambda: ImagePlayer({"a": frames() | {"times": np.arange(6)}}), "times must fall to 0"),
-        (lambda: LevelPosterior({}), "opinions must hold at least one"),
-        (lambda: LevelPosterior({"a": [-1, 2]}), "must be probabilities"),
-        (lambda: LevelPosterior({"a": [1, 2]}, (1, 2, 3)), "spread must be"),
+        (lambda: ImagePlayer({"a": frames() | {"times": np.arange(6)}}), "need a fall to 0"),
+        (lambda: LevelPosterior({}), "opinions: need at least one"),
+        (lambda: LevelPosterior({"a": [-1, 2]}), "need weights, none negative"),
+        (lambda: LevelPosterior({"a": [1, 2]}, (1, 2, 3)), r"spread: \[1, 2, 3\]: need"),
     ):
         with pytest.raises(ValueError, match=message):
             make()

@@ -164,10 +164,13 @@ def test_scales_answer_their_controls(page, write_page):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: InformationArea("ones"), "data must be one of 'two points'"),
-        (lambda: InformationArea(t0=0), "t0 must lie between 0.001 and 1000, got 0"),
-        (lambda: InformationScales([1.0, 2.0]), r"spacings must have shape \(3\)"),
-        (lambda: InformationScales([1.0, 2.0, 200.0]), "between 0.02 and 100, got"),
+        (lambda: InformationArea("ones"), "data: 'ones': need one of 'two points'"),
+        (lambda: InformationArea(t0=0), "t0: 0: need a finite number, at least 0.001"),
+        (lambda: InformationScales([1.0, 2.0]), r"spacings: need shape \(3\)"),
+        (
+            lambda: InformationScales([1.0, 2.0, 200.0]),
+            "spacings: 200.0: need a finite number, at least 0.02, at most 100",
+        ),
     ],
 )
 def test_bad_figures_are_refused(make, message):

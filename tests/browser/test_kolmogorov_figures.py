@@ -253,14 +253,18 @@ def test_walkers_are_played_and_drawn_anew(page, write_page):
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"presets\['x'\]: Q: need rows that sum to 0, got 1 in row 0"):
         RatePlayground({"x": [[0, 1], [1, -1]]})
-    with pytest.raises(ValueError, match=r"presets\['x'\] must have 2 to 5 states, got 1"):
+    with pytest.raises(ValueError, match=r"presets\['x'\]: 1 states: need 2 to 5"):
         RatePlayground({"x": [[0]]})
-    with pytest.raises(ValueError, match="rates above 3, got 4"):
+    with pytest.raises(ValueError, match=r"a rate of 4\.0: need at most 3"):
         RatePlayground({"x": [[-4, 4], [1, -1]]})
-    with pytest.raises(ValueError, match="at least one rate matrix"):
+    with pytest.raises(ValueError, match="presets: need at least one"):
         RatePlayground({})
-    with pytest.raises(ValueError, match=r"horizon must be positive, got -1\.0"):
+    with pytest.raises(ValueError, match=r"horizon: -1\.0: need a positive"):
         jump_walkers(horizon=-1.0)
-    for wrong, message in (({"x_t": 3}, "got 3"), ({"beta": 0.0}, r"got 0\.0"), ({"std": 0.3}, r"got 0\.3")):
+    for wrong, message in (
+        ({"x_t": 3}, "x_t: 3: need a finite number, at least -2, at most 2"),
+        ({"beta": 0.0}, "beta: 0.0: need a finite number, at least 0.001, at most 0.9"),
+        ({"std": 0.3}, "std: 0.3: need one of 0.2, 0.35, 0.5, 1.0"),
+    ):
         with pytest.raises(ValueError, match=message):
             StepBack(**wrong)

@@ -268,12 +268,12 @@ def test_the_table_sorts_and_narrows(page, write_page):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Walkers(std=0.0), "std must be positive, got 0.0"),
-        (lambda: Walkers(bend=math.nan), "bend must be finite"),
-        (lambda: ImportanceWeights(width=-1.0), "width must be positive, got -1.0"),
-        (lambda: CostTable([]), "rows must not be empty"),
-        (lambda: CostTable([{"method": "x"}]), r"rows\[0\] has no 'target'"),
-        (lambda: CostTable([cost_row("x", 2, math.inf)]), r"rows\[0\]\['cost'\] must be positive and finite, got inf"),
+        (lambda: Walkers(std=0.0), "std: 0.0: need a positive"),
+        (lambda: Walkers(bend=math.nan), "bend: nan: need a finite"),
+        (lambda: ImportanceWeights(width=-1.0), "width: -1.0: need a positive"),
+        (lambda: CostTable([]), "rows: need at least one"),
+        (lambda: CostTable([{"method": "x"}]), r"rows\[0\]: need 'target', got \['method'\]"),
+        (lambda: CostTable([cost_row("x", 2, math.inf)]), r"rows\[0\]\['cost'\]: inf: need a positive, finite"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -198,9 +198,9 @@ def test_the_bias_stays(page, write_page):
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match="T must be one of"):
+    with pytest.raises(ValueError, match="T: 7: need one of 10, 20, 40, 80"):
         PaintedPosterior(T=7)
-    with pytest.raises(ValueError, match="n must lie"):
+    with pytest.raises(ValueError, match="n: 3: need at least 50"):
         PaintedPosterior(n=3)
 
 
@@ -233,5 +233,5 @@ def test_records_that_do_not_fit_are_refused():
         DigitStrip(record() | {"shape": [2, 4, 6, 64]})
     with pytest.raises(ValueError, match="record: draws of 'clamped'"):
         DigitStrip(record() | {"shape": [2, 5, 7, 64]})
-    with pytest.raises(ValueError, match="truth must have shape"):
+    with pytest.raises(ValueError, match="truth: need shape"):
         DigitStrip(record() | {"truth": [[0] * 64]})

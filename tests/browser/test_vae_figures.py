@@ -103,7 +103,7 @@ def test_the_contest_plays_and_changes_seed(page, write_page):
     [
         (lambda: Rungs(kind="gan"), "'gan', 2, 0.0"),
         (lambda: Rungs(error=1.5), "'autoregressive', 2, 1.5"),
-        (lambda: Contest({}, {}, [], 1.0, np.zeros((1, 2))), "must name the same models"),
+        (lambda: Contest({}, {}, [], 1.0, np.zeros((1, 2))), "need the same models"),
         (lambda: Contest({"a": np.zeros((1, 2, 3, 2))}, {"a": [[1.0]]}, [0.5, 1.0], 1.0, np.zeros((1, 2))), "scores"),
         (lambda: Contest({"a": np.zeros((1, 1, 3, 2))}, {"a": [[1.0]]}, [1.0], 0.0, np.zeros((1, 2))), "floor: 0.0"),
     ],

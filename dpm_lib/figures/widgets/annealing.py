@@ -1,24 +1,14 @@
 """Annealing live in the page: particles along the temperatures, and work forward and back."""
 
+import math
+
 import numpy as np
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.figures.palette import INK, PALETTE
 from dpm_lib.figures.scripts import script
-from dpm_lib.figures.widgets.base import Figure, checked, panels, picture, png, quiet
-
-
-def _positive(name: str, value: float) -> float:
-    value = float(checked(name, value, ()))
-    if value <= 0:
-        raise ValueError(f"{name} must be positive, got {value}")
-    return value
-
-
-def _count(n: int) -> int:
-    if not 2 <= n <= 2000:
-        raise ValueError(f"n must lie between 2 and 2000, got {n}")
-    return n
+from dpm_lib.figures.widgets.base import Figure, panels, picture, png, quiet
 
 
 class AnnealedParticles(Figure):
@@ -48,17 +38,15 @@ class AnnealedParticles(Figure):
         label: str = "Particles annealed from a wide normal to two clumps",
         caption: str = "",
     ) -> None:
-        if not 0 < share < 1:
-            raise ValueError(f"share must lie in (0, 1), got {share}")
         super().__init__(
             label=label,
             caption=caption,
-            distance=_positive("distance", distance),
-            std=_positive("std", std),
-            share=float(share),
-            spread=_positive("spread", spread),
-            step=_positive("step", step),
-            n=_count(n),
+            distance=checks.positive("distance", distance),
+            std=checks.positive("std", std),
+            share=checks.inside("share", share, 0, 1),
+            spread=checks.positive("spread", spread),
+            step=checks.positive("step", step),
+            n=checks.count("n", n, 2, 2000),
         )
 
     def densities(self, x: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -103,9 +91,9 @@ class WorkHistograms(Figure):
         super().__init__(
             label=label,
             caption=caption,
-            shift=_positive("shift", shift),
-            log_z=float(checked("log_z", log_z, ())),
-            n=_count(n),
+            shift=checks.positive("shift", shift),
+            log_z=checks.between("log_z", log_z, -math.inf),
+            n=checks.count("n", n, 2, 2000),
         )
 
     def poster(self) -> bytes:

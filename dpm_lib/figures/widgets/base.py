@@ -41,7 +41,7 @@ class Figure(anywidget.AnyWidget):
         return f"{type(self).__name__}({self.label!r})"
 
     def poster(self) -> bytes:
-        """A PNG picture of the figure."""
+        """A PNG picture of the figure. NotImplementedError in the base, which has none."""
         raise NotImplementedError
 
     def poster_html(self) -> str:
@@ -66,7 +66,7 @@ def image_html(png: bytes, alt: str, css_class: str) -> str:
 
 
 def fixed_point(values: np.ndarray, scale: float) -> bytes:
-    """``values / scale`` rounded to 16-bit integers; the error is at most ``scale / 2``."""
+    """``values / scale``, of any shape, rounded to 16-bit integers; the error is at most ``scale / 2``."""
     return np.rint(values / scale).astype("<i2").tobytes()
 
 
@@ -76,14 +76,14 @@ def fixed_point_scale(*arrays: np.ndarray) -> float:
 
 
 def as_array(values: Any) -> np.ndarray:
-    """``values`` (a list, an array, or a torch tensor wherever it lives) as a float64 array."""
+    """``values`` (a list, an array, or a torch tensor wherever it lives), of any shape, as a float64 array."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
     return np.asarray(values, dtype=np.float64)
 
 
 def checked(name: str, values: object, shape: tuple[int | str, ...]) -> np.ndarray:
-    """``values`` as a finite float64 array; ``shape`` holds sizes, and letters for sizes that are free.
+    """``values`` as a finite float64 array, any shape that fits ``shape``: sizes, and letters for sizes that are free.
 
     Raises ``ValueError`` that names the argument and the offending shape or value.
     """
@@ -93,12 +93,12 @@ def checked(name: str, values: object, shape: tuple[int | str, ...]) -> np.ndarr
     )
     if not fits:
         wanted = ", ".join(str(size) for size in shape)
-        raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
+        raise ValueError(f"{name}: need shape ({wanted}), got {array.shape}")
     if 0 in array.shape:
-        raise ValueError(f"{name} must not be empty, got shape {array.shape}")
+        raise ValueError(f"{name}: need one number or more, got shape {array.shape}")
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
+        raise ValueError(f"{name}: {array[where]} at index {where}: need finite numbers")
     return array
 
 

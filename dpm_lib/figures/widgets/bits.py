@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.figures.palette import INK, PALETTE
 from dpm_lib.figures.scripts import script, style
 from dpm_lib.figures.widgets.base import Figure, checked, panels, picture, png, quiet
@@ -49,11 +50,11 @@ class HeartbeatPlayer(Figure):
         w = checked("frequencies", frequencies, ("E",))
         levels = checked("log_tau", log_tau, ("T",))
         if (np.diff(levels) <= 0).any():
-            raise ValueError(f"log_tau must increase, got {levels}")
+            raise ValueError(f"log_tau: need levels that increase, got {levels}")
         if length % period:
-            raise ValueError(f"period must divide length, got {period} and {length}")
-        if not steps or min(steps) < 2 or max(steps) > len(levels):
-            raise ValueError(f"steps must lie between 2 and T = {len(levels)}, got {list(steps)}")
+            raise ValueError(f"period: {period}: need a divisor of length, {length}")
+        for number in checks.some("steps", steps):
+            checks.count("steps", number, 2, len(levels))
         arrays, shapes, width = [], [], length + 2 * len(w)
         for k, (weight, bias) in enumerate(layers):
             W = checked(f"layers[{k}][0]", weight, ("out", width))
@@ -61,7 +62,7 @@ class HeartbeatPlayer(Figure):
             shapes.append(list(W.shape))
             width = len(W)
         if width != length:
-            raise ValueError(f"layers must end in {length} outputs, got {width}")
+            raise ValueError(f"layers: {width} outputs: need {length} at the end")
         super().__init__(
             label=label,
             caption=caption,
@@ -111,19 +112,17 @@ class LearningCourse(Figure):
         label: str = "Two schedules while they are learned",
         caption: str = "",
     ) -> None:
-        if not runs:
-            raise ValueError("runs must hold at least one run, got none")
         clean = {}
-        for name, run in runs.items():
+        for name, run in checks.some("runs", runs).items():
             T, frames = int(run["T"]), []
             for frame in run["frames"]:
                 kept: dict[str, Any] = {key: float(frame[key]) for key in ("step", "best_bits", "model_bits")}
                 for key, size in (("log_tau", T), ("kl_bits", T - 1), ("loss_bits", T - 1)):
-                    values = checked(f"runs[{name!r}]: {key}", frame[key], (size,))
+                    values = checked(f"runs[{name!r}]['frames'], {key}", frame[key], (size,))
                     kept[key] = [float(f"{v:.5g}") for v in values]
                 frames.append(kept | {"step": int(frame["step"])})
             if len(frames) < 2:
-                raise ValueError(f"runs[{name!r}] must hold at least two frames, got {len(frames)}")
+                raise ValueError(f"runs[{name!r}]: {len(frames)} frames: need at least two")
             clean[name] = {"T": T, "limit": float(run["limit"]), "frames": frames}
         super().__init__(label=label, caption=caption, runs=clean)
 
@@ -168,15 +167,15 @@ class OwnBits(Figure):
     ) -> None:
         clean = {}
         for name, preset in (PRESETS if presets is None else presets).items():
-            knots = checked(f"presets[{name!r}]: knots", preset["knots"], ("k",))
+            knots = checked(f"presets[{name!r}]['knots']", preset["knots"], ("k",))
             if len(knots) < 3 or knots[0] != 1 or (np.diff(knots) >= 0).any() or knots[-1] < 0:
-                raise ValueError(f"presets[{name!r}]: knots must fall from 1, and not below 0, got {knots}")
-            T, first = int(preset["T"]), float(preset["log10_beta_1"])
-            if not 10 <= T <= 200 or not -8 <= first <= -0.5:
-                raise ValueError(f"presets[{name!r}]: T must lie in [10, 200] and log10_beta_1 in [-8, -0.5]")
+                raise ValueError(f"presets[{name!r}]['knots']: need a fall from 1, and not below 0, got {knots}")
+            T = checks.count(f"presets[{name!r}]['T']", preset["T"], 10, 200)
+            first = checks.between(f"presets[{name!r}]['log10_beta_1']", preset["log10_beta_1"], -8, -0.5)
             clean[name] = {"T": T, "log10_beta_1": first, "knots": knots.tolist()}
-        if not clean or period < 2 or size < 1 or math.comb(period + size, size) > 3000:
-            raise ValueError(f"presets, period, size: {len(clean)}, {period}, {size} make no figure")
+        checks.some("presets", clean)
+        if math.comb(checks.count("period", period, 2) + checks.count("size", size), size) > 3000:
+            raise ValueError(f"period, size: {period}, {size}: need at most 3000 kinds of strings")
         super().__init__(label=label, caption=caption, presets=clean, period=period, size=size)
 
     def poster(self) -> bytes:

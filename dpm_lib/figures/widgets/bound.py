@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.diffusion.schedules import geometric
 from dpm_lib.exact import bound_derivation, enumeration
 from dpm_lib.figures.palette import INK, PALETTE
@@ -42,7 +43,7 @@ class TinyFigure(Figure):
     ) -> None:
         rates = [float(b) for b in checked("beta", beta, ("T",))]
         if not 2 <= len(rates) <= 4:
-            raise ValueError(f"beta must have 2 to 4 rates, got {len(rates)}")
+            raise ValueError(f"beta: {len(rates)} rates: need 2 to 4")
         enumeration.coupled_bits(coupling, rates, error, field=field, coin=coin, joint=joint)
         settings = {"coupling": coupling, "field": field, "coin": coin, "beta": rates, "error": error, "joint": joint}
         super().__init__(label=label, caption=caption, settings=settings)
@@ -58,6 +59,7 @@ class Ledger(TinyFigure):
     _esm = script("ledger.js")
 
     def poster(self) -> bytes:
+        """The value of each line, and what it lacks."""
         chains = self.chains()
         values = [sum(line.values()) / math.log(2) for line in bound_derivation.lines(chains).values()]
         limit = bound_derivation.account(chains)["limit"] / math.log(2)
@@ -78,6 +80,7 @@ class ClosingGap(TinyFigure):
     _esm = script("closing.js")
 
     def poster(self) -> bytes:
+        """The gap over n, and the delta method's."""
         w, q = (rows[0] for rows in self.chains().weight_laws)
         p = float(w @ q)
         n = 2 ** np.arange(9)
@@ -116,20 +119,15 @@ class EntropyBand(Figure):
         label: str = "The entropy of each reverse step between its bounds",
         caption: str = "",
     ) -> None:
-        if not tables:
-            raise ValueError("tables must hold at least one data set, got none")
-        if not 0.1 <= variance <= 10:
-            raise ValueError(f"variance must lie in [0.1, 10], got {variance}")
-        if not 3 <= T <= 60:
-            raise ValueError(f"T must lie in [3, 60], got {T}")
+        variance, T = checks.between("variance", variance, 0.1, 10), checks.count("T", T, 3, 60)
         kept = {}
-        for name, table in tables.items():
+        for name, table in checks.some("tables", tables).items():
             grid = checked(f"tables[{name!r}]['grid']", table["grid"], ("G",))
             short = checked(f"tables[{name!r}]['short']", table["short"], (len(grid),))
             if len(grid) < 2 or not np.allclose(np.diff(grid), grid[1] - grid[0]) or grid[1] <= grid[0]:
-                raise ValueError(f"tables[{name!r}]['grid'] must be increasing and even, got {grid}")
+                raise ValueError(f"tables[{name!r}]['grid']: need two or more, increasing and even, got {grid}")
             kept[name] = {"grid": grid.round(6).tolist(), "short": short.round(7).tolist(), "dim": int(table["dim"])}
-        super().__init__(label=label, caption=caption, tables=kept, variance=float(variance), T=T)
+        super().__init__(label=label, caption=caption, tables=kept, variance=variance, T=T)
 
     def poster(self) -> bytes:
         figure = picture(6.4, 2.8)
@@ -155,7 +153,7 @@ def entropy_table(target: Mixture, nodes: int = 25, points: int = 321) -> dict[s
 
     d = target.dim
     if abs(target.mean_square - d) > 1e-6:
-        raise ValueError(f"target: E|y|^2 must be {d}, got {target.mean_square}")
+        raise ValueError(f"target: E|y|^2 = {target.mean_square}: need {d}")
     at = np.linspace(-12, 8, nodes)
     short = [target.entropy(math.exp(a), nodes=8) - 0.5 * d * (LOG_2PIE + math.log1p(math.exp(a))) for a in at]
     grid = np.linspace(-12, 8, points)
@@ -163,7 +161,7 @@ def entropy_table(target: Mixture, nodes: int = 25, points: int = 321) -> dict[s
 
 
 def geometric_beta(T: int) -> np.ndarray:
-    """beta_1..beta_T of the figure's schedule: even in log tau from beta_1 = 0.001 to tau_T = 50."""
+    """beta_1..beta_T (T,) of the figure's schedule: even in log tau from beta_1 = 0.001 to tau_T = 50."""
     return geometric(T, 0.001, 50.0).beta[1:].numpy()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import traitlets
 
-from dpm_lib.core import check_laws
+from dpm_lib.core import check_laws, checks
 from dpm_lib.figures.palette import PALETTE
 from dpm_lib.figures.scripts import script, style
 from dpm_lib.figures.widgets.base import Figure, picture, png, quiet
@@ -53,18 +53,16 @@ class ChainEditor(Figure):
         label: str = "A Markov chain to edit, with its eigenvalues and its law over time",
         caption: str = "",
     ) -> None:
-        if not presets or steps < 1:
-            raise ValueError(f"ChainEditor needs a preset and steps >= 1, got {len(presets)} presets, steps = {steps}")
         chains = {}
-        for name, chain in presets.items():
+        for name, chain in checks.some("presets", presets).items():
             try:
                 chains[name] = check_laws.chain("P", chain)
             except ValueError as error:
                 raise ValueError(f"presets[{name!r}]: {error}") from error
             if not 2 <= len(chains[name]) <= len(INKS):
-                raise ValueError(f"presets[{name!r}] must have 2 to {len(INKS)} states, got {len(chains[name])}")
+                raise ValueError(f"presets[{name!r}]: {len(chains[name])} states: need 2 to {len(INKS)}")
         values = [[name, chain.tolist()] for name, chain in chains.items()]
-        super().__init__(label=label, caption=caption, presets=values, steps=steps)
+        super().__init__(label=label, caption=caption, presets=values, steps=checks.count("steps", steps))
 
     def poster(self) -> bytes:
         chain = np.array(self.presets[0][1])
@@ -108,12 +106,9 @@ class DoubleWellWalk(Figure):
         label: str = "Walkers between two wells, and their distance from the stationary law over time",
         caption: str = "",
     ) -> None:
-        if not 4 <= n <= 60 or n % 2:
-            raise ValueError(f"n must be even and from 4 to 60, got {n}")
-        if not 0 <= barrier <= 12:
-            raise ValueError(f"barrier must lie in [0, 12], got {barrier}")
-        if not 4 <= octaves <= 30:
-            raise ValueError(f"octaves must lie in [4, 30], got {octaves}")
+        if checks.count("n", n, 4, 60) % 2:
+            raise ValueError(f"n: {n}: need an even number")
+        barrier, octaves = checks.between("barrier", barrier, 0, 12), checks.count("octaves", octaves, 4, 30)
         super().__init__(label=label, caption=caption, n=n, barrier=barrier, octaves=octaves)
 
     def poster(self) -> bytes:

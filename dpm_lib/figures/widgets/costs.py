@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.figures.palette import INK, PALETTE
 from dpm_lib.figures.scripts import script, style
 from dpm_lib.figures.widgets.base import Figure, picture, png, quiet
@@ -42,21 +43,12 @@ class TrainingCost(Figure):
     ) -> None:
         for name, cost in recipes.items():
             for key in COUNTED:
-                value = cost.get(key)
-                if not (isinstance(value, (int, float)) and 0 < value < math.inf):
-                    raise ValueError(f"recipes[{name!r}]: {key} must be positive and finite, got {value!r}")
+                checks.positive(f"recipes[{name!r}]['{key}']", cost.get(key, math.nan))
         groups = {"all": list(recipes)} if groups is None else groups
-        if not groups or not all(groups.values()):
-            raise ValueError(f"groups: each needs a recipe, got {dict(groups)}")
-        for words, names in groups.items():
-            if missing := sorted(set(names) - set(recipes)):
-                raise ValueError(f"groups[{words!r}]: no such recipes: {', '.join(missing)}")
-        if gpus not in (1, 2, 4, 8):
-            raise ValueError(f"gpus: {gpus} is not 1, 2, 4 or 8")
-        if not 0.01 <= tflops <= 1000:
-            raise ValueError(f"tflops: {tflops} is not between 0.01 and 1000")
-        if not 0 <= rate <= 10:
-            raise ValueError(f"rate: {rate} is not between 0 and 10")
+        for words, names in checks.some("groups", groups).items():
+            for name in checks.some(f"groups[{words!r}]", names):
+                checks.one_of(f"groups[{words!r}]", name, list(recipes))
+        tflops, rate = checks.between("tflops", tflops, 0.01, 1000), checks.between("rate", rate, 0, 10)
         rows = [
             {
                 "name": name, "flop": (1 + BACKWARD) * cost["flop_per_row"], "state": cost["state_bytes"],
@@ -64,7 +56,7 @@ class TrainingCost(Figure):
             }
             for name, cost in recipes.items()
         ]  # fmt: skip
-        start = {"tflops": float(tflops), "gpus": gpus, "rate": float(rate)}
+        start = {"tflops": tflops, "gpus": checks.one_of("gpus", gpus, (1, 2, 4, 8)), "rate": rate}
         groups_list = [(words, list(names)) for words, names in groups.items()]
         super().__init__(label=label, caption=caption, rows=rows, groups=groups_list, start=start)
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.core.types import Array
 from dpm_lib.figures.palette import INK, PALETTE
 from dpm_lib.figures.scripts import script, style
@@ -64,13 +65,10 @@ class BentPotential(Figure):
         label: str = "Particles and their density under a potential that can be bent",
         caption: str = "",
     ) -> None:
-        if not 10 <= n <= 5000:
-            raise ValueError(f"n must lie between 10 and 5000, got {n}")
-        if not 0 < reach < np.inf:
-            raise ValueError(f"reach must be positive and finite, got {reach}")
-        if not 13 <= cells <= 601 or (cells - 1) % 6:
-            raise ValueError(f"cells must be one more than a multiple of 6, from 13 to 601, got {cells}")
-        super().__init__(label=label, caption=caption, n=n, reach=float(reach), cells=cells)
+        n, reach = checks.count("n", n, 10, 5000), checks.positive("reach", reach)
+        if (checks.count("cells", cells, 13, 601) - 1) % 6:
+            raise ValueError(f"cells: {cells}: need one more than a multiple of 6")
+        super().__init__(label=label, caption=caption, n=n, reach=reach, cells=cells)
 
     def poster(self) -> bytes:
         figure = picture(6.4, 3.4)
@@ -104,9 +102,7 @@ class WalkLimit(Figure):
     def __init__(
         self, power: int = 4, *, label: str = "Random walks of small steps tend to one limit", caption: str = ""
     ) -> None:
-        if not 0 <= power <= 14:
-            raise ValueError(f"power must lie in [0, 14], got {power}")
-        super().__init__(label=label, caption=caption, power=power)
+        super().__init__(label=label, caption=caption, power=checks.count("power", power, 0, 14))
 
     def poster(self) -> bytes:
         figure = picture(6.4, 2.6)

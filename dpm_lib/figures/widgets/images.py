@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.figures.palette import PALETTE
 from dpm_lib.figures.scripts import script, style
 from dpm_lib.figures.widgets.base import Figure, checked, panels, picture, png, quiet
@@ -35,18 +36,16 @@ class ImagePlayer(Figure):
         label: str = "Pictures un-diffusing",
         caption: str = "",
     ) -> None:
-        if not sets:
-            raise ValueError("sets must hold at least one set, got none")
         parts, about = [], []
-        for name, one in sets.items():
-            times = checked(f"sets[{name!r}]: times", one["times"], ("F",))
-            held = checked(f"sets[{name!r}]: held", one["held"], (len(times), "n", "s", "s"))
-            expected = checked(f"sets[{name!r}]: expected", one["expected"], held.shape)
+        for name, one in checks.some("sets", sets).items():
+            times = checked(f"sets[{name!r}]['times']", one["times"], ("F",))
+            held = checked(f"sets[{name!r}]['held']", one["held"], (len(times), "n", "s", "s"))
+            expected = checked(f"sets[{name!r}]['expected']", one["expected"], held.shape)
             n, side = held.shape[1:3]
             if math.isqrt(n) ** 2 != n or held.shape[3] != side:
                 raise ValueError(f"sets[{name!r}]: need a square number of square pictures, got {held.shape[1:]}")
             if (np.diff(times) >= 0).any() or times[-1] != 0:
-                raise ValueError(f"sets[{name!r}]: times must fall to 0, got {times}")
+                raise ValueError(f"sets[{name!r}]['times']: need a fall to 0, got {times}")
             parts += [np.rint(255 * a.clip(0, 1)).astype("u1").tobytes() for a in (held, expected)]
             about.append({"name": name, "n": n, "side": side, "times": [int(t) for t in times]})
         super().__init__(label=label, caption=caption, pictures=b"".join(parts), sets=about)
@@ -122,18 +121,16 @@ class LevelPosterior(Figure):
         label: str = "One pixel given its noisy value",
         caption: str = "",
     ) -> None:
-        if not opinions:
-            raise ValueError("opinions must hold at least one, got none")
         clean, levels = {}, None
-        for name, weights in opinions.items():
+        for name, weights in checks.some("opinions", opinions).items():
             w = checked(f"opinions[{name!r}]", weights, ("L",) if levels is None else (levels,))
             levels = len(w)
             if (w < 0).any() or not w.sum() > 0:
-                raise ValueError(f"opinions[{name!r}] must be probabilities, got {w}")
+                raise ValueError(f"opinions[{name!r}]: need weights, none negative and not all 0, got {w}")
             clean[name] = (w / w.sum()).tolist()
         least, most, first = spread
         if not 0 < least < first < most:
-            raise ValueError(f"spread must be (least, most, first) with 0 < least < first < most, got {list(spread)}")
+            raise ValueError(f"spread: {list(spread)}: need (least, most, first) with 0 < least < first < most")
         super().__init__(
             label=label, caption=caption, levels=levels, opinions=list(clean.items()), spread=[float(v) for v in spread]
         )

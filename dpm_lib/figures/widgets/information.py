@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.figures.palette import PALETTE
 from dpm_lib.figures.scripts import script, style
 from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet
@@ -37,11 +38,8 @@ class InformationArea(Figure):
         label: str = "The information in noisy data as an area, and the entropy that is left",
         caption: str = "",
     ) -> None:
-        if data not in DATA:
-            raise ValueError(f"data must be one of {', '.join(map(repr, DATA))}, got {data!r}")
-        if not 1e-3 <= t0 <= 1e3:
-            raise ValueError(f"t0 must lie between 0.001 and 1000, got {t0}")
-        super().__init__(label=label, caption=caption, data=data, t0=float(t0))
+        data, t0 = checks.one_of("data", data, DATA), checks.between("t0", t0, 1e-3, 1e3)
+        super().__init__(label=label, caption=caption, data=data, t0=t0)
 
     def poster(self) -> bytes:
         two = finite_set(torch.tensor([[-1.0], [1.0]]))
@@ -75,9 +73,7 @@ class InformationScales(Figure):
         label: str = "Where along log t the information on three nested choices lives",
         caption: str = "",
     ) -> None:
-        gaps = checked("spacings", spacings, (3,)).tolist()
-        if min(gaps) < 0.02 or max(gaps) > 100:
-            raise ValueError(f"spacings must lie between 0.02 and 100, got {gaps}")
+        gaps = [checks.between("spacings", gap, 0.02, 100) for gap in checked("spacings", spacings, (3,)).tolist()]
         super().__init__(label=label, caption=caption, spacings=gaps)
 
     def poster(self) -> bytes:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.exact.reverse_step_on_a_grid import step_back, two_clumps
 from dpm_lib.figures.palette import INK, PALETTE
 from dpm_lib.figures.scripts import script, style
-from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet
+from dpm_lib.figures.widgets.base import Figure, picture, png, quiet
 from dpm_lib.figures.widgets.chains import INKS
 from dpm_lib.markov import gillespie, kolmogorov
 
@@ -28,20 +29,13 @@ RATES: dict[str, list[list[float]]] = {
 }
 
 
-def _positive(name: str, value: float) -> float:
-    value = float(checked(name, value, ()))
-    if value <= 0:
-        raise ValueError(f"{name} must be positive, got {value}")
-    return value
-
-
-def _rates(name: str, Q: object) -> np.ndarray:
+def _checked_rates(name: str, Q: object) -> np.ndarray:
     try:
         rates = kolmogorov.checked_generator(np.array(Q, dtype=np.float64))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     if not 2 <= len(rates) <= len(INKS):
-        raise ValueError(f"{name} must have 2 to {len(INKS)} states, got {len(rates)}")
+        raise ValueError(f"{name}: {len(rates)} states: need 2 to {len(INKS)}")
     return rates
 
 
@@ -66,14 +60,12 @@ class RatePlayground(Figure):
         label: str = "A rate matrix to edit, its law forward and its functions backward",
         caption: str = "",
     ) -> None:
-        if not presets:
-            raise ValueError("presets must hold at least one rate matrix")
-        chains = {name: _rates(f"presets[{name!r}]", Q) for name, Q in presets.items()}
+        chains = {name: _checked_rates(f"presets[{name!r}]", Q) for name, Q in checks.some("presets", presets).items()}
         for name, Q in chains.items():
             if (Q > 3).any():
-                raise ValueError(f"presets[{name!r}] must not hold rates above 3, got {Q.max()}")
+                raise ValueError(f"presets[{name!r}]: a rate of {Q.max()}: need at most 3")
         values = [[name, Q.tolist()] for name, Q in chains.items()]
-        super().__init__(label=label, caption=caption, presets=values, horizon=_positive("horizon", horizon))
+        super().__init__(label=label, caption=caption, presets=values, horizon=checks.positive("horizon", horizon))
 
     def poster(self) -> bytes:
         Q = np.array(self.presets[0][1])
@@ -113,8 +105,8 @@ class JumpWalkers(Figure):
         label: str = "Walkers that wait and jump, against their law",
         caption: str = "",
     ) -> None:
-        Q = _rates("rates", rates)
-        times = np.linspace(0, _positive("horizon", horizon), 201)
+        Q = _checked_rates("rates", rates)
+        times = np.linspace(0, checks.positive("horizon", horizon), 201)
         laws = [kolmogorov.forward(start, Q, times).round(9).tolist() for start in np.eye(len(Q))]
         super().__init__(label=label, caption=caption, rates=Q.tolist(), laws=laws, horizon=float(horizon))
 
@@ -151,13 +143,9 @@ class StepBack(Figure):
         label: str = "One step of a diffusion run backwards, against a Gaussian",
         caption: str = "",
     ) -> None:
-        if not abs(x_t) <= 2:
-            raise ValueError(f"x_t must lie in [-2, 2], got {x_t}")
-        if not 0.001 <= beta <= 0.9:
-            raise ValueError(f"beta must lie in [0.001, 0.9], got {beta}")
-        if std not in (0.2, 0.35, 0.5, 1):
-            raise ValueError(f"std must be one of 0.2, 0.35, 0.5 and 1, got {std}")
-        super().__init__(label=label, caption=caption, x_t=float(x_t), beta=float(beta), std=float(std))
+        x_t, beta = checks.between("x_t", x_t, -2, 2), checks.between("beta", beta, 0.001, 0.9)
+        std = checks.one_of("std", std, (0.2, 0.35, 0.5, 1.0))
+        super().__init__(label=label, caption=caption, x_t=x_t, beta=beta, std=std)
 
     def poster(self) -> bytes:
         back = step_back(lambda x: two_clumps(x, self.std), self.x_t, self.beta)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.figures.palette import PALETTE
 from dpm_lib.figures.scripts import script, style
-from dpm_lib.figures.widgets.base import Figure, checked, panels, picture, png, quiet
+from dpm_lib.figures.widgets.base import Figure, panels, picture, png, quiet
 
 SHEET = style("figure.css", "montecarlo.css")
 
@@ -26,7 +27,8 @@ class Walkers(Figure):
     bend = traitlets.Float().tag(sync=True)
 
     def __init__(self, std: float = 2.0, bend: float = 0.5, *, label: str = "Two walkers", caption: str = "") -> None:
-        super().__init__(label=label, caption=caption, std=_positive("std", std), bend=float(checked("bend", bend, ())))
+        std, bend = checks.positive("std", std), checks.between("bend", bend, -math.inf)
+        super().__init__(label=label, caption=caption, std=std, bend=bend)
 
     def poster(self) -> bytes:
         rng = np.random.default_rng(0)
@@ -56,7 +58,7 @@ def metropolis_path(std: float, bend: float, steps: int, rng: np.random.Generato
 
 
 def gibbs_path(std: float, bend: float, sweeps: int, rng: np.random.Generator) -> np.ndarray:
-    """A Gibbs chain on the banana with its corners, (2 sweeps + 1, 2); x_1 given x_2 on a grid."""
+    """A Gibbs chain on the banana with its corners, shape (2n + 1, 2) after n sweeps; x_1 given x_2 on a grid."""
     grid = np.linspace(-6 * std, 6 * std, 801)
     path = [np.array([0.0, -2.0])]
     for _ in range(sweeps):
@@ -80,8 +82,8 @@ class ImportanceWeights(Figure):
     width = traitlets.Float().tag(sync=True)
 
     def __init__(self, mean: float = 0.8, width: float = 1.2, *, label: str = "Weights", caption: str = "") -> None:
-        mean = float(checked("mean", mean, ()))
-        super().__init__(label=label, caption=caption, mean=mean, width=_positive("width", width))
+        mean, width = checks.between("mean", mean, -math.inf), checks.positive("width", width)
+        super().__init__(label=label, caption=caption, mean=mean, width=width)
 
     def poster(self) -> bytes:
         x = np.linspace(-5, 5, 200)
@@ -115,14 +117,11 @@ class CostTable(Figure):
     def __init__(
         self, rows: Sequence[Mapping[str, Any]], *, label: str = "What sampling costs", caption: str = ""
     ) -> None:
-        if not rows:
-            raise ValueError("rows must not be empty")
-        for i, row in enumerate(rows):
+        for i, row in enumerate(checks.some("rows", rows)):
             missing = [key for key in self.KEYS if key not in row]
             if missing:
-                raise ValueError(f"rows[{i}] has no {missing[0]!r}, got {sorted(row)}")
-            if not 0 < row["cost"] < math.inf:
-                raise ValueError(f"rows[{i}]['cost'] must be positive and finite, got {row['cost']}")
+                raise ValueError(f"rows[{i}]: need {missing[0]!r}, got {sorted(row)}")
+            checks.positive(f"rows[{i}]['cost']", row["cost"])
         super().__init__(label=label, caption=caption, rows=[{key: row[key] for key in self.KEYS} for row in rows])
 
     def poster(self) -> bytes:
@@ -138,10 +137,3 @@ class CostTable(Figure):
         axes.legend(frameon=False, labelcolor="#808791", fontsize=8)
         quiet(axes)
         return png(figure)
-
-
-def _positive(name: str, value: object) -> float:
-    number = float(checked(name, value, ()))
-    if number <= 0:
-        raise ValueError(f"{name} must be positive, got {number}")
-    return number

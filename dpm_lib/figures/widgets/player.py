@@ -44,7 +44,7 @@ class TrajectoryPlayer(Figure):
     ) -> None:
         forward = checked("forward", forward, ("T + 1", "n", 2))
         if len(forward) < 2:
-            raise ValueError(f"forward must hold at least the times 0 and 1, got shape {forward.shape}")
+            raise ValueError(f"forward: need at least the times 0 and 1, got shape {forward.shape}")
         reverse = checked("reverse", reverse, forward.shape)
         drift_at = checked("drift_at", drift_at, ("g", 2))
         drift = checked("drift", drift, (len(forward), *drift_at.shape))

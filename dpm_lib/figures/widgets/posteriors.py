@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.diffusion import schedules
 from dpm_lib.diffusion.twists import ExactModel
 from dpm_lib.figures.palette import PALETTE
@@ -30,7 +31,7 @@ def string_of_beads(k: int = 64, std: float = 0.1) -> Mixture:
 
 
 def painted(dabs: object, width: float, floor: float = 0.01) -> Tilt:
-    """r(x) = floor + sum_j exp(-|x - dab_j|^2 / 2 width^2): what the brush paints. ``dabs`` (J, 2)."""
+    """r(x) = floor + sum_j exp(-|x - dab_j|^2 / 2 width^2): what the brush paints. ``dabs`` (J, 2), or ValueError."""
     centres = torch.as_tensor(checked("dabs", dabs, ("J", 2)))
     scale = torch.log(torch.tensor(2 * math.pi * width**2, dtype=torch.float64))
     tilt = gaussian_tilt(centres, width)
@@ -68,10 +69,7 @@ class PaintedPosterior(Figure):
         label: str = "Four ways to draw from the roll times a painted likelihood",
         caption: str = "",
     ) -> None:
-        if T not in (10, 20, 40, 80):
-            raise ValueError(f"T must be one of 10, 20, 40, 80, got {T}")
-        if not 50 <= n <= 2000:
-            raise ValueError(f"n must lie between 50 and 2000, got {n}")
+        T, n = checks.one_of("T", T, (10, 20, 40, 80)), checks.count("n", n, 50, 2000)
         roll = string_of_beads()
         centres = [[round(v, 5) for v in row] for row in roll.centers.tolist()]
         weights = [float(f"{v:.8g}") for v in roll.weights.tolist()]
@@ -139,10 +137,11 @@ class DigitStrip(Figure):
         shape = [int(v) for v in record["shape"]]
         draws = {name: base64.b64decode(text) for name, text in record["draws"].items()}
         if len(shape) != 4 or shape[1] != 5 or shape[3] != 64 or not draws:
-            raise ValueError(f"record: shape {shape} is not (digits, 5, draws, 64), with draws of a method")
+            raise ValueError(f"record: shape {shape}: need (digits, 5, draws, 64), and draws of a method")
         for name, content in draws.items():
             if len(content) != math.prod(shape) or max(content) > 16:
-                raise ValueError(f"record: draws of {name!r}: {len(content)} bytes up to {max(content)} for {shape}")
+                given = f"{len(content)} bytes up to {max(content)}"
+                raise ValueError(f"record: draws of {name!r}: {given}: need {math.prod(shape)} up to 16")
         truth = checked("truth", record["truth"], (shape[0], 64)).astype(int).tolist()
         everything = b"".join(draws.values())
         super().__init__(label=label, caption=caption, shape=shape, truth=truth, methods=list(draws), draws=everything)

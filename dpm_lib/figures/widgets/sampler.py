@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.figures.palette import PALETTE
 from dpm_lib.figures.scripts import script
 from dpm_lib.figures.widgets.base import (
@@ -63,14 +64,11 @@ class LiveSampler(Figure):
         d = 2
         B = checked("frequencies", frequencies, (d, "F"))
         w = checked("time_frequencies", time_frequencies, ("E",))
-        if covariance not in ("full", "diagonal"):
-            raise ValueError(f"covariance must be 'full' or 'diagonal', got {covariance!r}")
-        if not layers:
-            raise ValueError("layers must hold at least one layer, got none")
+        covariance = checks.one_of("covariance", covariance, ("full", "diagonal"))
         arrays = [B, w]
         shapes: list[list[int]] = []
         width = d + 2 * B.shape[1] + 2 * len(w)
-        for k, (weight, bias) in enumerate(layers):
+        for k, (weight, bias) in enumerate(checks.some("layers", layers)):
             W = checked(f"layers[{k}][0]", weight, ("out", width))
             b = checked(f"layers[{k}][1]", bias, (len(W),))
             arrays += [W, b]
@@ -78,7 +76,7 @@ class LiveSampler(Figure):
             width = len(W)
         outputs = 2 * d + (d * (d - 1) // 2 if covariance == "full" else 0)
         if width != outputs:
-            raise ValueError(f"layers must end in {outputs} outputs for {covariance} covariance, got {width}")
+            raise ValueError(f"layers: {width} outputs: need {outputs} at the end for {covariance} covariance")
         target = checked("target", target, ("m", d))
         scale = fixed_point_scale(target)
         self._poster_points = {"data": target}
@@ -128,9 +126,9 @@ def _checked_log_tau(values: object) -> np.ndarray:
     """``log_tau`` as an array: minus infinity first, then finite and increasing."""
     first, *rest = as_array(values).ravel().tolist() or [0.0]
     if first != -np.inf:
-        raise ValueError(f"log_tau must begin with minus infinity, got {first}")
+        raise ValueError(f"log_tau[0]: {first}: need minus infinity")
     finite = checked("log_tau[1:]", rest, ("T",))
     if (np.diff(finite) <= 0).any():
         t = int(np.argmax(np.diff(finite) <= 0)) + 2
-        raise ValueError(f"log_tau must increase, got {finite[t - 1]} at t = {t} after {finite[t - 2]}")
+        raise ValueError(f"log_tau[{t}]: {finite[t - 1]}: need more than {finite[t - 2]} before")
     return np.array([first, *rest])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.figures.palette import PALETTE
 from dpm_lib.figures.scripts import script
 from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet
@@ -47,13 +48,14 @@ class ScheduleBars(Figure):
     ) -> None:
         grid = checked("log_tau_grid", log_tau_grid, ("G",))
         if len(grid) < 2 or grid[1] <= grid[0] or not np.allclose(np.diff(grid), grid[1] - grid[0], rtol=1e-4):
-            raise ValueError(f"log_tau_grid must be increasing and evenly spaced, got {grid}")
-        if not log_c:
-            raise ValueError("log_c must hold at least one form of the covariance, got none")
-        tables = {form: checked(f"log_c[{form!r}]", c, (len(grid), "S", "d")) for form, c in log_c.items()}
+            raise ValueError(f"log_tau_grid: need two or more, increasing and evenly spaced, got {grid}")
+        tables = {
+            form: checked(f"log_c[{form!r}]", c, (len(grid), "S", "d"))
+            for form, c in checks.some("log_c", log_c).items()
+        }
         sizes = {form: table.shape[2] for form, table in tables.items()}
         if len(set(sizes.values())) > 1:
-            raise ValueError(f"log_c must have the same d for every form, got {sizes}")
+            raise ValueError(f"log_c: need the same d for every form, got {sizes}")
         first = _checked_beta("beta", beta, "T")
         super().__init__(
             label=label,
@@ -64,7 +66,7 @@ class ScheduleBars(Figure):
             forms=list(tables),
             d=next(iter(sizes.values())),
             beta=first.tolist(),
-            limit_bits=float(checked("limit_bits", limit_bits, ())),
+            limit_bits=checks.between("limit_bits", limit_bits, -math.inf),
             presets={k: _checked_beta(f"presets[{k!r}]", v, len(first)).tolist() for k, v in presets.items()},
         )
 
@@ -117,8 +119,8 @@ def _grouped(variances: Any, groups: int) -> Any:
 def _checked_beta(name: str, values: object, length: int | str) -> np.ndarray:
     beta = checked(name, values, (length,))
     if len(beta) < 2:
-        raise ValueError(f"{name} must have at least two steps, got {len(beta)}")
+        raise ValueError(f"{name}: {len(beta)} steps: need at least two")
     if (beta <= 0).any() or (beta > 1).any():
         wrong = beta[(beta <= 0) | (beta > 1)][0]
-        raise ValueError(f"{name} must lie in (0, 1], got {wrong}")
+        raise ValueError(f"{name}: {wrong}: need rates in (0, 1]")
     return beta

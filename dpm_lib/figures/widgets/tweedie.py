@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.diffusion import variance_exploding
 from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.figures.palette import PALETTE
@@ -48,11 +49,8 @@ class WaysBack(Figure):
         label: str = "Points that step back from noise to data, beside the true density",
         caption: str = "",
     ) -> None:
-        if not 0 <= noise <= 4:
-            raise ValueError(f"noise must lie in [0, 4], got {noise}")
-        if not 2 <= power <= 8:
-            raise ValueError(f"power must lie in [2, 8], got {power}")
-        super().__init__(label=label, caption=caption, noise=float(noise), power=power, printed=printed)
+        noise, power = checks.between("noise", noise, 0, 4), checks.count("power", power, 2, 8)
+        super().__init__(label=label, caption=caption, noise=noise, power=power, printed=printed)
 
     def poster(self) -> bytes:
         figure = picture(6.4, 4.0)
@@ -92,9 +90,7 @@ class GuessField(Figure):
         label: str = "Data points to move, and what a noisy point says of them",
         caption: str = "",
     ) -> None:
-        if not 0.005 <= t <= 15:
-            raise ValueError(f"t must lie in [0.005, 15], got {t}")
-        super().__init__(label=label, caption=caption, t=float(t))
+        super().__init__(label=label, caption=caption, t=checks.between("t", t, 0.005, 15))
 
     def poster(self) -> bytes:
         figure = picture(4.4, 4.2)
@@ -132,13 +128,10 @@ class TwoPictures(Figure):
         label: str = "One path in two pictures: shrunk, and unshrunk",
         caption: str = "",
     ) -> None:
-        if not schedules:
-            raise ValueError("schedules must hold at least one")
-        for name, schedule in schedules.items():
-            if not torch.isfinite(schedule.tau).all():
-                raise ValueError(f"schedules[{name!r}] must have finite tau, got {schedule.tau[-1].item()} at its end")
+        for name, schedule in checks.some("schedules", schedules).items():
+            checks.finite(f"schedules[{name!r}], tau", schedule.tau)
         if target.dim != 1 or not target.variance > 0:
-            raise ValueError(f"target must lie on the line, with a variance > 0, got {target.dim}, {target.variance}")
+            raise ValueError(f"target: d = {target.dim}, variance {target.variance}: need d = 1, and a variance > 0")
         super().__init__(
             label=label,
             caption=caption,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import traitlets
 
+from dpm_lib.core import checks
 from dpm_lib.figures.palette import INK, PALETTE
 from dpm_lib.figures.scripts import script, style
 from dpm_lib.figures.widgets.base import (
@@ -86,19 +87,17 @@ class Contest(Figure):
         caption: str = "",
     ) -> None:
         if not frames or set(frames) != set(scores):
-            raise ValueError(f"frames, scores: must name the same models, got {list(frames)} and {list(scores)}")
+            raise ValueError(f"frames, scores: need the same models, got {list(frames)} and {list(scores)}")
         first = as_array(next(iter(frames.values()))).shape
         shape = (*first[:1], len(shares), *first[2:3], 2)
         clouds = np.stack([checked(f"frames[{name!r}]", values, shape) for name, values in frames.items()])
         marks = [checked(f"scores[{name!r}]", scores[name], shape[:2]).tolist() for name in frames]
         data = checked("target", target, ("m", 2))
-        if not floor > 0:
-            raise ValueError(f"floor: {floor} is not positive")
         clouds = np.clip(clouds, -4, 4)
         scale = fixed_point_scale(clouds, data)
         about = {
             "names": list(frames), "seeds": shape[0], "n": shape[2], "shares": [float(s) for s in shares],
-            "scores": marks, "floor": float(floor), "scale": scale, "target": len(data),
+            "scores": marks, "floor": checks.positive("floor", floor), "scale": scale, "target": len(data),
         }  # fmt: skip
         points = fixed_point(data, scale) + fixed_point(clouds, scale)
         super().__init__(label=label, caption=caption, points=points, about=about)
