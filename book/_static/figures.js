@@ -131,8 +131,13 @@
         if (!sheets.has(key)) {
           const read = names
             ? fetched("link", { rel: "stylesheet", href: new URL(key, FOLDER).href })
-            : Promise.resolve(document.head.append(Object.assign(document.createElement("style"), { textContent: key })));
-          sheets.set(key, read.catch((error) => console.error("figures:", error)));
+            : Promise.resolve(
+                document.head.append(Object.assign(document.createElement("style"), { textContent: key })),
+              );
+          sheets.set(
+            key,
+            read.catch((error) => console.error("figures:", error)),
+          );
         }
         return sheets.get(key);
       }),
