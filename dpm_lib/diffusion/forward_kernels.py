@@ -90,16 +90,17 @@ class GaussianKernel(nn.Module):
         x0, xt = checked_width("x0", x0, self.dim), checked_width("xt", xt, self.dim)
         return Gaussian(from_xt * xt + from_x0 * x0, variance.sqrt())
 
-    def bridge(self, t: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coefficients of the posterior: its mean is a x_t + b x_0, its variance v. Returns (a, b, v), each (..., 1).
+    def bridge(self, t: int | Tensor, s: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficients of q(x_s | x_t, x_0): its mean is a x_t + b x_0, its variance v. Returns (a, b, v), (..., 1).
 
-        With r = tau_{t-1} / tau_t:  a = sqrt(1 - beta_t) (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t),
-        b = sqrt(alpha_bar_{t-1}) (1 - r),  v = (1 - alpha_bar_{t-1}) (1 - r). Written with log tau, so that
-        nothing cancels where alpha_bar is close to 1.
+        For a level ``s`` in 0..t-1, by default t - 1. With r = tau_s / tau_t:
+        a = sqrt(alpha_bar_t / alpha_bar_s) (1 - alpha_bar_s) / (1 - alpha_bar_t), b = sqrt(alpha_bar_s) (1 - r),
+        v = (1 - alpha_bar_s) (1 - r). Written with log tau, so that nothing cancels where alpha_bar is close to 1.
         """
         t = checked_step(t, self.schedule.T)
-        now, before = pick(self.schedule.log_alpha_bar, t), pick(self.schedule.log_alpha_bar, t - 1)
-        log_r = pick(self.schedule.log_tau, t - 1) - pick(self.schedule.log_tau, t)
+        low = t - 1 if s is None else checked_step(s, int(t) - 1, first=0)
+        now, before = pick(self.schedule.log_alpha_bar, t), pick(self.schedule.log_alpha_bar, low)
+        log_r = pick(self.schedule.log_tau, low) - pick(self.schedule.log_tau, t)
         gap = -torch.expm1(log_r)
         a = (0.5 * (now - before)).exp() * torch.expm1(before) / torch.expm1(now)
         return a, (0.5 * before).exp() * gap, -torch.expm1(before) * gap

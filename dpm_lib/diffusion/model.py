@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from dpm_lib.core import checks
 from dpm_lib.core.checks import checked_step
-from dpm_lib.diffusion.forward_kernels import Kernel
-from dpm_lib.diffusion.reverse_kernels import Reverse
+from dpm_lib.diffusion.forward_kernels import GaussianKernel, Kernel
+from dpm_lib.diffusion.reverse_kernels import GaussianReverse, Reverse
 from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.probability.distributions import Law
 from dpm_lib.probability.weighted_samples import WeightedSamples
@@ -105,6 +105,17 @@ class DiffusionModel(nn.Module):
         """
         checked_step(t, self.T)
         return self.reverse.score(torch.as_tensor(x, dtype=torch.float64), t, self.kernel)
+
+    @torch.no_grad()
+    def denoise(self, x: Tensor, t: int) -> Tensor:
+        """The model's estimate of E[x_0 | x_t = x], (n, d), for x (n, d) and t in 1..T: all that ``samplers`` ask for.
+
+        ValueError for another t; TypeError for bits, whose best guess is a probability and no state.
+        """
+        checked_step(t, self.T)
+        if not (isinstance(self.reverse, GaussianReverse) and isinstance(self.kernel, GaussianKernel)):
+            raise TypeError(f"denoise: {type(self.reverse).__name__} guesses the odds of bits, not a point of R^d")
+        return self.reverse.moments(torch.as_tensor(x, dtype=torch.float64), t, self.kernel)[0]
 
     @torch.no_grad()
     def drift(self, x: Tensor, t: int) -> Tensor:
