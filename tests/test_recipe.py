@@ -102,7 +102,7 @@ def test_a_bad_setting_is_named(key, text, message):
 IDLE = {
     "swiss-roll": {"units": 64, "channels": 3, "scales": 3, "cells": 4, "dropout": 0.1, "validate_every": 5},
     "swiss-roll-paper": {"width": 8, "depth": 2, "frequencies": 4, "scale": 2.0, "knots": 5},
-    "heartbeat": {"noise": 0.1, "covariance": "diagonal", "scale": 2.0},
+    "heartbeat": {"noise": 0.1, "covariance": "diagonal", "objective": "simple", "scale": 2.0},
     "heartbeat-paper": {"tau_T": 10.0, "knots": 5},
     "digits": {"noise": 0.1, "units": 64, "scale": 2.0, "knots": 5},
     "textures": {"cells": 4},

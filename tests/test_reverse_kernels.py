@@ -97,6 +97,20 @@ def test_posterior_form_has_the_variance_of_the_posterior():
     close(step.scale, posterior.scale)
 
 
+def test_fixed_large_has_the_variance_beta():
+    """And, by its own account of Cov[x_0 | x_t], is right for standard normal data, whose reverse step has it."""
+    schedule, xt = short_schedule(), randn(5, 2)
+    model = exact_model(blobs(), schedule, "fixed_large")
+    small = exact_model(blobs(), schedule, "posterior")
+    normal = gaussian(torch.zeros(2), 1.0)
+    for t in (2, 3, 4):
+        step = model.reverse(xt, t, model.kernel)
+        close(step.scale.square(), schedule.beta[t], rtol=1e-12)
+        close(step.mean, small.reverse(xt, t, small.kernel).mean)
+        exact = normal.posterior_covariance(xt, float(schedule.tau[t]))
+        close(model.reverse.moments(xt, t, model.kernel)[1].square() * torch.eye(2), exact)
+
+
 def test_constant_form_learns_one_number_per_t():
     schedule, xt = short_schedule(), randn(5, 2)
     model = exact_model(blobs(), schedule, "constant")
@@ -171,8 +185,8 @@ def test_raw_outputs_stay_of_order_one():
 
 
 def test_outputs_and_unknown_forms():
-    assert [outputs(3, form) for form in COVARIANCES] == [3, 3, 4, 6, 9]
-    with pytest.raises(ValueError, match="covariance: 'banded' is not one of posterior, constant"):
+    assert [outputs(3, form) for form in COVARIANCES] == [3, 3, 3, 4, 6, 9]
+    with pytest.raises(ValueError, match="covariance: 'banded' is not one of posterior, fixed_large, constant"):
         outputs(3, "banded")
     with pytest.raises(ValueError, match="covariance: 'banded'"):
         GaussianReverse(nn.Identity(), GaussianKernel(2, short_schedule()), "banded")

@@ -129,8 +129,8 @@ def test_a_look_is_k_on_those_rows():
     for _ in range(5):
         run.advance()
     K = bound.estimate(run.averaged_model(), *validation_batch(run.data, run.recipe)).mean() / math.log(2)
-    close(run.look(), K.item(), rtol=1e-6)
-    assert run.best_step == 5 and run.best_bits == run.look()
+    close(run.look()["validation_bits"], K.item(), rtol=1e-6)
+    assert run.best_step == 5 and run.look() == {"validation_bits": run.best_bits}
 
 
 # The best is kept
@@ -235,3 +235,18 @@ def test_bad_settings_are_named():
         get("swiss-roll").override(validate_every=5)
     with pytest.raises(ValueError, match=r"validation: need uint8 \(n, 16\)"):
         Images("x", train=stripes(), test=stripes(), validation=stripes()[:, :3], shape=(1, 4, 4), levels=256, split="")
+
+
+def test_best_is_what_is_minimised(tmp_path):
+    """Of a run by another objective: its loss decides, and K stands in the log beside it."""
+    settings = {"objective": "simple", "covariance": "posterior", "learn_schedule": False}
+    run = Run(recipe(**settings), 0, "cpu", data=few())
+    assert set(run.look()) == {"validation_bits", "validation_loss"}
+    assert run.best_bits == -run.look()["validation_loss"]
+    batch = validation_batch(run.data, run.recipe)
+    K = bound.estimate(run.averaged_model(), *batch).mean() / math.log(2)
+    close(run.look()["validation_bits"], K.item(), rtol=1e-6)
+    train(tmp_path, **settings)
+    looks = [line for line in lines(tmp_path) if "validation_loss" in line]
+    best = min(looks, key=lambda line: line["validation_loss"])
+    assert load_tensors(tmp_path / "checkpoint.safetensors")[1]["best"] == [best["step"], -best["validation_loss"]]

@@ -34,7 +34,7 @@ from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.probability.distributions import Bernoulli, Gaussian, Law
 
 MAX_LOG_TAU = 20.0  # the most a network is told, alpha_bar = 0 included: nothing is left to tell apart
-COVARIANCES = ("posterior", "constant", "isotropic", "diagonal", "full")
+COVARIANCES = ("posterior", "fixed_large", "constant", "isotropic", "diagonal", "full")
 
 
 def mixed(start: Tensor, one: Tensor, zero: Tensor) -> Tensor:
@@ -62,17 +62,18 @@ def outputs(dim: int, covariance: str) -> int:
     """
     if covariance not in COVARIANCES:
         raise ValueError(f"covariance: {covariance!r} is not one of {', '.join(COVARIANCES)}")
-    extra = {"posterior": 0, "constant": 0, "isotropic": 1, "diagonal": dim, "full": dim * (dim + 1) // 2}
-    return dim + extra[covariance]
+    extra = {"isotropic": 1, "diagonal": dim, "full": dim * (dim + 1) // 2}
+    return dim + extra.get(covariance, 0)
 
 
 class GaussianReverse(nn.Module):
     """p(x_{t-1} | x_t) as a Gaussian whose mean and covariance come from ``network(x, t, log_tau)``.
 
     ``covariance`` is the form of L L^T above: "posterior" (zero, so that the variance is that of
-    q(x_{t-1} | x_t, x_0), as in DDPM), "constant" (one learned number per t), "isotropic", "diagonal" (the 2015
-    paper's) or "full" functions of x. The network maps (n, d), (n,), (n,) to (n, ``outputs(d, covariance)``); the first
-    two forms use d numbers and leave the others, so that a trained model may be asked what it is worth without them.
+    q(x_{t-1} | x_t, x_0): DDPM's "fixed small"), "fixed_large" (the identity, so that the variance is beta_t: right
+    for standard normal data), "constant" (one learned number per t), "isotropic", "diagonal" (the 2015 paper's) or
+    "full" functions of x. The network maps (n, d), (n,), (n,) to (n, ``outputs(d, covariance)``); the first three forms
+    use d numbers and leave the others, so that a trained model may be asked what it is worth without them.
     """
 
     def __init__(self, network: nn.Module, kernel: GaussianKernel, covariance: str = "diagonal") -> None:
@@ -86,7 +87,12 @@ class GaussianReverse(nn.Module):
 
     def forward(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> Gaussian:
         """p(x_{t-1} | x_t) for t >= 2; ``xt`` (..., d)."""
-        x0_hat, factor = self.moments(xt, t, kernel)
+        return self.law(xt, t, kernel, *self.moments(xt, t, kernel))
+
+    def law(
+        self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel, x0_hat: Tensor, factor: Tensor | None
+    ) -> Gaussian:
+        """p(x_{t-1} | x_t) made of what ``moments`` predicts; ``xt`` and ``x0_hat`` (..., d)."""
         from_xt, from_x0, variance = kernel.bridge(t)
         mean = from_xt * xt + from_x0 * x0_hat
         if factor is None:
@@ -111,6 +117,8 @@ class GaussianReverse(nn.Module):
         rest = raw[..., self.dim :]
         if self.covariance == "posterior":
             return x0_hat, None
+        if self.covariance == "fixed_large":
+            return x0_hat, noise
         if self.covariance == "constant":
             return x0_hat, noise * self.log_std.to(xt.dtype)[t].exp()
         if self.covariance == "full":

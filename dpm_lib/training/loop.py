@@ -1,4 +1,4 @@
-"""The training loop: ascend the bound K by stochastic gradient, with all times in every batch.
+"""The training loop: ascend the bound K, or what the recipe's ``objective`` says, by stochastic gradient.
 
 One loop for one CPU, one GPU or several processes (through Accelerate). ``trainer`` holds what one step is and what is
 kept; here are the order of things, the files, and what is said when something goes wrong.
@@ -174,13 +174,13 @@ def _train(run: Run, course: Course, progress: bool) -> None:
             look = run.validates and (last or run.step % recipe.validate_every == 0)
             if log or look:
                 run.collect()
-            looked = {"validation_bits": run.look()} if look else {}
+            looked = run.look() if look else {}
             run.seconds = before + time.perf_counter() - start
             if log or look:
-                bound_bits = sum(run.recent) / len(run.recent)
-                run.recent.clear()
-                bar.set_postfix_str(f"K = {bound_bits:.3f} bits")
-                course.add(run.step, bound_bits=bound_bits, **looked, seconds=round(run.seconds, 3))
+                means = run.means()
+                loss = f"loss = {means['loss']:.4g}, " if "loss" in means else ""
+                bar.set_postfix_str(f"{loss}K = {means['bound_bits']:.3f} bits")
+                course.add(run.step, **means, **looked, seconds=round(run.seconds, 3))
             if run.step % recipe.checkpoint_every == 0:
                 run.save_checkpoint()
             if recipe.sample_every and run.step % recipe.sample_every == 0:

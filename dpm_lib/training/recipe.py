@@ -10,12 +10,13 @@ import numpy as np
 
 from dpm_lib.data import image_datasets
 from dpm_lib.diffusion import schedules
+from dpm_lib.diffusion.loss_weights import OBJECTIVES
 from dpm_lib.diffusion.reverse_kernels import COVARIANCES
 
 SCHEDULES = {  # from T, beta_1 and tau_T; the last two choose their own end
     "geometric": schedules.geometric,
     "cosine": schedules.cosine,
-    "linear": lambda T, beta_1, _: schedules.linear(T, beta_1),
+    "linear": lambda T, beta_1, _: schedules.linear(T, beta_1, min(0.2, 20 / T)),
     "even": lambda T, beta_1, _: schedules.even(T, beta_1),
 }
 KERNELS = ("gaussian", "binomial")
@@ -23,6 +24,7 @@ KERNEL_OF = {"swiss-roll": "gaussian", "heartbeat": "binomial"}
 NETWORKS = ("mlp", "rbf")
 IMAGE_NETWORKS = ("unet", "multi-scale")
 FORMS = (*COVARIANCES, "levels", "paper")
+OWN_VARIANCE = ("posterior", "fixed_large")  # forms that leave a network nothing but its guess of x_0
 PRECISIONS = ("fp32", "bf16")
 COUNTS = ("width", "depth", "units", "channels", "scales", "steps", "batch", "checkpoint_every")
 MAY_BE_ZERO = ("frequencies", "side", "cells", "clip", "sample_every", "validate_every")
@@ -31,6 +33,7 @@ APPLIES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # where each setting 
     "tau_T": ("schedule=geometric or cosine", lambda r: r.schedule in ("geometric", "cosine")),
     "knots": ("learn_schedule=true", lambda r: r.learn_schedule),
     "covariance": ("kernel=gaussian", lambda r: r.kernel == "gaussian"),
+    "objective": ("kernel=gaussian; bits have the bound alone", lambda r: r.kernel == "gaussian"),
     "width": ("another network than rbf", lambda r: r.network != "rbf"),
     "depth": ("another network than rbf", lambda r: r.network != "rbf"),
     "units": ("network=rbf", lambda r: r.network == "rbf"),
@@ -63,6 +66,7 @@ class Recipe:
     learn_schedule: bool = True  # learn beta_2..beta_T through the bound
     knots: int = 0  # of the learned schedule; 0: every step is learned by itself
     covariance: str = "full"  # of the reverse kernel, if Gaussian; for images also "levels" and "paper"
+    objective: str = "bound"  # what training minimises; "simple", "score", "v", "edm": see diffusion.loss_weights
     network: str = "mlp"
     width: int = 64
     depth: int = 3
@@ -115,6 +119,7 @@ class Recipe:
         for name, known in (
             ("kernel", KERNELS),
             ("covariance", FORMS if self.side else COVARIANCES),
+            ("objective", OBJECTIVES),
             ("network", IMAGE_NETWORKS if self.side else NETWORKS),
             ("schedule", tuple(SCHEDULES)),
             ("precision", PRECISIONS),
@@ -125,6 +130,21 @@ class Recipe:
             value, default = getattr(self, name), DEFAULTS[name]
             if value not in (default, 0):
                 raise ValueError(f"{name}: {value!r} does nothing here: it applies to {where}")
+        self._check_objective()
+
+    def _check_objective(self) -> None:
+        """That a weighted squared error, if that is minimised, is all that there is to learn."""
+        if self.objective == "bound":
+            return
+        name, forms = self.objective, " or ".join(OWN_VARIANCE)
+        if self.covariance not in OWN_VARIANCE:
+            raise ValueError(
+                f"objective: {name!r}: need covariance={forms}, for it teaches none, got {self.covariance!r}"
+            )
+        if self.learn_schedule:
+            raise ValueError(f"objective: {name!r}: need learn_schedule=false: what it says of a schedule is no bound")
+        if name == "score" and self.schedule == "even":
+            raise ValueError(f"objective: {name!r}: need another schedule than 'even', which ends at tau_T = infinity")
 
     def _check_data(self) -> None:
         """That kernel, side and channels are those of data that are known by name."""

@@ -12,8 +12,12 @@ steps: the bounds stay there until ``collect``.
 Dropout draws from PyTorch's own generators, which a step that has any seeds anew from the run's; of several processes
 each draws its own.
 
+K is in the log of every run. Of one with another objective than the bound it is estimated from the same passes of the
+network, and what is minimised stands beside it under its own name, ``loss``.
+
 While it trains, a run can look at validation images: K of its averaged weights there, always with the same noise. The
-best weights are kept, and are what it ends with: learning for longer than is good does no harm but to the time.
+best weights are kept, and are what it ends with: learning for longer than is good does no harm but to the time. Best
+is by K, or by the loss where that is minimised.
 
 Images that are not too large are moved to the GPU once; their batches are then drawn there, from a generator of that
 device which the one on the CPU seeds anew for each step.
@@ -37,7 +41,7 @@ from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.training.build import build, load_data, recipe_for
 from dpm_lib.training.checkpoints import check_sizes, load_state
 from dpm_lib.training.devices import accelerator_for, compiled, keep_buffers_apart, moved, warn_of_slow_bf16
-from dpm_lib.training.objective import Objective, draw_batch, learning_rate, validation_batch
+from dpm_lib.training.objective import Objective, draw_batch, learning_rate, step_weights, validation_batch
 from dpm_lib.training.recipe import Recipe
 from dpm_lib.training.weight_average import update_average
 
@@ -75,7 +79,7 @@ class Run:
         self.data_set = self.data.record()
         found = self._read_checkpoint() if resume else None
         self.generator = seeded(seed)
-        objective = Objective(self._built(), recipe.precision).train()
+        objective = Objective(self._built(), recipe.precision, step_weights(recipe)).train()
         keep_buffers_apart(objective)
         optimizer = torch.optim.Adam(objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
         self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
@@ -87,12 +91,13 @@ class Run:
         )
         self.best = self._copy() if recipe.validate_every else None  # of the averages, those best on validation images
         self.best_step: int | None = None
-        self.best_bits = -math.inf
+        self.best_bits = -math.inf  # K then; of another objective than the bound, minus its loss
         self.step = 0
         self.saved: int | None = None  # step of the checkpoint in the folder
         self.seconds = 0.0
         self.recent: list[float] = []  # K of the batches since the last line of the log, bits
-        self._pending: list[Tensor] = []  # the latest of them, still on the device, from this process's share
+        self.recent_losses: list[float] = []  # the same for what is minimised, if that is not -K
+        self._pending: list[Tensor] = []  # K and loss of the latest, still on the device, from this process's share
         if found:
             self._restore(*found)
 
@@ -104,7 +109,7 @@ class Run:
         if self.recipe.dropout:
             masks = int(torch.randint(2**62, (1,), generator=self.generator))
             torch.manual_seed(masks + self.accelerator.process_index)
-        loss = self.loss(*share)
+        loss, K = self.loss(*share)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         if self.recipe.clip:
@@ -112,8 +117,8 @@ class Run:
         self.optimizer.step()
         self.step += 1
         update_average(self.average, self.model, self.step, self.recipe.ema)
-        self._pending.append(-loss.detach() / LN2)
-        return self._pending[-1]
+        self._pending.append(torch.stack([K / LN2, loss.detach()]))
+        return self._pending[-1][0]
 
     def _draw_share(self) -> list[Tensor]:
         """This process's share of the next global batch."""
@@ -132,10 +137,20 @@ class Run:
         if self._pending:
             bounds = self.accelerator.reduce(torch.stack(self._pending), reduction="mean").tolist()
             self._pending.clear()
-            for step, value in enumerate(bounds, self.step - len(bounds) + 1):
-                if not math.isfinite(value):
+            for step, (value, loss) in enumerate(bounds, self.step - len(bounds) + 1):
+                if not math.isfinite(value + loss):
                     raise FloatingPointError(f"step {step}: the bound is {value}; {self.advice()}")
-            self.recent += bounds
+                self.recent.append(value)
+                if self.recipe.objective != "bound":
+                    self.recent_losses.append(loss)
+
+    def means(self) -> dict[str, float]:
+        """Of the steps since the last call: ``bound_bits``, and ``loss`` where something else is minimised."""
+        found = {"bound_bits": self.recent} | ({"loss": self.recent_losses} if self.recent_losses else {})
+        means = {name: sum(values) / len(values) for name, values in found.items()}
+        self.recent.clear()
+        self.recent_losses.clear()
+        return means
 
     def advice(self) -> str:
         """What to change when the numbers run away, and what is left."""
@@ -177,27 +192,31 @@ class Run:
         return {name: value.clone() for name, value in self.average.items()}
 
     @torch.no_grad()
-    def look(self) -> float:
-        """K in bits of the averaged weights on the validation images, which are kept where no look was better.
+    def look(self) -> dict[str, float]:
+        """``validation_bits``: K of the averaged weights on the validation images; ``validation_loss``, if not -K.
+
+        The weights are kept where no look was better.
 
         FloatingPointError where it is not finite.
         """
         assert isinstance(self.data, Images)
-        objective = Objective(self.averaged_model(), self.recipe.precision)
+        objective = Objective(self.averaged_model(), self.recipe.precision, step_weights(self.recipe)).to(self.device)
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         batch = [part[share].split(self.recipe.batch) for part in validation_batch(self.data, self.recipe)]
-        found = torch.zeros(2, dtype=torch.float64, device=self.device)  # the sum, and of how many
+        found = torch.zeros(3, dtype=torch.float64, device=self.device)  # sums of losses and bounds, and of how many
         for parts in zip(*batch, strict=True):
             rows = len(parts[0])
-            found += torch.tensor([0.0, rows], device=self.device)
-            found[0] -= rows * objective(*(moved(part, self.device) for part in parts))
-        total, n = self.accelerator.reduce(found, reduction="sum").tolist()
-        bits = total / n / LN2
+            loss, K = objective(*(moved(part, self.device) for part in parts))
+            found += rows * torch.stack([loss, K, torch.ones_like(K)])
+        losses, bounds, n = self.accelerator.reduce(found, reduction="sum").tolist()
+        bits, loss = bounds / n / LN2, losses / n
         if not math.isfinite(bits):
             raise FloatingPointError(f"step {self.step}: the bound on validation images is {bits}; {self.advice()}")
-        if bits > self.best_bits:
-            self.best, self.best_step, self.best_bits = self._copy(), self.step, bits
-        return bits
+        by_bound = self.recipe.objective == "bound"
+        value = bits if by_bound else -loss
+        if value > self.best_bits:
+            self.best, self.best_step, self.best_bits = self._copy(), self.step, value
+        return {"validation_bits": bits} | ({} if by_bound else {"validation_loss": loss})
 
     def write(self, name: str, content: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
         """Let the main process write tensors of any shape and a record to the folder, if there is one.
@@ -253,6 +272,7 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
             "recent": self.recent,
+            "recent_losses": self.recent_losses,
             "best": [self.best_step, self.best_bits] if looked else None,
         }
         return tensors, record
@@ -293,6 +313,7 @@ class Run:
             self.generator.set_state(tensors["random"])
             self.step, self.seconds = int(record["step"]), float(record["seconds"])
             self.recent = [float(value) for value in record["recent"]]
+            self.recent_losses = [float(value) for value in record.get("recent_losses", [])]
             if record.get("best"):
                 best = _group(tensors, "best")
                 self.best = {name: best[name].to(value.device) for name, value in self.average.items()}
