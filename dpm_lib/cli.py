@@ -7,6 +7,7 @@
     python -m dpm_lib train --resume runs/roll                     goes on, with the settings that the folder holds
     python -m dpm_lib train folder --set data=folder:PATH          your pictures; or points: swiss-roll data=FILE.npy
     python -m dpm_lib sample runs/folder-0 --out sheet.png         64 pictures; or .csv, .safetensors, in data units
+    python -m dpm_lib sample runs/folder-0 --sampler ddim --calls 20 --out sheet.png      at 20 of the levels alone
     accelerate launch --num_processes 8 -m dpm_lib train swiss-roll                       on eight GPUs
     torchrun --standalone --nproc_per_node 2 -m dpm_lib train swiss-roll --device cpu     two processes on the CPU
 
@@ -34,7 +35,9 @@ from dpm_lib.data.contact_sheet import picture
 from dpm_lib.data.dataset import Data, original
 from dpm_lib.data.images import Images
 from dpm_lib.data.registry import load
+from dpm_lib.diffusion.forward_kernels import GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.samplers import SAMPLERS, draw
 from dpm_lib.training import costs, devices, loop
 from dpm_lib.training.build import load_data
 from dpm_lib.training.catalogue import RECIPES, get
@@ -147,6 +150,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.add_argument("--out", metavar="FILE", help=OUT)
+    command.add_argument("--sampler", choices=SAMPLERS, help="with --calls (default: the chain itself, at all levels)")
+    command.add_argument("--calls", type=int, metavar="N", help="how often --sampler may call the network, at most")
+    command.add_argument(
+        "--eta", type=float, help="of --sampler ddim: 0, its default, draws no noise; 1 is DDPM's chain"
+    )
     command.set_defaults(run=_sample)
     return parser
 
@@ -247,8 +255,10 @@ def _data(recipe: Recipe, path: str | None = None) -> Data:
 def _sample(options: argparse.Namespace) -> None:
     if options.n is not None and options.n < 1:
         raise Failure(f"--n: {options.n} is less than 1")
-    out = _checked_out(options.out)
+    out, chosen = _checked_out(options.out), _sampler(options)
     model, recipe = _load(options)
+    if chosen and not isinstance(model.kernel, GaussianKernel):
+        raise Failure(f"--sampler: {options.sampler} moves points, and the states of {recipe.name} are bits")
     units = _units(model, recipe)
     pictures = "shape" in units
     if out is not None and out.suffix == ".png" and not pictures:
@@ -258,19 +268,38 @@ def _sample(options: argparse.Namespace) -> None:
     size = max(16, PART // model.kernel.dim)
     parts = [min(size, n - start) for start in range(0, n, size)]
     bar = tqdm(parts, desc=recipe.name, unit="part", delay=5, disable=len(parts) == 1)
-    x = torch.cat([model.sample(part, generator).cpu() for part in bar])
+    draws = (draw(model, part, generator, **chosen) if chosen else model.sample(part, generator) for part in bar)
+    x = torch.cat([part.cpu() for part in draws])
     if out is not None and out.suffix == ".png":
         save_picture(out, picture(x, units, columns=max(8, round(n**0.5))))
         return
     x = original(x, units)
     if out is not None and out.suffix == ".safetensors":
-        save_tensors(out, {"x": x}, {"recipe": recipe.name, "seed": options.seed})
+        save_tensors(out, {"x": x}, {"recipe": recipe.name, "seed": options.seed} | chosen)
         return
     lines = "".join(",".join(f"{value:.6g}" for value in row) + "\n" for row in x.tolist())
     if out is None:
         print(lines, end="")
     else:
         write_atomically(out, lines.encode())
+
+
+def _sampler(options: argparse.Namespace) -> dict[str, Any]:
+    """What `draw` is told of the sampler: its name, calls and eta; {} where none was asked for."""
+    if options.sampler is None:
+        for name in ("calls", "eta"):
+            if getattr(options, name) is not None:
+                raise Failure(
+                    f"--{name}: {getattr(options, name)} goes with --sampler; there are: {', '.join(SAMPLERS)}"
+                )
+        return {}
+    if options.calls is None:
+        raise Failure(f"--sampler: {options.sampler} needs --calls, how often it may call the network")
+    if options.eta is None:
+        return {"name": options.sampler, "calls": options.calls}
+    if options.sampler != "ddim":
+        raise Failure(f"--eta: {options.eta} goes with --sampler ddim, and not {options.sampler}")
+    return {"name": options.sampler, "calls": options.calls, "eta": options.eta}
 
 
 def _units(model: DiffusionModel, recipe: Recipe) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from dpm_lib.cli import main
 from dpm_lib.core import files
 from dpm_lib.core.files import load_json, load_lines, load_tensors, save_json
 from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.diffusion.samplers import draw
 from dpm_lib.training import loop, objective
 from dpm_lib.training.catalogue import RECIPES, get
 from dpm_lib.training.checkpoints import load_model
@@ -169,6 +170,30 @@ def test_sample_as_csv_and_as_tensors(run, tmp_path, capsys):
     rows = torch.tensor([[float(v) for v in line.split(",")] for line in on_screen.splitlines()], dtype=torch.float64)
     torch.testing.assert_close(rows, x, rtol=1e-5, atol=1e-8)
     close_mean(x.square().sum(-1), 2.0, errors=10)  # untrained, yet of the scale of the data
+
+
+def test_sample_by_a_sampler(run, tmp_path, capsys):
+    command = ["sample", str(run), "--n", "50", "--seed", "9", "--device", "cpu"]
+    out = tmp_path / "x.safetensors"
+    assert main([*command, "--sampler", "ddim", "--calls", "4", "--eta", "0.5", "--out", str(out)]) == 0
+    tensors, record = load_tensors(out)
+    model = load_model(run / "model.safetensors")[0]
+    assert torch.equal(tensors["x"], draw(model, 50, rng(9), "ddim", 4, eta=0.5))
+    assert record == {"recipe": "swiss-roll", "seed": 9, "name": "ddim", "calls": 4, "eta": 0.5}
+    assert main([*command, "--sampler", "heun", "--calls", "9"]) == 0
+    on_screen = capsys.readouterr().out
+    rows = torch.tensor([[float(v) for v in line.split(",")] for line in on_screen.splitlines()], dtype=torch.float64)
+    torch.testing.assert_close(rows, draw(model, 50, rng(9), "heun", 9), rtol=1e-5, atol=1e-8)
+    for arguments, message in {
+        ("--sampler", "ddim"): "--sampler: ddim needs --calls, how often it may call the network",
+        ("--calls", "8"): "--calls: 8 goes with --sampler; there are: ancestral, ddim,",
+        ("--eta", "0.5"): "--eta: 0.5 goes with --sampler",
+        ("--sampler", "heun", "--calls", "8", "--eta", "1"): "--eta: 1.0 goes with --sampler ddim, and not heun",
+        ("--sampler", "ddim", "--calls", "6"): "calls: 6: need at most 5, the levels from T = 5 to 1",
+        ("--sampler", "ddim", "--calls", "0"): "calls: 0: need at least 1",
+        ("--sampler", "ddim", "--calls", "4", "--eta", "-1"): "eta: -1.0: need a finite number, at least 0",
+    }.items():
+        assert message in fails(capsys, *command, *arguments), arguments
 
 
 # What does not
@@ -449,6 +474,8 @@ def test_bits_from_training_to_samples(tmp_path, capsys):
     assert main(["sample", str(folder), "--n", "3", "--device", "cpu"]) == 0
     rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
     assert len(rows) == 3 and all(len(row) == 20 and set(row) <= {"0", "1"} for row in rows)
+    line = fails(capsys, "sample", folder, "--device", "cpu", "--sampler", "ddim", "--calls", "5")
+    assert "--sampler: ddim moves points, and the states of heartbeat are bits" in line
 
 
 def test_a_schedule_that_ends_in_noise_trains_and_resumes(tmp_path):

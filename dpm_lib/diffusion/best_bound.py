@@ -101,7 +101,7 @@ class BestReverse:
 
     def _ends(self, last: int | Tensor) -> float:
         """The terms of K other than the KL, nats: they depend on level 0 and on the last level alone."""
-        return _ends(self.target, self.schedule(torch.tensor([0, int(last)])))
+        return fixed_terms(self.target, self.schedule(torch.tensor([0, int(last)])))
 
 
 def best_bound(target: Mixture, schedule: Schedule, covariance: str = "full", n: int = 1024, seed: int = 0) -> float:
@@ -114,7 +114,7 @@ def best_bound(target: Mixture, schedule: Schedule, covariance: str = "full", n:
         raise ValueError(f"covariance: {covariance!r} is not one of {', '.join(BestReverse.FORMS)}")
     variances, snr = _variances(target, schedule.tau[2:], n, seed)[covariance], schedule.snr[1:]
     costs = 0.5 * torch.log1p((snr[:-1] - snr[1:]).reshape(-1, 1, 1) * variances).sum(-1).mean(-1)
-    return _ends(target, schedule) - float(costs.sum())
+    return fixed_terms(target, schedule) - float(costs.sum())
 
 
 def _variances(target: Mixture, tau: Tensor, n: int, seed: int) -> dict[str, Tensor]:
@@ -139,8 +139,8 @@ def _variances(target: Mixture, tau: Tensor, n: int, seed: int) -> dict[str, Ten
     }
 
 
-def _ends(target: Mixture, schedule: Schedule) -> float:
-    """The terms of K other than the KL, nats."""
+def fixed_terms(target: Mixture, schedule: Schedule) -> float:
+    """The terms of K that no network enters, nats: the prior, the edge, and the two entropies of q."""
     x0 = torch.full((1, target.dim), math.sqrt(target.mean_square / target.dim), dtype=torch.float64)
     prior, edge, entropy_T, entropy_1 = ends(GaussianKernel(target.dim, schedule), x0)
     return float(prior + edge + entropy_T - entropy_1)
