@@ -22,6 +22,7 @@ from dpm_lib.figures.widgets.player import TrajectoryPlayer
 from dpm_lib.figures.widgets.posteriors import BiasOnALine, DigitStrip, PaintedPosterior
 from dpm_lib.figures.widgets.sampler import LiveSampler
 from dpm_lib.figures.widgets.schedule import ScheduleBars
+from dpm_lib.figures.widgets.score_matching import BlindShare, LangevinLevels, LossFloor
 from dpm_lib.figures.widgets.tweedie import GuessField, TwoPictures, WaysBack
 from dpm_lib.figures.widgets.vae import Contest, Rungs
 
@@ -29,6 +30,7 @@ __all__ = [
     "AnnealedParticles",
     "BentPotential",
     "BiasOnALine",
+    "BlindShare",
     "ChainEditor",
     "ClosingGap",
     "Contest",
@@ -42,10 +44,12 @@ __all__ = [
     "InformationArea",
     "InformationScales",
     "JumpWalkers",
+    "LangevinLevels",
     "LearningCourse",
     "Ledger",
     "LevelPosterior",
     "LiveSampler",
+    "LossFloor",
     "OwnBits",
     "PaintedPosterior",
     "RatePlayground",
