@@ -21,6 +21,7 @@ NEED_NO_DATA = [
     widgets.LangevinLevels,
     widgets.Ledger,
     widgets.LossFloor,
+    widgets.LossWeights,
     widgets.OwnBits,
     widgets.PaintedPosterior,
     widgets.RatePlayground,

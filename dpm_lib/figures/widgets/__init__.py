@@ -18,6 +18,7 @@ from dpm_lib.figures.widgets.diffusion import BentPotential, StepsOfOneNoise, Wa
 from dpm_lib.figures.widgets.images import ImagePlayer, LevelPosterior
 from dpm_lib.figures.widgets.information import InformationArea, InformationScales
 from dpm_lib.figures.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
+from dpm_lib.figures.widgets.objectives import LossWeights
 from dpm_lib.figures.widgets.player import TrajectoryPlayer
 from dpm_lib.figures.widgets.posteriors import BiasOnALine, DigitStrip, PaintedPosterior
 from dpm_lib.figures.widgets.sampler import LiveSampler
@@ -50,6 +51,7 @@ __all__ = [
     "LevelPosterior",
     "LiveSampler",
     "LossFloor",
+    "LossWeights",
     "OwnBits",
     "PaintedPosterior",
     "RatePlayground",
