@@ -15,7 +15,11 @@ M = torch.tensor([0.5, -1.2], dtype=torch.float64)
 
 
 def two_modes(share: float, variance: float = 0.09) -> Mixture:
-    return Mixture(torch.tensor([[-1.5], [1.5]]), torch.tensor([1 - share, share], dtype=torch.float64), variance)
+    return Mixture(
+        torch.tensor([[-1.5], [1.5]], dtype=torch.float64),
+        torch.tensor([1 - share, share], dtype=torch.float64),
+        variance,
+    )
 
 
 def by_hand(score, z, t, step, generator):

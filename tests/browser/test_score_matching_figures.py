@@ -312,7 +312,7 @@ def test_blindness_answers_its_controls(page, write_page):
     page.get_by_role("slider", name="Noise t").press("PageDown")
     settle(page)
     assert number(page, "fisher") > far
-    model = page.get_by_role("slider", name="Share v of the right mode in the model")
+    model = page.get_by_role("slider", name="Share w′ of the right mode in the model")
     model.press("PageUp")
     settle(page)
     assert number(page, "v") == pytest.approx(0.4)

@@ -22,7 +22,9 @@ SHEET = style("figure.css", "information.css", "score_matching.css")
 
 def two_modes(share: float, m: float, variance: float) -> Mixture:
     """(1 - share) N(-m, variance) + share N(m, variance), on the line."""
-    return Mixture(torch.tensor([[-m], [m]]), torch.tensor([1 - share, share], dtype=torch.float64), variance)
+    return Mixture(
+        torch.tensor([[-m], [m]], dtype=torch.float64), torch.tensor([1 - share, share], dtype=torch.float64), variance
+    )
 
 
 class LossFloor(Figure):

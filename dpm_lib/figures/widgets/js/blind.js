@@ -100,7 +100,7 @@ function render({ model, el }) {
   const backdrop = svg("g");
 
   const handles = Object.keys(shares).map((name) => {
-    const words = { data: "Share w of the right mode in the data", model: "Share v of the right mode in the model" };
+    const words = { data: "Share w of the right mode in the data", model: "Share w′ of the right mode in the model" };
     const options = { label: words[name], min: 0.01, max: 0.99, orientation: "horizontal" };
     const node = handle({ ...options, kind: `dpm-sideways dpm-ink-${name}` }, circle("dpm-dot", 0, 0, 7));
     const set = (value) => {
@@ -175,7 +175,7 @@ function render({ model, el }) {
     drawLaws(t);
     drawCurves();
     detail.textContent =
-      `At t = ${short(t)}, w = ${shares.data.toFixed(2)} and v = ${shares.model.toFixed(2)}: Fisher divergence ` +
+      `At t = ${short(t)}, w = ${shares.data.toFixed(2)} and w′ = ${shares.model.toFixed(2)}: Fisher divergence ` +
       `${small(fisher)}, at most ${small(bound)}; KL ${fixed(kl)} nats. Half the area of the Fisher divergence over all ` +
       `noise beyond t: ${fixed(found.area[place])} nats.`;
     Object.assign(root.dataset, { t, fisher, kl, bound, area: found.area[place], w: shares.data, v: shares.model });
@@ -204,7 +204,7 @@ function render({ model, el }) {
   });
   figure.add(
     controls(noise, apart),
-    title("Share of the right mode", " drag: above the axis w, of the data; on it v, of the model"),
+    title("Share of the right mode", " drag: above the axis w, of the data; on it w′, of the model"),
     strip,
     html(
       "div",
@@ -212,7 +212,7 @@ function render({ model, el }) {
       html("div", {}, title("Densities"), laws),
       html("div", {}, title("Scores", " grad log of the density"), fields),
     ),
-    keys({ data: "data, share w", model: "model, share v (dashed)" }),
+    keys({ data: "data, share w", model: "model, share w′ (dashed)" }),
     title("What sees the wrong share", " over the noise t"),
     curves,
     keys({ limit: "Fisher divergence", muted: "its bound (dashed)", drift: "KL, nats" }),
