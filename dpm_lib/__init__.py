@@ -6,7 +6,7 @@
 
 What most users need can be had from here (``__all__``). The rest is in packages, a module for each idea, in layers:
 ``core``, ``probability``, ``markov``, ``networks``; ``montecarlo``, ``sde``, ``information``, ``data``; ``diffusion``;
-``exact``, ``vae``, ``training``; ``figures`` and ``cli``. ARCHITECTURE.md has the map.
+``exact``, ``interop``, ``vae``, ``training``; ``figures`` and ``cli``. ARCHITECTURE.md has the map.
 
 Conventions, everywhere: data ``x`` has shape (..., d), batch first; logarithms are natural (nats) unless a
 name ends in ``_bits``; schedules are tensors of length T+1, so that ``beta[t]`` is the beta_t of the page;

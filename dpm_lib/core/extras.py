@@ -1,4 +1,4 @@
-"""What only figures and some pictures need is installed by extras, and where it is missing the extra is named."""
+"""What only figures, some pictures and diffusers need is installed by extras, which are named where it is missing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -6,7 +6,8 @@ For data x_0 ~ q and a model p with the edge kernel p(x_0 | x_1) = T_pi(x_0 | x_
                         - sum_{t=2}^T E D_KL( q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t) ).
 
 The 2015 paper prints -H_p(X_T) for the first two terms together, which holds when E|x_0|^2 = d. Every expectation here
-is exact given x_0 except the KL terms, which take one draw of x_t for each x_0 and t.
+is exact given x_0 except the KL terms, which take one draw of x_t for each x_0 and t. With another last step than the
+edge kernel, E log p(x_0 | x_1) stands for E log [pi(x_0) / pi(x_1)] - H_q(X_1 | X_0), and takes one draw of x_1.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ class BoundTerms:
     """The terms of K for each of n data points, in nats: estimates of K(x_0) <= log p(x_0).
 
     ``kl`` (T+1, n): row t is D_KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) at one draw of x_t; rows 0 and 1 are zero.
-    ``prior`` (n,): E[log pi(x_T) | x_0].  ``edge`` (n,): E[log pi(x_0) - log pi(x_1) | x_0].
+    ``prior`` (n,): E[log pi(x_T) | x_0].  ``edge`` (n,): E[log pi(x_0) - log pi(x_1) | x_0];
+    with a last step of the model's own, log p(x_0 | x_1) + H_q(X_1 | x_0) at one draw of x_1.
     ``entropy_T`` and ``entropy_1`` (n,): H_q(X_T | x_0) and H_q(X_1 | x_0).
     """
 
@@ -41,7 +43,8 @@ class BoundTerms:
 
 
 def terms(model: DiffusionModel, x0: Tensor, generator: torch.Generator) -> BoundTerms:
-    """Every term of K for each row of ``x0`` (n, d). Costs T-1 network calls on n points.
+    """Every term of K for each row of ``x0`` (n, d). Costs T-1 network calls on n points, and one more
+    where the model has a last step of its own.
 
     ValueError for another shape (a single point is ``x0.unsqueeze(0)``), no rows, or rows that are no states.
     """
@@ -53,7 +56,7 @@ def terms(model: DiffusionModel, x0: Tensor, generator: torch.Generator) -> Boun
         for t in range(2, model.T + 1):
             noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
             kl.append(step_kl(model, x0, t, noise))
-        return BoundTerms(torch.stack(kl), *ends(model.kernel, x0))
+        return BoundTerms(torch.stack(kl), *ends_of(model, x0, generator))
 
 
 def step_kl(model: DiffusionModel, x0: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
@@ -77,12 +80,23 @@ def ends(kernel: Kernel, x0: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return -last.cross_entropy(pi), edge, last.entropy.expand_as(edge), first.entropy.expand_as(edge)
 
 
+def ends_of(model: DiffusionModel, x0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``ends`` of a model, each (n,): with a last step of its own, the edge takes one draw of x_1 and one call."""
+    prior, edge, entropy_T, entropy_1 = ends(model.kernel, x0)
+    if model.last is not None:
+        x1 = model.kernel.marginal(x0, 1).sample(generator)
+        edge = model.reverse_step(x1, 1).log_prob(x0) + entropy_1
+    return prior, edge, entropy_T, entropy_1
+
+
 def estimate(model: DiffusionModel, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     """An unbiased estimate of K(x_0) from one time per row, (n,), nats: the objective of training.
 
     ``t`` (n,) holds times that are uniform on 2..T over the batch; the sum over t becomes (T-1) times a mean.
-    ValueError for other shapes.
+    ValueError for other shapes, and for a model with a last step of its own, which needs a call more for each row.
     """
+    if model.last is not None:
+        raise ValueError("model: has a last step of its own: take `terms`")
     if t.shape != x0.shape[:1]:
         raise ValueError(f"t: need one time per row of x0, {len(x0)}, got shape {tuple(t.shape)}")
     prior, edge, entropy_T, entropy_1 = ends(model.kernel, x0)

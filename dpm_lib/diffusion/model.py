@@ -2,7 +2,8 @@
 
     q(x_0..x_T) = q(x_0) prod_t q(x_t | x_{t-1})          p(x_0..x_T) = pi(x_T) prod_t p(x_{t-1} | x_t)
 
-The last reverse step is not learned: p(x_0 | x_1) = T_pi(x_0 | x_1; beta_1), the paper's edge kernel.
+The last reverse step is not learned: p(x_0 | x_1) = T_pi(x_0 | x_1; beta_1), the paper's edge kernel, unless a model is
+given another (``last_step``).
 """
 
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from dpm_lib.core import checks
 from dpm_lib.core.checks import checked_step
 from dpm_lib.diffusion.forward_kernels import GaussianKernel, Kernel
+from dpm_lib.diffusion.last_step import LastStep
 from dpm_lib.diffusion.reverse_kernels import GaussianReverse, Reverse
 from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.probability.distributions import Law
@@ -22,13 +24,15 @@ from dpm_lib.probability.weighted_samples import WeightedSamples
 class DiffusionModel(nn.Module):
     """A forward ``kernel`` (with its schedule) and a ``reverse`` kernel. States are float64, (..., d).
 
+    ``last`` is p(x_0 | x_1), where it is not the edge kernel: of states that are levels, say.
     ``data_set`` says which data it was trained on, and their units, as ``Data.record`` does; {} where nobody said.
     """
 
-    def __init__(self, kernel: Kernel, reverse: Reverse) -> None:
+    def __init__(self, kernel: Kernel, reverse: Reverse, last: LastStep | None = None) -> None:
         super().__init__()
         self.kernel = kernel
         self.reverse = reverse
+        self.last = last
         self.data_set: dict[str, Any] = {}
 
     @property
@@ -42,17 +46,19 @@ class DiffusionModel(nn.Module):
         return self.schedule.T
 
     def reverse_step(self, xt: Tensor, t: int) -> Law:
-        """p(x_{t-1} | x_t), (..., d): learned for t >= 2, the edge kernel T_pi(x_0 | x_1; beta_1) for t = 1.
+        """p(x_{t-1} | x_t), (..., d): learned for t >= 2; for t = 1 T_pi(x_0 | x_1; beta_1), or ``last``.
 
         ValueError for any other t: a loop back is ``for t in range(model.T, 0, -1)``.
         """
         checked_step(t, self.T)
         xt = torch.as_tensor(xt, dtype=torch.float64)
-        return self.kernel.step(xt, 1) if t == 1 else self.reverse(xt, t, self.kernel)
+        if t > 1:
+            return self.reverse(xt, t, self.kernel)
+        return self.kernel.step(xt, 1) if self.last is None else self.last(xt, self.reverse, self.kernel)
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n draws of x_0 from the model, (n, d): T - 1 calls of the network, for the edge step, t = 1, needs none."""
+        """n draws of x_0 from the model, (n, d): T - 1 calls of the network, for the edge kernel, t = 1, needs none."""
         x = self._noise(n, generator)
         for t in range(self.T, 0, -1):
             x = self.reverse_step(x, t).sample(generator)
