@@ -136,7 +136,7 @@ function render({ model, el }) {
     const ends = [low, high].map((v) => Number((v > 0 ? Math.floor(v) : Math.ceil(v)).toFixed(0)));
     backdrop.replaceChildren(
       ...plot.rows([ends[0], 0, ends[1]]),
-      ...plot.marks([spots[20], mean, spots[180]], (v) => short(v)),
+      ...plot.marks([spots[20], mean, spots[180]], (v) => fixed(v, 1)),
       plot.curve("dpm-law dpm-ink-muted dpm-faint", spots, (z, i) => [z, low + 0.35 * (high - low) * (hill[i] / top)]),
       plot.curve("dpm-law dpm-ink-data", spots, (z) => [z, bestGuess(z, t[place], data)]),
       plot.curve("dpm-law dpm-ink-model dpm-dashed", spots, (z) => [z, wrongGuess(z, t[place], data, wrong)]),
@@ -180,7 +180,8 @@ function render({ model, el }) {
   }
   function drawRatios(found) {
     const bands = Array.from(losses, (v, i) => [-2, 2].map((side) => (v + side * errors[i]) / floors[i])).flat();
-    const top = clamp(Math.max(...bands, ...found.map(({ floor, loss }) => loss / floor)), 1.1, 2);
+    const wrongs = found.map(({ floor, loss }) => loss / floor);
+    const top = clamp(Math.max(...(levels.length ? bands : wrongs)), 1.1, 2); // a network is nearer than what is dragged
     const bottom = Math.min(0.98, ...bands);
     const plot = scales(ratios, MARGINS, [LOW, HIGH], [bottom, top], { held: "y" });
     ratios.replaceChildren(

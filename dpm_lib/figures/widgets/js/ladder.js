@@ -270,7 +270,8 @@ function render({ model, el }) {
     for (let i = 0; i < n; i++) {
       context.beginPath();
       const radius = Math.max(0.4, 2.6 * Math.sqrt(n * shares[i])) * devicePixelRatio;
-      context.arc(across(k), y(x[i]), Math.min(radius, cloud.height / 4), 0, 2 * Math.PI);
+      const aside = (((i * 37) % 19) - 9) * 0.7 * devicePixelRatio; // so that they do not hide each other
+      context.arc(across(k) + aside, y(x[i]), Math.min(radius, cloud.height / 4), 0, 2 * Math.PI);
       context.fill();
     }
     context.globalAlpha = 1;
@@ -327,8 +328,9 @@ function render({ model, el }) {
     const { share, error, spread, size } = runs[way].found[k];
     const { t, b } = runs[way].rows[k];
     const where = b === undefined ? `noise t = ${short(t)}` : `inverse temperature ${b.toFixed(2)}`;
+    const { words } = WAYS[way];
     detail.textContent =
-      `${WAYS[way].words}, ${k} of ${calls} calls, ${where}. Share of the right mode ${share.toFixed(2)} ± ` +
+      `${words[0].toUpperCase()}${words.slice(1)}, ${k} of ${calls} calls, ${where}. Share of the right mode ${share.toFixed(2)} ± ` +
       `${error.toFixed(2)}; exact, at the end, ${truth.share.toFixed(2)}. Variance about the nearer mode ${fixed(spread, 2)}, exact ` +
       `${fixed(truth.spread, 2)}. Effective ${size.toFixed(0)} of ${n} particles. Run no. ${seed}.`;
     Object.assign(root.dataset, { k, calls, way, seed, share, error, spread, size, exact: truth.share, t });
