@@ -1,11 +1,14 @@
 """The bound and DDPM's loss on one network: what each is worth in K, and in samples, over five seeds.
 
-    OMP_NUM_THREADS=1 python benchmarks/objectives.py [roll|digits-simple|bound|2015-SEED ...]
+    OMP_NUM_THREADS=1 python benchmarks/objectives.py [roll|digits-simple|bound|score|2015-SEED ...]
 
 Model by model and seed by seed (about four minutes of one core for digits, one or two for the roll):
 
-    roll      swiss-roll (the bound, full covariance, learned schedule), and on DDPM's chain the bound and "simple"
-    digits    digits (the bound, covariance by levels), and on DDPM's chain the bound and "simple"
+    roll      swiss-roll (the bound, full covariance, learned schedule), and on DDPM's chain the bound, score, simple
+    digits    digits (the bound, covariance by levels), and on DDPM's chain the bound, score, simple
+
+"score" has nearly the weights of the bound, and draws times even in log tau: so it tells what the bound's weights do
+from what its noisy estimate does, where times are even in t.
 
 Writes book/results/objectives-roll.json and objectives-digits.json from all seeds that are done, and the model
 digits-ddpm.safetensors. With DPM_RUNS, what is done is kept there, and not done again.
@@ -44,11 +47,13 @@ MODELS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "roll": {
         "simple": ("swiss-roll-ddpm", {}),
         "bound": ("swiss-roll-ddpm", {"objective": "bound"}),
+        "score": ("swiss-roll-ddpm", {"objective": "score"}),
         "2015": ("swiss-roll", {}),
     },
     "digits": {
         "simple": ("digits-ddpm", {}),
         "bound": ("digits-ddpm", {"objective": "bound"}),
+        "score": ("digits-ddpm", {"objective": "score"}),
         "2015": ("digits", {}),
     },
 }
@@ -163,7 +168,7 @@ def over_seeds(runs: list[dict[str, Any]], *keys: str) -> dict[str, Any]:
 
 def summary(kind: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """All seeds of all models, in one record."""
-    record: dict[str, Any] = {"about": f"{kind}: the bound and simple, at equal steps; K in bits", "models": {}}
+    record: dict[str, Any] = {"about": f"{kind}: the bound, score and simple, at equal steps; K in bits", "models": {}}
     for which, each in runs.items():
         base, settings = MODELS[kind][which]
         recipe = catalogue.get(base).override(**settings)

@@ -13,6 +13,7 @@ import information
 import inpainting
 import kolmogorov
 import ladder
+import objectives
 import on_a_gpu
 import pytest
 import sampling_costs
@@ -224,3 +225,23 @@ def test_watched():
         pairs = zip(model.parameters(), alone.averaged_model().parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs), step
         alone.advance()
+
+
+def test_objectives(place, monkeypatch):
+    tiny = {"swiss-roll-ddpm": (20, 64), "digits-ddpm": (6, 8)}
+    short = {name: catalogue.get(name).override(steps=4, width=8, T=T, batch=b) for name, (T, b) in tiny.items()}
+    monkeypatch.setattr(catalogue, "RECIPES", catalogue.RECIPES | short)
+    for name, sizes in (("POINTS", (30, 20)), ("FITTED", (30, 20)), ("SAMPLES", (30, 20))):
+        monkeypatch.setattr(objectives, name, dict(zip(("roll", "digits"), sizes, strict=True)))
+    monkeypatch.setenv("DPM_RUNS", str(place / "runs"))
+    names = [f"{kind}-{which}-0" for kind, models in objectives.MODELS.items() for which in models]
+    run(monkeypatch, objectives, *names, "digits-simple-1")
+    for kind in ("roll", "digits"):
+        record = same_form(place, f"objectives-{kind}")
+        simple = record["models"]["simple"]
+        assert simple["objective"] == "simple" and record["models"]["bound"]["objective"] == "bound"
+        assert len(simple["K"]["fixed_small"]["each"]) == (2 if kind == "digits" else 1)
+        costs = [level["below"] for level in simple["levels"]]
+        assert costs == sorted(costs) and costs[0] > 0
+    model, recipe = checkpoints.load_model(place / "digits-ddpm.safetensors")
+    assert recipe.name == "digits-ddpm" and model.T == 6

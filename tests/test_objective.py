@@ -13,7 +13,7 @@ from dpm_lib.diffusion import bound, schedules
 from dpm_lib.diffusion.loss_weights import OBJECTIVES, on_schedule
 from dpm_lib.diffusion.tweedie import Denoiser
 from dpm_lib.training.catalogue import get
-from dpm_lib.training.objective import Objective, draw_batch, step_weights
+from dpm_lib.training.objective import Objective, draw_batch, step_weights, times
 from dpm_lib.training.trainer import Run
 
 OTHERS = OBJECTIVES[1:]
@@ -105,6 +105,13 @@ def test_times_are_drawn_by_their_probability(name):
     assert counts.shape == (300, 13) and bool((counts.sum(1) == 64).all())
     assert float((counts - expected).abs().max()) < 1 + 1e-9
     assert float((counts.double().mean(0) - expected).abs().max()) < 4 * 0.5 / math.sqrt(300)
+
+
+def test_the_first_place_is_the_first_step():
+    """A shift of exactly 0 stays within 2..T."""
+    for name in OTHERS:
+        t = times(recipe(objective=name, T=12), torch.arange(64, dtype=torch.float64))
+        assert int(t[0]) == 2 and int(t.max()) <= 12
 
 
 def test_steps_that_are_uneven_in_log_tau():

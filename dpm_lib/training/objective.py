@@ -71,7 +71,7 @@ def step_weights(recipe: Recipe) -> loss_weights.StepWeights | None:
     return loss_weights.on_schedule(recipe.objective, SCHEDULES[recipe.schedule](recipe.T, recipe.beta_1, recipe.tau_T))
 
 
-def _times(recipe: Recipe, places: Tensor) -> Tensor:
+def times(recipe: Recipe, places: Tensor) -> Tensor:
     """Times (n,) in 2..T from ``places`` (n,) in [0, n) that are even: spread as the objective draws them."""
     n = len(places)
     if recipe.objective in loss_weights.EVEN:
@@ -91,7 +91,7 @@ def draw_batch(data: Data, recipe: Recipe, generator: torch.Generator) -> tuple[
     """
     x0, device = data.batch(recipe.batch, generator), generator.device
     offset = torch.rand(1, generator=generator, dtype=torch.float64, device=device)
-    t = _times(recipe, torch.arange(recipe.batch, device=device) + offset)
+    t = times(recipe, torch.arange(recipe.batch, device=device) + offset)
     return x0, t, torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=device)
 
 
@@ -104,7 +104,7 @@ def validation_batch(data: Images, recipe: Recipe) -> tuple[Tensor, Tensor, Tens
     generator, images = seeded(LOOK), len(data.validation)
     n = max(ROWS, images)
     x0 = data.dequantised(data.validation[torch.arange(n) % images], generator)
-    t = _times(recipe, torch.randperm(n, generator=generator) + 0.5)
+    t = times(recipe, torch.randperm(n, generator=generator) + 0.5)
     return x0, t, torch.randn(x0.shape, generator=generator, dtype=x0.dtype)
 
 
