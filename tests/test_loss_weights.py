@@ -70,6 +70,7 @@ def test_training_and_table_agree_as_steps_become_many(name, row, schedule):
     assert float(ratio.max() / ratio.min()) < 1.02
 
 
+@pytest.mark.equation("eq-sm-v-flow")
 def test_v_with_the_cosine_is_flow_matching():
     close(TABLE["v"].share(LEVELS) / TABLE["flow matching"].share(LEVELS), 2 / math.pi)
     close(TABLE["flow matching"].share(LEVELS), 0.5 * (-0.5 * LEVELS).exp())
@@ -96,6 +97,7 @@ def test_where_the_loss_stands_has_area_one():
 # Mixtures
 
 
+@pytest.mark.equation("eq-sm-mixture")
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_is_a_mixture_whose_weights_may_be_negative(name):
     """The two sides, summed the one way and the other, for errors that are anything."""
@@ -123,6 +125,7 @@ def gaussian_bound(schedule, S: float, c, start: int) -> float:
     return found
 
 
+@pytest.mark.equation("eq-sm-noisy-bound")
 def test_the_inner_sum_is_what_errors_cost_the_bound_on_noisy_data():
     """Exact on Gaussian data: two networks, their bounds on x_{s-1}, and the difference of their sums."""
     schedule, S = random_schedule(6), 2.5

@@ -73,6 +73,7 @@ def test_the_loss_is_that_of_the_paper_and_k_is_estimated_beside_it(name, covari
     close(total, 1)
 
 
+@pytest.mark.equation("eq-sm-bound-squares")
 def test_the_bound_is_minus_k_and_its_weights_are_those_of_its_terms():
     schedule = random_schedule(7)
     model = exact_model(blobs(), schedule, "posterior")

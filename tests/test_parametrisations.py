@@ -20,6 +20,7 @@ def spelled_out(x0, eps, log_tau: float) -> dict[str, torch.Tensor]:
     return own | {"edm": (x0 - a * xt) / s, "flow": eps - x0, "xt": xt}
 
 
+@pytest.mark.equation("eq-sm-one")
 def test_each_is_converted_to_each_other():
     x0, eps = randn(4, 3), randn(4, 3, seed=1)
     for level in (-2.0, 0.3, 2.5):
@@ -36,6 +37,7 @@ def test_levels_may_differ_from_row_to_row():
     close(convert(v, xt, levels, "v", "epsilon"), eps)
 
 
+@pytest.mark.equation("eq-sm-amplification")
 def test_an_error_becomes_what_the_definitions_make_of_it():
     """An error of 1e-3 in a guess, carried along by the definitions alone."""
     x0, eps = randn(1, 1), randn(1, 1, seed=1)
@@ -61,6 +63,7 @@ def test_what_grows_at_which_end():
     close(amplification(far, "v", "x0"), [math.exp(-350), 1.0])
 
 
+@pytest.mark.equation("eq-sm-one")
 def test_the_weight_is_the_square_of_what_an_error_becomes():
     x0, eps = randn(5, 2), randn(5, 2, seed=1)
     guess = randn(5, 2, seed=2)
@@ -71,6 +74,7 @@ def test_the_weight_is_the_square_of_what_an_error_becomes():
             close(square, weight(name, level) * (x0 - guess).square().sum(-1), rtol=1e-12)
 
 
+@pytest.mark.equation("eq-sm-edm")
 def test_preconditioning_is_what_was_asked_for():
     """Input and target of variance 1, and no other c_skip with such a target makes c_out smaller."""
     for std in (1.0, 0.5, 3.0):

@@ -40,6 +40,7 @@ def test_the_bridge_is_that_of_the_kernel():
         close(torch.stack([b[t], v[t]]), torch.cat([from_x0, variance]))
 
 
+@pytest.mark.equation("eq-sm-best-variance")
 def test_no_other_variance_costs_less():
     """The minimum, by a search: the slope changes its sign there, and the value is half of log(s^2 / v) a dimension."""
     errors = 0.3 + torch.rand(7, generator=rng(), dtype=torch.float64)
@@ -50,6 +51,7 @@ def test_no_other_variance_costs_less():
     close(least[2:], (best / reverse_variances.small(SCHEDULE))[2:].log())
 
 
+@pytest.mark.equation("eq-sm-variance-ends")
 def test_small_is_right_for_a_point_and_large_for_normal_data():
     """And every variance between them for some law of data: the best one is linear in the error."""
     zero = torch.zeros(7, dtype=torch.float64)
