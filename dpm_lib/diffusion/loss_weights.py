@@ -47,7 +47,7 @@ class StepWeights:
 
 
 def on_schedule(objective: str, schedule: Schedule) -> StepWeights:
-    """The objective called ``objective`` on the steps 2..T of a schedule.
+    """The objective called ``objective`` on the steps 2..T of a schedule: w_t and p_t of def-sm-objective.
 
     ValueError for another name, and for "score" where tau_T is infinite.
     """
@@ -175,7 +175,7 @@ def loss_density(objective: Objective, log_tau: Tensor, error: Tensor) -> Tensor
 
 
 def over_bound(share: Tensor, schedule: Schedule) -> Tensor:
-    """r_t = share_t / ((SNR_{t-1} - SNR_t) / 2), (T+1,), 0 at t = 0 and 1: an objective beside the bound."""
+    """r_t = share_t / ((SNR_{t-1} - SNR_t) / 2), (T+1,), 0 at t = 0 and 1. eq-sm-simple-ratio."""
     own = on_schedule("bound", schedule).share[2:]
     return torch.cat([torch.zeros_like(share[:2]), share[2:] / own])
 

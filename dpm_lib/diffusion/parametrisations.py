@@ -60,7 +60,7 @@ def amplification(log_tau: Tensor | float, source: str, target: str) -> Tensor:
 
 
 def weight(name: str, log_tau: Tensor | float) -> Tensor:
-    """|y - y_hat|^2 of the prediction ``name`` is this times |x_0 - x0_hat|^2, (...): B^2."""
+    """|y - y_hat|^2 of the prediction ``name`` is this times |x_0 - x0_hat|^2, (...): B^2. eq-sm-one."""
     return coefficients(name, log_tau)[1].square()
 
 

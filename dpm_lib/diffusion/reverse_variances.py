@@ -21,7 +21,10 @@ from dpm_lib.diffusion.schedules import Schedule
 
 
 def bridge(schedule: Schedule) -> tuple[Tensor, Tensor]:
-    """b and v of q(x_{t-1} | x_t, x_0), each (T+1,), with 0 for the steps 0 and 1, where there is no such law."""
+    """b and v of q(x_{t-1} | x_t, x_0), each (T+1,), with 0 for the steps 0 and 1, where there is no such law.
+
+    def-sm-step-cost.
+    """
     log, log_tau = schedule.log_alpha_bar, schedule.log_tau
     gap = -torch.expm1(log_tau[1:-1] - log_tau[2:])
     zero = torch.zeros_like(log[:2])
