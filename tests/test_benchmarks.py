@@ -235,7 +235,8 @@ def test_objectives(place, monkeypatch):
         monkeypatch.setattr(objectives, name, dict(zip(("roll", "digits"), sizes, strict=True)))
     monkeypatch.setenv("DPM_RUNS", str(place / "runs"))
     names = [f"{kind}-{which}-0" for kind, models in objectives.MODELS.items() for which in models]
-    run(monkeypatch, objectives, *names, "digits-simple-1")
+    run(monkeypatch, objectives, *names, "digits-simple-1", "chain")
+    assert set(same_form(place, "objectives-digits-chain")["K"]) == {"own", "ddpm"}
     for kind in ("roll", "digits"):
         record = same_form(place, f"objectives-{kind}")
         simple = record["models"]["simple"]

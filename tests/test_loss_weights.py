@@ -110,6 +110,18 @@ def test_every_objective_is_a_mixture_whose_weights_may_be_negative(name):
         close(mixture(share, schedule), [0, 0, 1] + [0] * 7, atol=1e-9)
 
 
+def gaussian_log_p(schedule, S: float, c, start: int) -> float:
+    """E log p(x_start) of the same chain, whose law of x_start is Gaussian: its variance, step by step from N(0, 1)."""
+    own, beta = 1.0, schedule.beta.tolist()
+    for t in range(schedule.T, start, -1):
+        before, now = float(schedule.alpha_bar[t - 1]), float(schedule.alpha_bar[t])
+        to_x0 = math.sqrt(before) * beta[t] / (1 - now)
+        own = (math.sqrt(1 - beta[t]) * (1 - before) / (1 - now) + to_x0 * float(c[t])) ** 2 * own
+        own += beta[t] * (1 - before) / (1 - now)
+    data = float(schedule.alpha_bar[start] * S + 1 - schedule.alpha_bar[start])
+    return -0.5 * (math.log(2 * math.pi * own) + data / own)
+
+
 def gaussian_bound(schedule, S: float, c, start: int) -> float:
     """The bound on E log p(x_start) in closed form: data N(0, S) on the line, the guesses c_t x_t, variance "small"."""
     variance, beta = (schedule.alpha_bar * S + 1 - schedule.alpha_bar).tolist(), schedule.beta.tolist()
@@ -130,17 +142,20 @@ def test_the_inner_sum_is_what_errors_cost_the_bound_on_noisy_data():
     """Exact on Gaussian data: two networks, their bounds on x_{s-1}, and the difference of their sums."""
     schedule, S = random_schedule(6), 2.5
     steps = (schedule.snr[1:-1] - schedule.snr[2:]) / 2
-    guesses = [0.2 + torch.rand(7, generator=rng(seed), dtype=torch.float64) for seed in (0, 1)]
+    guesses = [0.2 + torch.rand(7, generator=rng(seed), dtype=torch.float64) for seed in (0, 1)]  # given
     total = schedule.alpha_bar * S + 1 - schedule.alpha_bar
     errors = [S - 2 * c * schedule.alpha_bar.sqrt() * S + c**2 * total for c in guesses]
     for s in range(2, 7):
         bounds = [gaussian_bound(schedule, S, c, s - 1) for c in guesses]
         costs = [float((steps[s - 2 :] * e[s:]).sum()) for e in errors]
         assert bounds[0] + costs[0] == pytest.approx(bounds[1] + costs[1], rel=1e-10)
-        entropy = 0.5 * math.log(2 * math.pi * math.e * float(total[s - 1]))
-        assert max(bounds) < -entropy
-        best = schedule.alpha_bar.sqrt() * S / total
-        assert max(bounds) <= gaussian_bound(schedule, S, best, s - 1) < -entropy
+        assert all(bound < gaussian_log_p(schedule, S, c, s - 1) for bound, c in zip(bounds, guesses, strict=True))
+    point = schedules.geometric(5, 1e-2, 1e12)  # of data that are one point, and guessed: it is met
+    right = torch.zeros(6, dtype=torch.float64)
+    for start in range(1, 5):
+        assert gaussian_bound(point, 0.0, right, start) == pytest.approx(
+            gaussian_log_p(point, 0.0, right, start), abs=1e-5
+        )
 
 
 def test_a_weight_that_falls_rewards_a_worse_model():

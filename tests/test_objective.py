@@ -54,6 +54,7 @@ def own_loss(name: str, model, x0, t: int, noise) -> torch.Tensor:
     return weight * (x0 - Denoiser(model).posterior_mean(xt / signal, sigma**2)).square().sum(-1)
 
 
+@pytest.mark.equation("eq-sm-one")
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("covariance", ["posterior", "fixed_large"])
 def test_the_loss_is_that_of_the_paper_and_k_is_estimated_beside_it(name, covariance):

@@ -55,19 +55,24 @@ def on_schedule(objective: str, schedule: Schedule) -> StepWeights:
         raise ValueError(f"objective: {objective!r} is not one of {', '.join(OBJECTIVES)}")
     with torch.no_grad():
         snr, log_tau = schedule.snr[1:], schedule.log_tau[1:]
-    weight, mass = snr[1:], torch.ones_like(snr[1:])
+    weight, mass = snr[1:], _masses(objective, log_tau)
     if objective == "bound":
         weight = (schedule.T - 1) * (snr[:-1] - snr[1:]) / 2
     if objective in ("v", "edm"):
         weight = 1 + weight
-    if objective == "score":
-        mass = log_tau.diff()
-    if objective == "edm":
-        mass = torch.special.ndtr((log_tau - EDM_MEAN) / EDM_STD).diff()
     if not torch.isfinite(mass).all():
         raise ValueError(f"objective: {objective!r}: need a schedule whose tau_T is finite, to be even in log tau")
     nothing = torch.zeros_like(snr[:1]).expand(2)
     return StepWeights(torch.cat([nothing, weight]), torch.cat([nothing, mass / mass.sum()]))
+
+
+def _masses(objective: str, log_tau: Tensor) -> Tensor:
+    """How often the steps between levels (m,) are drawn, (m - 1,), up to a factor."""
+    if objective == "score":
+        return log_tau.diff()
+    if objective == "edm":
+        return torch.special.ndtr((log_tau - EDM_MEAN) / EDM_STD).diff()
+    return torch.ones_like(log_tau[1:])
 
 
 # As functions of log tau
