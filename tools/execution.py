@@ -50,7 +50,7 @@ def execute(paths: Iterable[Path], root: Path = ROOT) -> Iterator[tuple[Path, Ex
     kernels = _environment(IPYTHONDIR=_quiet_kernels(out), **{NAMED: "named"})
     with kernels, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         running = {}
-        for path in paths:
+        for path in reversed(list(paths)):  # the last are long ones: at the end, short ones fill all cores
             notebook = nbformat.read(path, as_version=4)
             if not _known(cache, notebook):
                 running[pool.submit(_run, notebook, path.parent)] = path
