@@ -16,6 +16,7 @@ import ladder
 import objectives
 import on_a_gpu
 import pytest
+import samplers
 import sampling_costs
 import swiss_roll
 import swiss_roll_limits
@@ -82,6 +83,18 @@ def test_swiss_roll(place, monkeypatch):
     assert checkpoints.load_model(place / "swiss-roll-fixed.safetensors")[1].name == "swiss-roll"
     swiss_roll.measure_sampling(n=10, repeats=1)
     same_form(place, "swiss-roll-sampling")
+
+
+def test_samplers(place, monkeypatch):
+    (place / "digits-ddpm.safetensors").symlink_to(MEASURED / "digits-ddpm.safetensors")
+    monkeypatch.setattr(samplers, "CALLS", [2])
+    monkeypatch.setattr(samplers, "DIGIT_CALLS", (1,))
+    monkeypatch.setattr(samplers, "ROUNDS", 2)
+    run(monkeypatch, samplers)
+    ways = same_form(place, "sampler-race")["wasserstein"]["one normal"]["sigma"]
+    assert ways["ddim 0"] == ways["2m"] != ways["heun"]  # two steps of them are two of DDIM's
+    rows = same_form(place, "sampler-digits")["rows"]
+    assert len(rows) == 15 and len({row["distance"] for row in rows if row["clock"] == "steps"}) == 1  # one guess
 
 
 def test_heartbeat(place, monkeypatch):

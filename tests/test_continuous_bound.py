@@ -56,6 +56,7 @@ def test_moments_of_the_error(target):
         assert abs(float(squared.mean()) - found.squared) < 4 * stderr(squared) + 1e-12
 
 
+@pytest.mark.equation("eq-smp-continuous")
 @pytest.mark.parametrize("pace", [*OTHERS, GEOMETRIC])
 def test_the_limit_does_not_know_the_pace(pace):
     nodes = 60 if len(pace.u) < 10 else 12
@@ -68,6 +69,7 @@ def test_the_limit_does_not_know_the_pace(pace):
     )
 
 
+@pytest.mark.equation("eq-smp-gap", "eq-smp-continuous")
 def test_finite_bounds_come_to_the_limit():
     """From below, the gap halving as T doubles; and each pace with a gap of its own."""
     gaps = []
@@ -84,6 +86,7 @@ def test_finite_bounds_come_to_the_limit():
     assert abs(gaps[0] / gaps[1] - 1) > 0.1
 
 
+@pytest.mark.equation("eq-smp-discrete")
 @pytest.mark.parametrize("schedule", [geometric(12, 1e-2, 50.0), cosine(9, 3e-2, 30.0)])
 def test_the_finite_bound_is_that_of_the_chain(schedule):
     """A Gaussian in closed form, and a mixture by the terms of K of an exact model."""
@@ -99,6 +102,7 @@ def test_the_finite_bound_is_that_of_the_chain(schedule):
     assert abs(float(K.mean()) - continuous_bound.bound(LINE, schedule)) < 4 * stderr(K)
 
 
+@pytest.mark.equation("eq-smp-second")
 def test_spread_is_that_of_the_draws():
     for pace, nodes in ((GEOMETRIC, 4), (OTHERS[2], 40)):
         generator, n = rng(3), 200
@@ -121,6 +125,7 @@ def test_spread_is_that_of_the_draws():
         assert abs(float(squares.mean()) - exact) < 4 * stderr(squares)
 
 
+@pytest.mark.equation("eq-smp-best-pace", "eq-smp-best-gap")
 def test_the_best_paces():
     """Their values are the squares of an integral (Cauchy-Schwarz), and any other pace has more."""
     log_tau = torch.linspace(*(math.log(t) for t in ENDS), 1201, dtype=torch.float64)

@@ -28,6 +28,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.equation("eq-smp-law")
 @pytest.mark.parametrize(("name", "own"), WAYS)
 def test_of_one_gaussian_it_is_normal(name, own):
     """All is linear: the start and each noise enter by a coefficient, found by giving one of them at a time."""
@@ -45,6 +46,7 @@ def test_of_one_gaussian_it_is_normal(name, own):
     assert abs(float(std) - math.sqrt(0.3)) > 1e-3  # few steps: not the data's
 
 
+@pytest.mark.equation("eq-smp-ddim")
 def test_ddim_of_one_gaussian_by_hand():
     """E[x_0 | x_t] = m + k (x_t - sqrt(alpha_bar) m), k = sqrt(alpha_bar) v / (alpha_bar v + 1 - alpha_bar)."""
     m, v, eta = 0.7, 0.3, 0.6

@@ -73,6 +73,7 @@ def test_fixed_large_has_the_same_means_and_beta():
     close(widths(ALL, "fixed_large")[0].square(), SCHEDULE.beta[2:].flip(0))
 
 
+@pytest.mark.equation("eq-smp-euler")
 def test_ddim_without_noise_is_euler_in_sigma():
     """dz / dsigma = (z - x0_hat) / sigma, sigma = sqrt(tau), in equal-length code of its own; and no other clock."""
     model, x = exact(), randn(30, 2)
@@ -92,6 +93,7 @@ def test_ddim_without_noise_is_euler_in_sigma():
     assert float((ddim(model, x, SOME) - euler(1.0)).abs().max()) > 0.1
 
 
+@pytest.mark.equation("eq-smp-eta-lambda")
 @pytest.mark.parametrize("lam", [0.4, 1.0, 1.7])
 def test_etas_step_is_lambdas_step(lam):
     model, x = exact(), randn(40, 2)
@@ -122,6 +124,7 @@ def test_many_steps_draw_the_data(own):
 LINE = Mixture(torch.tensor([[-1.5], [1.0]], dtype=torch.float64), torch.tensor([0.4, 0.6], dtype=torch.float64), 0.1)
 
 
+@pytest.mark.equation("eq-smp-2m", "eq-smp-heun")
 def test_order_of_convergence():
     """Of the flow from tau = 90 to 0.01: against 320 steps of Heun, errors fall by 2^order as steps double."""
     fine = 320
@@ -195,6 +198,7 @@ def test_denoise_is_the_posterior_mean():
         bit_model(SCHEDULE).denoise(torch.zeros(2, 2), 3)
 
 
+@pytest.mark.equation("eq-smp-bridge")
 def test_a_bridge_over_many_steps_is_bayes_rule():
     """q(x_s | x_t, x_0): precisions add up, for s < t - 1 too."""
     kernel = affine_model(SCHEDULE).kernel

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from dpm_lib.core import results
 from dpm_lib.diffusion import schedules
 from dpm_lib.figures.widgets import (
     Contest,
@@ -18,6 +19,7 @@ from dpm_lib.figures.widgets import (
     LearningCourse,
     LevelPosterior,
     LiveSampler,
+    SamplerRace,
     ScheduleBars,
     TrainingCost,
     TrajectoryPlayer,
@@ -44,6 +46,10 @@ def player(n: int = 1000, T: int = T, **text: str) -> TrajectoryPlayer:
     at = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     drift = np.arange(T + 1)[:, None, None] / T * (1.4 * at / np.linalg.norm(at + 1e-9, axis=1, keepdims=True) - at)
     return TrajectoryPlayer(forward, reverse, at, drift, **text)
+
+
+def race(**text: str) -> SamplerRace:
+    return SamplerRace(results.read("sampler-race.json"), **text)
 
 
 def schedule(T: int = T, **text: str) -> ScheduleBars:

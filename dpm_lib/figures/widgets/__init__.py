@@ -22,6 +22,7 @@ from dpm_lib.figures.widgets.objectives import LossWeights
 from dpm_lib.figures.widgets.player import TrajectoryPlayer
 from dpm_lib.figures.widgets.posteriors import BiasOnALine, DigitStrip, PaintedPosterior
 from dpm_lib.figures.widgets.sampler import LiveSampler
+from dpm_lib.figures.widgets.samplers import ContinuousBound, SamplerRace
 from dpm_lib.figures.widgets.schedule import ScheduleBars
 from dpm_lib.figures.widgets.score_matching import BlindShare, LangevinLevels, LossFloor
 from dpm_lib.figures.widgets.tweedie import GuessField, TwoPictures, WaysBack
@@ -35,6 +36,7 @@ __all__ = [
     "ChainEditor",
     "ClosingGap",
     "Contest",
+    "ContinuousBound",
     "DigitStrip",
     "DoubleWellWalk",
     "EntropyBand",
@@ -56,6 +58,7 @@ __all__ = [
     "PaintedPosterior",
     "RatePlayground",
     "Rungs",
+    "SamplerRace",
     "ScheduleBars",
     "StepBack",
     "StepsOfOneNoise",
