@@ -6,6 +6,7 @@
     python -m dpm_lib train textures --minutes 8                   as many steps as take so long here
     python -m dpm_lib train --resume runs/roll                     goes on, with the settings that the folder holds
     python -m dpm_lib train folder --set data=folder:PATH          your pictures; or points: swiss-roll data=FILE.npy
+    python -m dpm_lib bits --diffusers FOLDER --data folder:PICTURES  bits per dimension of a pipeline of diffusers
     python -m dpm_lib sample runs/folder-0 --out sheet.png         64 pictures; or .csv, .safetensors, in data units
     python -m dpm_lib sample runs/folder-0 --sampler ddim --calls 20 --out sheet.png      at 20 of the levels alone
     accelerate launch --num_processes 8 -m dpm_lib train swiss-roll                       on eight GPUs
@@ -31,14 +32,19 @@ from dpm_lib import __version__
 from dpm_lib.core.extras import NotInstalled
 from dpm_lib.core.files import BrokenFile, load_json, load_tensors, save_picture, save_tensors, write_atomically
 from dpm_lib.core.random import seeded
+from dpm_lib.core.standard_error import stderr
 from dpm_lib.data.contact_sheet import picture
-from dpm_lib.data.dataset import Data, original
+from dpm_lib.data.dataset import Data, differences, original
+from dpm_lib.data.image_folder import check_sizes
 from dpm_lib.data.images import Images
 from dpm_lib.data.registry import load
 from dpm_lib.diffusion.forward_kernels import GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.diffusion.samplers import SAMPLERS, draw
+from dpm_lib.interop.denoiser import LASTS
+from dpm_lib.interop.diffusers_models import OWN, from_diffusers, load_pipeline
 from dpm_lib.training import costs, devices, loop
+from dpm_lib.training.bits import BitsRun, drawing
 from dpm_lib.training.build import load_data
 from dpm_lib.training.catalogue import RECIPES, get
 from dpm_lib.training.checkpoints import load_model
@@ -144,6 +150,23 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.set_defaults(run=_evaluate)
 
+    command = commands.add_parser("bits", help="bits per dimension of pictures, under a run or a pipeline of diffusers")
+    command.add_argument("folder", nargs="?", metavar="RUN", help="folder of a run, or its model.safetensors")
+    command.add_argument("--diffusers", metavar="FOLDER", help="instead of a run: a pipeline that diffusers saved")
+    command.add_argument("--data", metavar="DATA", help="folder:PICTURES, all of them; or a set's name: held-out ones")
+    command.add_argument("--n", type=int, help="of how many pictures (default: all)")
+    command.add_argument("--calls", type=int, default=50, help="of the network, for each picture; T - 1: the full sum")
+    command.add_argument("--clip", help="of a pipeline: own (default), none, or a number at which guesses are cut")
+    command.add_argument("--last", choices=LASTS, help="of a pipeline: the last step, edge (default) or levels")
+    command.add_argument("--variance", help="of a pipeline: another than its scheduler's, such as fixed_large")
+    command.add_argument("--label", type=int, help="of a pipeline with classes: which")
+    command.add_argument("--dtype", choices=("float32", "float64"), help="of a pipeline's network (default: float32)")
+    command.add_argument("--resize", action="store_true", help="pictures of another size are made to fit")
+    command.add_argument("--out", metavar="DIR", help="keep each part there: the same command goes on where it was")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    command.set_defaults(run=_bits)
+
     command = commands.add_parser("sample", help="draw from a trained run")
     command.add_argument("folder", metavar="RUN", help="folder of the run, or its model.safetensors")
     command.add_argument("--n", type=int, help="how many (default: 64 pictures, or 10,000 points)")
@@ -239,6 +262,83 @@ def _evaluate(options: argparse.Namespace) -> None:
     metrics = {"recipe": recipe.name, "seed": options.seed}
     metrics |= evaluate(model, _data(recipe, options.data), options.n, options.seed)
     print(json.dumps(metrics))
+
+
+def _bits(options: argparse.Namespace) -> None:
+    """Bits per dimension: a bar with the estimate so far, where along t they lie, and a line of JSON."""
+    if (options.folder is None) == (options.diffusers is None):
+        raise Failure("bits: name the folder of a run, or --diffusers FOLDER")
+    for name, value in (("--calls", options.calls), ("--n", options.n)):
+        if value is not None and value < (2 if name == "--n" else 1):
+            raise Failure(f"{name}: {value}: need at least {2 if name == '--n' else 1}")
+    model, images, pictures, facts = _their_bits(options) if options.diffusers else _our_bits(options)
+    accelerator = accelerator_for(options.device)
+    model = model.to(accelerator.device)
+    out = None if options.out is None else Path(options.out)
+    if out is not None and out.exists() and not out.is_dir():
+        raise Failure(f"--out: {out} is a file, not a folder")
+    asked = {"data": images.name, **facts}
+    run = BitsRun(model, pictures[: options.n], model.data_set, options.calls, options.seed, out, asked)
+    mine = list(run.parts)[accelerator.process_index :: accelerator.num_processes]
+    done: list[dict[str, Any]] = []
+    with tqdm(mine, unit="part", disable=not accelerator.is_main_process) as bar:
+        for number in bar:
+            done.append(run.measure(number))
+            bits = torch.tensor([value for part in done for value in part["bits"]], dtype=torch.float64)
+            error = f" +- {stderr(bits):.3f}" if len(bits) > 1 else ""
+            bar.set_postfix_str(f"{float(bits.mean()):.3f}{error} bits a dimension")
+    if accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        found = dict(gather_object(list(zip(mine, done, strict=True))))
+        done = [found[number] for number in run.parts]
+    if accelerator.is_main_process:
+        record = {**asked, "seed": options.seed, **run.report(done)}
+        drawing(record["along"], print)
+        print(json.dumps(record), flush=True)
+
+
+def _their_bits(options: argparse.Namespace) -> tuple[DiffusionModel, Images, torch.Tensor, dict[str, Any]]:
+    """Model, data, pictures (n, d) and facts, for a pipeline of diffusers."""
+    if options.data is None:
+        raise Failure("--data: name folder:PICTURES, or a data set")
+    words: dict[str | None, Any] = {None: OWN, "own": OWN, "none": None}
+    try:
+        clip = words[options.clip] if options.clip in words else float(options.clip)
+    except ValueError:
+        raise Failure(f"--clip: {options.clip!r}: need own, none, or a number") from None
+    dtype = None if options.dtype is None else getattr(torch, options.dtype)
+    unet, scheduler = load_pipeline(Path(options.diffusers), dtype)
+    settings: dict[str, Any] = {"clip": clip, "variance": options.variance, "label": options.label}
+    channels, height, width = from_diffusers(unet, scheduler, **settings).data_set["shape"]
+    if height != width:
+        raise Failure(f"--diffusers: its pictures are {height} x {width} pixels, and data here are square")
+    folder = options.data.startswith("folder:")
+    if folder and not options.resize:
+        check_sizes(options.data.removeprefix("folder:"), width)
+    images = load(options.data, side=width, channels=channels)
+    if not isinstance(images, Images) or images.shape != (channels, height, width):
+        kind = " x ".join(str(size) for size in images.shape) if isinstance(images, Images) else "no pictures"
+        raise Failure(f"--data: {options.data} is {kind}, and the network takes {channels} x {height} x {width}")
+    model = from_diffusers(unet, scheduler, last=options.last or "edge", count=images.levels, **settings)
+    rest = [part for part in (images.train, images.validation) if part is not None]
+    pictures = torch.cat([images.test, *rest]) if folder else images.test
+    return model, images, pictures, model.facts
+
+
+def _our_bits(options: argparse.Namespace) -> tuple[DiffusionModel, Images, torch.Tensor, dict[str, Any]]:
+    """Model, data, held-out pictures (n, d) and facts, for a run of our own."""
+    for name in ("clip", "last", "variance", "label", "dtype"):
+        if getattr(options, name) is not None:
+            raise Failure(f"--{name}: is for --diffusers; a run has its own")
+    model, recipe = _load(options)
+    images = _data(recipe, options.data)
+    if not isinstance(images, Images):
+        raise Failure(f"{options.folder}: its data are no pictures; take: dpm evaluate {options.folder}")
+    if differs := differences(model.data_set, images.record()):
+        raise Failure(f"--data: the model was trained on others: {'; '.join(differs)}")
+    model.data_set = {**images.record(), **model.data_set}  # older files hold no units
+    return model, images, images.test, {"recipe": recipe.name}
 
 
 def _data(recipe: Recipe, path: str | None = None) -> Data:

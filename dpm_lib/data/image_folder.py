@@ -49,6 +49,22 @@ def read_folder(folder: str | Path, side: int, channels: int = 1) -> tuple[Tenso
     return images[np.sort(order[held_out:])], images[np.sort(order[:held_out])]
 
 
+def check_sizes(folder: str | Path, side: int) -> None:
+    """ValueError, naming the file, unless all pictures of a folder are squares of ``side`` pixels: none is resized."""
+    for path in sorted(found(Path(folder).expanduser())) if Path(folder).expanduser().is_dir() else ():
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        try:
+            with Image.open(path) as image:
+                size = image.size
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+            raise ValueError(f"{path}: cannot be read as an image: {error}") from None
+        if size != (side, side):
+            raise ValueError(
+                f"{path}: is {size[0]} x {size[1]} pixels, and {side} x {side} are needed; resize it, or say --resize"
+            )
+
+
 def found(folder: Path) -> Iterator[Path]:
     """All files in ``folder``, at any depth; none that is hidden, of a Mac's archive, or in the folder of a run."""
     for path in folder.iterdir():
