@@ -1,5 +1,6 @@
 """Chapters are renamed to the numbers of their pages, and so is every mention of them, and nothing else."""
 
+import chapters
 import pytest
 import renumber
 
@@ -49,3 +50,7 @@ def test_files_move_even_where_the_new_name_is_taken(tmp_path):
     assert found["book/02-c-d.ipynb"].read_text(encoding="utf-8") == "see 03-b"
     assert found["tests/test_equations_03_b.py"].read_text(encoding="utf-8") == "of 03_b"
     assert found["picture"].read_bytes() == b"\xff\xfe 02-b"
+
+
+def test_the_book_needs_no_renaming():
+    assert renumber.renamed(chapters.chapter_numbers()) == {}, "run python tools/renumber.py"
