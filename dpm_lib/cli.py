@@ -154,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("folder", nargs="?", metavar="RUN", help="folder of a run, or its model.safetensors")
     command.add_argument("--diffusers", metavar="FOLDER", help="instead of a run: a pipeline that diffusers saved")
     command.add_argument("--data", metavar="DATA", help="folder:PICTURES, all of them; or a set's name: held-out ones")
-    command.add_argument("--n", type=int, help="of how many pictures (default: all)")
+    command.add_argument(
+        "--n", "--pictures", dest="n", type=int, help="of how many (default: all); torchrun wants the long name"
+    )
     command.add_argument("--calls", type=int, default=50, help="of the network, for each picture; T - 1: the full sum")
     command.add_argument("--clip", help="of a pipeline: own (default), none, or a number at which guesses are cut")
     command.add_argument("--last", choices=LASTS, help="of a pipeline: the last step, edge (default) or levels")

@@ -38,7 +38,7 @@ NEAR = 1e-2  # relative: what float32 does to alpha_bar at the end of a cosine
 OWN = "own"  # clipping as the scheduler says
 
 
-class _Network(nn.Module):
+class UNetGuess(nn.Module):
     """A UNet2DModel, of rows (n, d) and times (n,), read as a guess of x_0."""
 
     def __init__(self, unet: nn.Module, schedule: Schedule, shape: tuple[int, ...], prediction: str, label: int | None):
@@ -97,7 +97,7 @@ def from_diffusers(
     variance = _variance(variance, config)
     shape = _shape(unet, variance)
     kernel = GaussianKernel(shape[0] * shape[1] * shape[2], schedule)
-    network = _Network(unet, schedule, shape, prediction, _label(unet, label))
+    network = UNetGuess(unet, schedule, shape, prediction, _label(unet, label))
     reverse = DenoiserReverse(network, kernel, variance, _clip(clip, config))
     facts: dict[str, Any] = {"network": "UNet2DModel", "scheduler": type(scheduler).__name__, "prediction": prediction}
     facts |= {} if label is None else {"label": label}
