@@ -223,6 +223,7 @@ def test_dragging_moves_all_but_the_limit(page, write_page):
         (lambda: SamplerRace(RACE | {"calls": [2, 8]}), "race, three clumps, log tau, ddpm: need shape"),
         (lambda: SamplerRace(RACE, "euler"), "sampler: 'euler' is not one of ddpm, ddim 0.5, ddim 0, heun, 2m"),
         (lambda: SamplerRace(RACE, calls=7), r"calls: 7: need one of \[2, 3, 4, 5"),
+        (lambda: SamplerRace(RACE, target="bumps"), "target: 'bumps' is not one of "),
         (lambda: SamplerRace(RACE, clock="t"), "clock: 't' is not one of log tau, karras, sigma"),
         (lambda: ContinuousBound(2), "T: 2: need at least 3"),
         (lambda: ContinuousBound(201), "T: 201: need at most 200"),

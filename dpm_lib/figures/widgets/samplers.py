@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import torch
@@ -40,12 +41,14 @@ class SamplerRace(Figure):
     sampler: the one whose points are shown at first: "ddpm", "ddim 0.5", "ddim 0", "heun" or "2m"
     calls:   of the model at first, one that the record has
     clock:   in which the levels are even at first: "log tau", "karras" or "sigma"
+    target:  the data at first, by the record's name
     Raises ``ValueError`` that names the argument and the offending value.
     """
 
     _esm = script("race.js")
     _css = SHEET
     race = traitlets.Dict().tag(sync=True)
+    target = traitlets.Unicode().tag(sync=True)
     sampler = traitlets.Unicode().tag(sync=True)
     calls = traitlets.Int().tag(sync=True)
     clock = traitlets.Unicode().tag(sync=True)
@@ -56,6 +59,7 @@ class SamplerRace(Figure):
         sampler: str = "ddpm",
         calls: int = 8,
         clock: str = "log tau",
+        target: str = "three clumps",
         *,
         label: str = "A race of samplers from noise to data",
         caption: str = "",
@@ -63,24 +67,26 @@ class SamplerRace(Figure):
         missing = [key for key in RECORD if key not in race]
         if missing:
             raise ValueError(f"race: has no {missing[0]!r}: need a record with {', '.join(RECORD)}")
-        for target in race["targets"]:
-            for name in POWERS:
-                for runner in RUNNERS:
-                    found = race["wasserstein"][target][name][runner]
-                    checked(f"race, {target}, {name}, {runner}", found, (len(race["calls"]),))
+        for data, name, runner in product(race["targets"], POWERS, RUNNERS):
+            found = race["wasserstein"][data][name][runner]
+            checked(f"race, {data}, {name}, {runner}", found, (len(race["calls"]),))
         if sampler not in RUNNERS:
             raise ValueError(f"sampler: {sampler!r} is not one of {', '.join(RUNNERS)}")
         if clock not in POWERS:
             raise ValueError(f"clock: {clock!r} is not one of {', '.join(POWERS)}")
         if calls not in race["calls"]:
             raise ValueError(f"calls: {calls}: need one of {race['calls']}")
+        if target not in race["targets"]:
+            raise ValueError(f"target: {target!r} is not one of {', '.join(race['targets'])}")
         kept = {key: race[key] for key in RECORD}
-        super().__init__(label=label, caption=caption, race=kept, sampler=sampler, calls=calls, clock=clock)
+        super().__init__(
+            label=label, caption=caption, race=kept, sampler=sampler, calls=calls, clock=clock, target=target
+        )
 
     def poster(self) -> bytes:
         figure = picture(6.4, 2.8)
         axes = figure.subplots()
-        for name, distances in next(iter(self.race["wasserstein"].values()))[self.clock].items():
+        for name, distances in self.race["wasserstein"][self.target][self.clock].items():
             axes.loglog(self.race["calls"], distances, color=PALETTE[RUNNERS[name]], label=name)
         axes.legend(frameon=False, labelcolor=INK, fontsize=8)
         axes.set(xlabel="calls of the model", ylabel="distance to the data")

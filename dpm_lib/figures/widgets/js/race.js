@@ -96,7 +96,7 @@ function render({ model, el }) {
   let runner = model.get("sampler");
   let place = all.indexOf(model.get("calls"));
   let clock = model.get("clock");
-  let name = Object.keys(race.targets)[0];
+  let name = model.get("target");
   let seed = 1;
   let k = 0;
   let path;
