@@ -171,6 +171,8 @@ def over_seeds(runs: list[dict[str, Any]], *keys: str) -> dict[str, Any]:
 def summary(kind: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """All seeds of all models, in one record."""
     record: dict[str, Any] = {"about": f"{kind}: the bound, score and simple, at equal steps; K in bits", "models": {}}
+    paired = [{run["seed"] for run in each} for each in runs.values() if "levels" in each[0]]
+    common = set.intersection(*paired) if paired else set()
     for which, each in runs.items():
         base, settings = MODELS[kind][which]
         recipe = catalogue.get(base).override(**settings)
@@ -185,8 +187,9 @@ def summary(kind: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         }
         for key in ("K", "energy_distance"):
             entry[key] = {name: over_seeds(each, key, name) for name in each[0][key]}
-        if "levels" in each[0]:
-            entry["levels"] = [_level([run["levels"][i] for run in each]) for i in range(len(each[0]["levels"]))]
+        if "levels" in each[0] and common:  # of the same seeds, so that they can be compared
+            levels = zip(*(run["levels"] for run in each if run["seed"] in common), strict=True)
+            entry["levels"] = [_level(list(parts)) for parts in levels]
         record["models"][which] = entry
     data = build.load_data(catalogue.get(MODELS[kind]["2015"][0]))
     fresh = data.batch(SAMPLES[kind], seeded(5))
@@ -195,7 +198,7 @@ def summary(kind: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return record
 
 
-def _level(parts: list[dict[str, float]]) -> dict[str, Any]:
+def _level(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """One level of noise over all seeds: means, and the standard error of the error over points and seeds."""
     n = len(parts)
     record: dict[str, Any] = {"t": parts[0]["t"], "log_tau": parts[0]["log_tau"]}
