@@ -6,6 +6,7 @@ Those of annealing and Fokker-Planck need packages that are not here; ``test_thr
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import bits
 import common
 import heartbeat
 import images
@@ -27,6 +28,8 @@ from test_image_recipes import little
 from dpm_lib.core import results
 from dpm_lib.core.files import load_json
 from dpm_lib.diffusion import schedules
+from dpm_lib.diffusion.forward_kernels import GaussianKernel
+from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.probability.swiss_roll import SwissRoll
 from dpm_lib.training import catalogue, checkpoints, loop, trainer
 
@@ -95,6 +98,21 @@ def test_samplers(place, monkeypatch):
     assert ways["ddim 0"] == ways["2m"] != ways["heun"]  # two steps of them are two of DDIM's
     rows = same_form(place, "sampler-digits")["rows"]
     assert len(rows) == 15 and len({row["distance"] for row in rows if row["clock"] == "steps"}) == 1  # one guess
+
+
+def test_bits(place, monkeypatch):
+    """On 52 levels; the measured record has the standard error of 999 calls from a twentieth of them, and fewer."""
+    trained, recipe = checkpoints.load_model(place / "digits.safetensors")
+    few = DiffusionModel(GaussianKernel(64, schedules.geometric(52, 1e-7, 400.0)), trained.reverse)
+    monkeypatch.setattr(results, "path", lambda name: place / name)
+    monkeypatch.setattr(bits.dpm_lib, "load_model", lambda path: (few, recipe))
+    monkeypatch.setattr(bits, "PICTURES", 4)
+    bits.digits()
+    same_form(place, "bits")
+    ways = load_json(MEASURED / "bits.json")["ways"]
+    assert ways["10 calls"]["share_of_calls"] < 1 / 20 and ways["10 calls"]["stderr_over_full"] < 1
+    for name in ("50 calls", "10 calls", "1 calls"):
+        assert abs(ways[name]["paired_difference"]) < 4 * ways[name]["paired_difference_stderr"]
 
 
 def test_heartbeat(place, monkeypatch):

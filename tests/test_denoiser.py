@@ -284,6 +284,16 @@ def test_with_levels_the_model_gives_probabilities():
     assert torch.allclose(shares, weights.log_z.exp(), atol=0.03)
 
 
+def test_the_last_term_is_the_levels_probability():
+    """edge - H_q(X_1 | x_0) is log P(x_0 | x_1) at the very x_1 that was drawn, after T - 1 draws of noise."""
+    model = gaussian(0.6, 2, schedules.linear(3, 0.05, 0.9), last="levels", count=4)
+    x0, g = levels(4)[torch.tensor([[0, 3], [2, 1]])], seeded(1)
+    terms = bound.terms(model, x0, seeded(1))
+    normal((2, 2, 2), g)
+    x1 = model.kernel.marginal(x0, 1).sample(g)
+    assert torch.allclose(terms.edge - terms.entropy_1, model.reverse_step(x1, 1).log_prob(x0), atol=1e-12)
+
+
 def test_the_last_step_has_the_variance_of_published_bits():
     """beta-tilde_2, for fixed_large too; where diffusers' own `_get_variance(0)` has 1e-20 and beta_1."""
     for variance in ("fixed_small", "fixed_large"):
