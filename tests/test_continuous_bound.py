@@ -132,8 +132,8 @@ def test_the_best_paces():
     moments = [error_moments(LINE, math.exp(v)) for v in log_tau.tolist()[::10]]
     snr = (-log_tau[::10]).exp()
     for pace, part, of in (
-        (least_spread(LINE, *ENDS, 80), "fourth", lambda p: spread(LINE, p, 4) ** 2 + loss(LINE, p, 4) ** 2),
-        (least_gap(LINE, *ENDS, 80), "squared", lambda p: _leading_gap(p)),
+        (least_spread(LINE, *ENDS, 60), "fourth", lambda p: spread(LINE, p, 2) ** 2 + loss(LINE, p, 2) ** 2),
+        (least_gap(LINE, *ENDS, 60), "squared", lambda p: _leading_gap(p)),
     ):
         root = torch.tensor([getattr(m, part) ** 0.5 for m in moments], dtype=torch.float64) * snr
         least = 0.25 * float(torch.trapezoid(root, log_tau[::10])) ** 2
@@ -143,7 +143,7 @@ def test_the_best_paces():
 
 
 def _leading_gap(pace):
-    nodes = continuous_bound._nodes(pace, 4)
+    nodes = continuous_bound._nodes(pace, 2)
     return 0.25 * sum(weight * (2 * w) ** 2 * error_moments(LINE, tau).squared for weight, w, tau in nodes)
 
 
