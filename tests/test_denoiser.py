@@ -304,8 +304,10 @@ def test_the_last_step_has_the_variance_of_published_bits():
         assert float(law.mean_of_gaussian) == pytest.approx(0.4 * float(abar[1].sqrt()), rel=1e-12)
 
 
-def test_a_last_step_of_levels_is_not_trained_on():
+def test_a_last_step_of_levels_is_not_trained_on_and_not_tilted():
     model = gaussian(1.0, last="levels")
+    with pytest.raises(ValueError, match=r"model: its last step is on levels.* need the edge kernel"):
+        conditioning.tilt(model, lambda x: x.sum(-1), n=2, generator=seeded(0))
     with pytest.raises(ValueError, match="model: has a last step of its own"):
         bound.estimate(model, torch.zeros(1, 1).double(), torch.tensor([2]), torch.zeros(1, 1).double())
 

@@ -109,12 +109,16 @@ def tilt(
     them: it is never misled, and its effective size says how far to trust it. For others look at ``ess_by_step``: one
     small size on the way spoils the run, and the last size does not show it. A warning is given where that is plain.
     ``callback(t, x, log_weights)`` sees each t = T..0.
-    Raises ValueError where log r is NaN or +infinity; where log psi_t is minus infinity for a t >= 1; where log r is
-    minus infinity at all n particles, or at any draw that has no weight; and, without weights, where a log_r that is
-    not a ``Tilt`` has no gradient to follow.
+    Raises ValueError for a model with a last step on levels; where log r is NaN or +infinity; where log psi_t is minus
+    infinity for a t >= 1; where log r is minus infinity at all n particles, or at any draw that has no weight; and,
+    without weights, where a log_r that is not a ``Tilt`` has no gradient to follow.
     """
     if method not in METHODS:
         raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}")
+    if model.last is not None:
+        raise ValueError(
+            "model: its last step is on levels, which no tilt multiplies: need the edge kernel, last='edge'"
+        )
     n = checks.count("n", n)
     checks.between("threshold", threshold, 0, 1)
     if generator is None:
