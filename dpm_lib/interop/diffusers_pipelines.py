@@ -48,7 +48,8 @@ def to_diffusers(
         prediction_type=facts["prediction"], variance_type=facts["variance"], clip_sample=clip is not None,
         clip_sample_range=1.0 if clip is None else clip,
     )  # fmt: skip
-    DDPMPipeline(network.unet, scheduler).save_pretrained(folder, safe_serialization=True)
+    pipeline: Any = DDPMPipeline(network.unet, scheduler)
+    pipeline.save_pretrained(folder, safe_serialization=True)
     write_atomically(folder / "README.md", card(facts, data, licence, bits, steps).encode())
     return folder
 
