@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dpm_lib.core.checks import count
+from dpm_lib.diffusion.forward_kernels import GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.diffusion.schedules import Schedule
 
@@ -25,10 +26,9 @@ def bridge(schedule: Schedule) -> tuple[Tensor, Tensor]:
 
     def-sm-step-cost.
     """
-    log, log_tau = schedule.log_alpha_bar, schedule.log_tau
-    gap = -torch.expm1(log_tau[1:-1] - log_tau[2:])
-    zero = torch.zeros_like(log[:2])
-    return torch.cat([zero, (0.5 * log[1:-1]).exp() * gap]), torch.cat([zero, -torch.expm1(log[1:-1]) * gap])
+    _, b, v = GaussianKernel(1, schedule).bridge(torch.arange(2, schedule.T + 1, device=schedule.log_alpha_bar.device))
+    zero = torch.zeros_like(schedule.log_alpha_bar[:2])
+    return torch.cat([zero, b.squeeze(-1)]), torch.cat([zero, v.squeeze(-1)])
 
 
 def small(schedule: Schedule) -> Tensor:

@@ -159,7 +159,7 @@ def pilot(
     found = []
     for t in at:
         noise, when = normal(few.shape, generator), t.expand(len(few))
-        kl = _kl(model, few, when, noise)
+        kl = bound.step_kl(model, few, when, noise)
         found.append(_line(kl, linear.term(y, noise, when)))
     slope, level, left = torch.tensor(found, dtype=torch.float64, device=x0.device).unbind(1)
 
@@ -224,15 +224,11 @@ def estimate(
     row = torch.arange(n, device=x0.device).repeat_interleave(calls)
     for i, when in zip(row.split(ROWS), t.split(ROWS), strict=True):
         noise = normal((len(i), x0.shape[1]), generator)
-        left = _kl(model, x0[i], when, noise) - plan.slope[when] * plan.linear.term(y[i], noise, when)
+        left = bound.step_kl(model, x0[i], when, noise) - plan.slope[when] * plan.linear.term(y[i], noise, when)
         share = (left - plan.level[when]) / (calls * plan.pi[when])
         steps.index_put_((i, torch.searchsorted(plan.edges, when, right=True) - 1), share, accumulate=True)
     used = n * (calls + (model.last is not None))
     return SampledBound(prior + entropy_T, -steps, edge - entropy_1, used)
-
-
-def _kl(model: DiffusionModel, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-    return bound.step_kl(model, x0, t, noise)
 
 
 def _drawn(pi: Tensor, u: Tensor) -> Tensor:
