@@ -58,10 +58,11 @@ def test_a_density_is_how_even_times_pass_the_levels(name, log_tau):
         ("score", "NCSN", schedules.geometric(4000, 1e-5, 1e4)),
         ("v", "v", schedules.cosine(4000, 1e-5, 1e5)),
         ("edm", "EDM", schedules.geometric(4000, 1e-5, 1e4)),
+        ("flow", "flow matching", schedules.geometric(4000, 1e-5, 1e4)),
     ],
 )
 def test_training_and_table_agree_as_steps_become_many(name, row, schedule):
-    """Of the five that train: share per unit of log tau, up to a factor that is the same at all levels."""
+    """Of the six that train: share per unit of log tau, up to a factor that is the same at all levels."""
     log_tau = schedule.log_tau
     step = on_schedule(name, schedule).share[2:] / (log_tau[2:] - log_tau[1:-1])
     middle = 0.5 * (log_tau[2:] + log_tau[1:-1])
@@ -185,6 +186,7 @@ def test_monotone_ones_are_mixtures_on_their_schedules():
         ("simple", schedules.cosine(50, 1e-4, 400.0), False),
         ("simple", schedules.linear(1000, 1e-4, 0.02), False),
         ("edm", schedules.geometric(50, 1e-4, 400.0), False),
+        ("flow", schedules.geometric(50, 1e-4, 400.0), True),
     ):
         coefficients = mixture(on_schedule(name, schedule).share, schedule)
         assert bool((coefficients[2:] > -1e-9 * coefficients[2]).all()) == monotone, (name, schedule)

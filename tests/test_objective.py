@@ -50,6 +50,10 @@ def own_loss(name: str, model, x0, t: int, noise) -> torch.Tensor:
     if name == "v":
         v, v_hat = signal * noise - spread * x0, signal * eps_hat - spread * x0_hat
         return (v - v_hat).square().sum(-1)
+    if name == "flow":  # the straight path's x_s = (1 - s) x_0 + s eps, whose velocity is eps - x_0
+        s = sigma / (1 + sigma)
+        x_s = (1 - s) * xt / signal
+        return ((noise - x0) - (x_s - x0_hat) / s).square().sum(-1)
     weight = (sigma**2 + 1) / (sigma * 1) ** 2  # Karras et al. 2022, table 1, sigma_data = 1
     return weight * (x0 - Denoiser(model).posterior_mean(xt / signal, sigma**2)).square().sum(-1)
 
@@ -102,7 +106,7 @@ def test_times_are_drawn_by_their_probability(name):
     """As often as it says, up to one: in each batch, and on average."""
     r = recipe(objective=name, T=12, batch=64)
     expected = 64 * step_weights(r).probability
-    assert (expected[2:].max() > 1.5 * expected[2:].min()) == (name == "edm")  # geometric: even in both
+    assert (expected[2:].max() > 1.5 * expected[2:].min()) == (name in ("edm", "flow"))  # geometric: even in both
     counts = torch.stack([torch.bincount(draw_batch(blob_data(), r, rng(s))[1], minlength=13) for s in range(300)])
     assert counts.shape == (300, 13) and bool((counts.sum(1) == 64).all())
     assert float((counts - expected).abs().max()) < 1 + 1e-9
@@ -126,6 +130,8 @@ def test_steps_that_are_uneven_in_log_tau():
     which = torch.searchsorted(log_tau[1:].contiguous(), fine).clamp(1, 5)
     mass = torch.zeros(6, dtype=torch.float64).index_add(0, which, density)[1:]
     close(on_schedule("edm", schedule).probability[2:], mass / mass.sum(), rtol=1e-4)
+    s = schedule.tau.sqrt() / (1 + schedule.tau.sqrt())
+    close(on_schedule("flow", schedule).probability[2:], s[1:].diff() / (s[-1] - s[1]))
 
 
 # Runs

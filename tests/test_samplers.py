@@ -236,6 +236,8 @@ def test_levels_fall_from_T_to_0():
     low = (uneven.tau[1:] ** (1 / 14)).tolist()
     middle = (low[0] + low[-1]) / 2
     assert samplers.levels_of(uneven, 3, "karras")[1] == 1 + min(range(6), key=lambda k: abs(low[k] - middle))
+    s = torch.arange(20, dtype=torch.float64) / 20
+    assert samplers.levels_of(from_tau((s / (1 - s)).square()), 5, "straight") == [19, 15, 11, 8, 4, 0]
 
 
 # Bad input

@@ -11,11 +11,13 @@ objective is the mean over times t of a weight times |x_0 - x0_hat(x_t, t)|^2:
     score    1 / tau_t = SNR_t                             even in log tau
     v        1 + SNR_t                                     even in t
     edm      1 + SNR_t                                     normal in log tau: mean -2.4, standard deviation 2.4
+    flow     (1 + sqrt(SNR_t))^2                           even in s = sqrt(tau) / (1 + sqrt(tau))
 
 "bound" is the part of -K that the network enters, where its kernel has the variance of q(x_{t-1} | x_t, x_0). "simple"
 is |eps - eps_hat|^2 (Ho et al. 2020), "score" is sigma^2 |s - s_hat|^2 in the variance-exploding picture (Song and
 Ermon 2019), "v" is |v - v_hat|^2 (Salimans and Ho 2022), "edm" that of Karras et al. 2022 for data of unit variance,
-where ln sigma ~ N(-1.2, 1.2^2). A step t stands for the times between tau_{t-1} and tau_t: p_t is their mass.
+where ln sigma ~ N(-1.2, 1.2^2), "flow" is flow matching, |u - u_hat|^2 with u = eps - x_0 on the straight path
+(1 - s) x_0 + s eps (Lipman et al. 2023). A step t stands for the times between tau_{t-1} and tau_t: p_t is their mass.
 """
 
 import math
@@ -28,7 +30,7 @@ from torch import Tensor
 from dpm_lib.core import checks
 from dpm_lib.diffusion.schedules import Schedule
 
-OBJECTIVES = ("bound", "simple", "score", "v", "edm")
+OBJECTIVES = ("bound", "simple", "score", "v", "edm", "flow")
 EVEN = ("bound", "simple", "v")  # those that draw each time as often
 EDM_MEAN, EDM_STD = -2.4, 2.4  # of log tau = 2 ln sigma
 
@@ -60,6 +62,8 @@ def on_schedule(objective: str, schedule: Schedule) -> StepWeights:
         weight = (schedule.T - 1) * (snr[:-1] - snr[1:]) / 2
     if objective in ("v", "edm"):
         weight = 1 + weight
+    if objective == "flow":
+        weight = (1 + weight.sqrt()).square()
     if not torch.isfinite(mass).all():
         raise ValueError(f"objective: {objective!r}: need a schedule whose tau_T is finite, to be even in log tau")
     nothing = torch.zeros_like(snr[:1]).expand(2)
@@ -72,6 +76,8 @@ def _masses(objective: str, log_tau: Tensor) -> Tensor:
         return log_tau.diff()
     if objective == "edm":
         return torch.special.ndtr((log_tau - EDM_MEAN) / EDM_STD).diff()
+    if objective == "flow":
+        return torch.sigmoid(0.5 * log_tau).diff()
     return torch.ones_like(log_tau[1:])
 
 

@@ -39,7 +39,7 @@ from dpm_lib.probability.mixtures import Mixture
 Blur = Callable[[Tensor, float], Tensor]
 Noise = torch.Generator | Blur | None
 Callback = Callable[[int, int, int, Tensor, Tensor], None]
-CLOCKS = ("steps", "log tau", "karras")
+CLOCKS = ("steps", "log tau", "karras", "straight")
 VARIANCES = ("fixed_small", "fixed_large")
 
 
@@ -84,7 +84,8 @@ def levels_of(schedule: Schedule, calls: int, clock: str = "steps", last: int = 
     """T = t_0 > t_1 > ... > 0: ``calls`` levels to ask the model at, then 0.
 
     Evenly placed, to the nearest level, in the ``clock``: "steps" in t; "log tau", and "karras" in tau^(1/14) (their
-    rho = 7), from T to ``last``. ValueError for more calls than levels from T to ``last``, and another clock.
+    rho = 7), from T to ``last``; "straight" in s = sqrt(tau) / (1 + sqrt(tau)), the time of the path
+    (1 - s) x_0 + s eps, like "steps" from T to 0. ValueError for more calls than levels from T to ``last``, and another clock.
     """
     T, last = schedule.T, checks.count("last", last)
     calls = checks.count("calls", calls)
@@ -94,6 +95,10 @@ def levels_of(schedule: Schedule, calls: int, clock: str = "steps", last: int = 
         raise ValueError(f"clock: {clock!r} is not one of {', '.join(CLOCKS)}")
     if clock == "steps":
         wanted = torch.linspace(T, 0, calls + 1, dtype=torch.float64).round().long().tolist()[:-1]
+    elif clock == "straight":
+        time = torch.sigmoid(0.5 * schedule.log_tau)
+        places = torch.linspace(float(time[T]), 0.0, calls + 1, dtype=torch.float64)[:-1]
+        wanted = (time[last:] - places.unsqueeze(1)).abs().argmin(1).add(last).tolist()
     else:
         log_tau = schedule.log_tau.clamp(max=40.0)
         time = log_tau if clock == "log tau" else (log_tau / 14).exp()
