@@ -85,7 +85,8 @@ def levels_of(schedule: Schedule, calls: int, clock: str = "steps", last: int = 
 
     Evenly placed, to the nearest level, in the ``clock``: "steps" in t; "log tau", and "karras" in tau^(1/14) (their
     rho = 7), from T to ``last``; "straight" in s = sqrt(tau) / (1 + sqrt(tau)), the time of the path
-    (1 - s) x_0 + s eps, like "steps" from T to 0. ValueError for more calls than levels from T to ``last``, and another clock.
+    (1 - s) x_0 + s eps, like "steps" from T to 0. ValueError for more calls than levels from T to ``last``, and another
+    clock.
     """
     T, last = schedule.T, checks.count("last", last)
     calls = checks.count("calls", calls)

@@ -66,9 +66,7 @@ class Recipe:
     learn_schedule: bool = True  # learn beta_2..beta_T through the bound
     knots: int = 0  # of the learned schedule; 0: every step is learned by itself
     covariance: str = "full"  # of the reverse kernel, if Gaussian; for images also "levels" and "paper"
-    objective: str = (
-        "bound"  # what training minimises; "simple", "score", "v", "edm", "flow": see diffusion.loss_weights
-    )
+    objective: str = "bound"  # what is minimised; "simple", "score", "v", "edm", "flow": see diffusion.loss_weights
     network: str = "mlp"
     width: int = 64
     depth: int = 3
