@@ -8,13 +8,13 @@ new table. So a sampler's error is seen alone: that of few steps, and that of st
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from dpm_lib.core import checks
-from dpm_lib.diffusion.samplers import MixtureDenoiser
+from dpm_lib.diffusion.samplers import Denoising
 from dpm_lib.sde.chain_law import TAIL, LineLaw
 
 REACH = 8.2  # standard deviations, beyond which there is less than 1e-15
@@ -24,16 +24,25 @@ SIDES = torch.tensor([-1.0, 1.0], dtype=torch.float64)
 CHUNK = 64  # places that are summed together: each sees the mass nearby alone
 
 
+class DenoisingIn(Denoising, Protocol):
+    """The interface: a model that says in how many dimensions it guesses: of a mixture, guided, or trained."""
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a state."""
+        ...
+
+
 def sampler_law(
-    sampler: Callable[..., Tensor], model: MixtureDenoiser, levels: Sequence[int], places: int = 1501, **own: Any
+    sampler: Callable[..., Tensor], model: DenoisingIn, levels: Sequence[int], places: int = 1501, **own: Any
 ) -> LineLaw:
     """The law of sampler(model, x, levels, **own) for x ~ N(0, 1): at falling ``levels``, on tables of ``places``.
 
     Where these are too few for faint noise, all is done again with twice as many, up to 24,000. ValueError where that
     is not enough, for a target that is not on the line, for bad input to the sampler, and fewer than 100 places.
     """
-    if model.target.dim != 1:
-        raise ValueError(f"model: needs a target on the line, and this one has {model.target.dim} dimensions")
+    if model.dim != 1:
+        raise ValueError(f"model: needs a target on the line, and this one has {model.dim} dimensions")
     places = checks.count("places", places, 100)
     while places <= MOST:
         table = _Table(places)

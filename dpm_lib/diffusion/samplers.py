@@ -71,6 +71,11 @@ class MixtureDenoiser:
     def __init__(self, target: Mixture, schedule: Schedule) -> None:
         self.target, self.schedule = target, schedule
 
+    @property
+    def dim(self) -> int:
+        """Numbers in a state."""
+        return self.target.dim
+
     def denoise(self, x: Tensor, t: int) -> Tensor:
         """E[x_0 | x_t = x], (n, d), for x (n, d). ValueError for t outside of 1..T."""
         checks.checked_step(t, self.schedule.T)
