@@ -178,6 +178,17 @@ def family(
     return _walk(model, x, levels, callback, _keeping(model, fresh, _blur(generator, lam > 0)))
 
 
+def jumps(
+    model: Denoising, x: Tensor, levels: Sequence[int], generator: Noise = None, callback: Callback | None = None
+) -> Tensor:
+    """Multistep consistency sampling (Song et al. 2023), from x (n, d): jump to 0, add noise to the next level, jump.
+
+    f = 1: no noise is kept. One call a step. Made for a model whose guess is the end of the flow (``consistency``), as
+    E[x_0 | x_t] has too little variance to be given noise again. ValueError for bad input. eq-str-jumps.
+    """
+    return _walk(model, x, levels, callback, _keeping(model, lambda log_r: 1.0, _blur(generator, len(levels) > 2)))
+
+
 def eta_of(lam: float, ratio: float) -> float:
     """DDIM's eta that makes, from tau_t to tau_s = ``ratio`` tau_t, the very step of ``family`` with noise ``lam``.
 
