@@ -56,6 +56,11 @@ class Guided:
         """Numbers in a state. AttributeError where the conditional model does not say."""
         return int(self.conditional.dim)  # type: ignore[attr-defined]
 
+    @property
+    def limited(self) -> bool:
+        """Whether there are levels at which w does not count."""
+        return math.isfinite(self.low) or math.isfinite(self.high)
+
     def scale(self, t: int) -> float:
         """w at level t: 1 outside of the interval."""
         return self.w if self.low <= float(self.schedule.log_tau[t]) <= self.high else 1.0
