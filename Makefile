@@ -12,6 +12,10 @@ STAMP := .venv/installed
 
 # The networks are small: one thread is as fast as two, and stays so on a busy machine.
 export OMP_NUM_THREADS ?= 1
+# glibc hands every large array back to the system when it is freed, and asks for fresh pages for the next: in some
+# chapters half of the processor time. So it keeps up to a gigabyte. Elsewhere than with glibc this does nothing.
+export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
+export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 
 .PHONY: book test jupyter serve figure lint bench outputs portable mutants clean
 

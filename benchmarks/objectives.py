@@ -1,10 +1,11 @@
 """The bound and DDPM's loss on one network: what each is worth in K, and in samples, over five seeds.
 
-    OMP_NUM_THREADS=1 python benchmarks/objectives.py [roll|digits-simple|bound|score|2015-SEED ...]
+    OMP_NUM_THREADS=1 python benchmarks/objectives.py [roll|digits-simple|bound|score|flow|2015-SEED ...]
 
 Model by model and seed by seed (about four minutes of one core for digits, one or two for the roll):
 
-    roll      swiss-roll (the bound, full covariance, learned schedule), and on DDPM's chain the bound, score, simple
+    roll      swiss-roll (the bound, full covariance, learned schedule), and on DDPM's chain the bound, score, simple,
+              and flow matching
     digits    digits (the bound, covariance by levels), and on DDPM's chain the bound, score, simple
 
 "score" has nearly the weights of the bound, and draws times even in log tau: so it tells what the bound's weights do
@@ -50,6 +51,7 @@ MODELS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         "simple": ("swiss-roll-ddpm", {}),
         "bound": ("swiss-roll-ddpm", {"objective": "bound"}),
         "score": ("swiss-roll-ddpm", {"objective": "score"}),
+        "flow": ("swiss-roll-ddpm", {"objective": "flow"}),
         "2015": ("swiss-roll", {}),
     },
     "digits": {
