@@ -3,6 +3,7 @@
 import base64
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from dpm_lib.core import results
 from dpm_lib.diffusion import schedules
 from dpm_lib.figures.widgets import (
+    BitsAlong,
     Contest,
     DigitStrip,
     EntropyBand,
@@ -46,6 +48,18 @@ def player(n: int = 1000, T: int = T, **text: str) -> TrajectoryPlayer:
     at = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     drift = np.arange(T + 1)[:, None, None] / T * (1.4 * at / np.linalg.norm(at + 1e-9, axis=1, keepdims=True) - at)
     return TrajectoryPlayer(forward, reverse, at, drift, **text)
+
+
+def bits_along_row(other: bool = False) -> dict[str, Any]:
+    """A model with the edge kernel; or another, with a last step on levels, on fewer steps."""
+    log_tau = np.linspace(-5.0, 12.3, 20) if other else np.linspace(-9.0, 9.0, 41)
+    steps = np.diff(log_tau) * 0.7 / (1 + np.exp(log_tau[1:] - 3))
+    ends = {"std": 8.0, "last_bits": 0.2} if other else {"std": 6.0, "last_bits": -4.4}
+    return {"log_tau": log_tau, "steps": steps, "prior_bits": 0.01} | ends
+
+
+def bits_along(**options: Any) -> BitsAlong:
+    return BitsAlong({"one": bits_along_row(), "other": bits_along_row(other=True)}, **options)
 
 
 def race(**text: str) -> SamplerRace:

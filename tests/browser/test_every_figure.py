@@ -37,6 +37,7 @@ NEED_NO_DATA = [
 MAKERS = [
     *NEED_NO_DATA,
     figures.band,
+    figures.bits_along,
     figures.contest,
     figures.costs,
     figures.course,
