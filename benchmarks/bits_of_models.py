@@ -10,8 +10,7 @@
 
 Each with the edge kernel, and with a last step on levels, from 100 network calls for each picture. Needs the extra
 ``diffusers``; no chapter does. Writes book/results/bits-of-models.json: for each way the bits with their split, and for
-the model's own last step the bits a dimension of the steps, in bins between levels of noise, log tau in squared levels
-of grey.
+the edge kernel the bits a dimension of the steps, in bins between levels of noise, log tau in squared levels of grey.
 """
 
 import math
@@ -41,7 +40,7 @@ COMMAND = "python benchmarks/bits_of_models.py"
 STEPS, BATCH, RATE, WARMUP, EMA, WIDTHS = 1200, 128, 2e-3, 100, 0.995, (16, 32)
 T, PICTURES, SAMPLES, CALLS, BINS = 1000, 297, 297, 100, 60
 KEPT = ("bits_per_dimension", "bits_per_dimension_stderr", "prior_bits", "steps_bits", "last_bits", "calls")
-OWN = {"bound": "edge", "ddpm": "edge", "diffusers": "levels"}  # the last step that a model was trained for
+MAIN = "edge"  # the last step whose steps are shown along the noise
 
 
 def trained(folder: Path) -> dict[str, Any]:
@@ -94,8 +93,8 @@ def variants(images: Images, folder: Path) -> dict[str, dict[str, DiffusionModel
         model, _ = dpm_lib.load_model(results.path(f"{file}.safetensors"))
         found[name] = {"edge": model, "levels": DiffusionModel(model.kernel, model.reverse, LevelStep(centres))}
     ways: dict[str, dict[str, Any]] = {
-        "edge": {"last": "edge"}, "levels": {"last": "levels"}, "levels, clipped": {"last": "levels", "clip": 1.0},
-        "levels, fixed_large": {"last": "levels", "variance": "fixed_large"},
+        "edge": {}, "edge, clipped": {"clip": 1.0}, "edge, fixed_large": {"variance": "fixed_large"},
+        "levels": {"last": "levels"}, "levels, clipped": {"last": "levels", "clip": 1.0},
     }  # fmt: skip
     found["diffusers"] = {
         way: from_diffusers(folder, **{"clip": None, "count": images.levels, **settings})
@@ -118,9 +117,9 @@ def measured(model: DiffusionModel, pictures: Tensor, units: dict[str, Any]) -> 
 
 
 def samples(model: DiffusionModel, images: Images, units: dict[str, Any]) -> dict[str, float]:
-    """The energy distance between samples and all held-out digits, in the features of a classifier."""
+    """The energy distance of samples on levels, dequantised, to all held-out digits, in features of a classifier."""
     x, see = model.sample(SAMPLES, seeded(1000)), digit_features()
-    inside = torch.rand(x.shape, generator=seeded(7), dtype=x.dtype) - 0.5 if model.last is not None else 0.0
+    inside = torch.rand(x.shape, generator=seeded(7), dtype=x.dtype) - 0.5
     states = (x * units["std"] + units["mean"] + inside - images.mean) / images.std
     mean, error = energy_distance.of_all_pairs(see(states), see(images.held_out()))
     return {"mean": mean, "stderr": error}
@@ -134,17 +133,16 @@ def measure() -> None:
         folder = run_folder("bits-diffusers", scratch)
         spent = trained(folder)
         for name, ways in variants(images, folder).items():
-            own = OWN[name]
-            units = {**images.record(), **ways[own].data_set} if name == "diffusers" else images.record()
-            row: dict[str, Any] = {"T": ways[own].T, "last": own, "std": float(units["std"]), "ways": {}}
+            units = {**images.record(), **ways[MAIN].data_set} if name == "diffusers" else images.record()
+            row: dict[str, Any] = {"T": ways[MAIN].T, "last": MAIN, "std": float(units["std"]), "ways": {}}
             for way, model in ways.items():
                 found = measured(model, pictures, units)
                 curve = {key: found.pop(key) for key in ("log_tau", "steps")}
                 row["ways"][way] = found
-                row |= {**found, **curve} if way == own else {}
+                row |= {**found, **curve} if way == MAIN else {}
                 print(name, way, {key: round(value, 4) for key, value in found.items()}, flush=True)
             if name == "diffusers":  # those of the others are in objectives-digits.json
-                row["energy_distance"] = samples(ways[own], images, units)
+                row["energy_distance"] = samples(ways["levels"], images, units)
             print(name, {key: row[key] for key in row if key not in ("log_tau", "steps", "ways")}, flush=True)
             record[name] = row
     record["diffusers"] |= {"trained": spent}
