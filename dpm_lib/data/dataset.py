@@ -41,9 +41,18 @@ class Data:
         return None if self.target is None else isinstance(self.target, Codebook)
 
     @property
+    def classes(self) -> int:
+        """How many classes the rows are labelled with; 0 where they have no labels."""
+        return 0
+
+    @property
     def log_scale(self) -> float:
         """The sum over coordinates of log(data unit / chain unit), nats: log p(data) = log p(state) - log_scale."""
         return 0.0
+
+    def labelled(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """``batch``, (n, dim), and the label of each row, (n,). ValueError for data without."""
+        raise ValueError(f"data: {self.name!r} have no labels")
 
     def batch(self, n: int, generator: torch.Generator) -> Tensor:
         """n training rows, (n, dim), in the units of the chain."""

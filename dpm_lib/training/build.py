@@ -41,8 +41,9 @@ def image_model(
 
     def unet(numbers: int) -> UNet:
         return UNet(
-            shape, numbers, recipe.width, recipe.depth, recipe.scales, recipe.frequencies, generator, recipe.dropout
-        )
+            shape, numbers, recipe.width, recipe.depth, recipe.scales, recipe.frequencies, generator, recipe.dropout,
+            recipe.classes,
+        )  # fmt: skip
 
     if recipe.covariance == "levels":
         if edges is None:
@@ -77,6 +78,9 @@ def recipe_for(recipe: Recipe, data: Data) -> Recipe:
             changes |= {"channels": channels, "side": height}
     elif recipe.side and isinstance(data, Points):
         raise ValueError(f"side: {recipe.name!r} is for pictures, and {data.name!r} are points: take swiss-roll, say")
+    if recipe.classes and recipe.classes != data.classes:
+        have = f"{data.classes} classes" if data.classes else "no labels"
+        raise ValueError(f"classes: {recipe.classes}: need as many as the data have, and {data.name!r} have {have}")
     return recipe.override(**changes)
 
 

@@ -34,6 +34,10 @@ IMAGE_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         "scikit-learn's handwritten digits, 8x8 pixels of 17 levels, T=200: about two CPU-minutes",
         SMALL | DIGITS | {"steps": 1000, "batch": 256},
     ),
+    "digits-classes": (
+        "the same digits, network and steps, told the class of four in five: about three CPU-minutes",
+        SMALL | DIGITS | {"steps": 1000, "batch": 256, "classes": 10, "label_dropout": 0.2},
+    ),
     "digits-ddpm": (
         "the same digits, network and steps, learned as DDPM does: T=1000",
         SMALL | {"data": "digits", "side": 8, "steps": 1000, "batch": 256} | DDPM,

@@ -47,7 +47,7 @@ def check_sizes(recipe: Recipe, dim: int, tensors: dict[str, Tensor]) -> None:
     largest = max((size for tensor in tensors.values() for size in tensor.shape), default=1)
     sizes = {"T": recipe.T, "frequencies": recipe.frequencies, "side": recipe.side, "dim": 0 if recipe.side else dim}
     sizes |= {"units": recipe.units} if recipe.network == "rbf" else {"width": recipe.width}
-    sizes |= {"channels": recipe.channels} if recipe.side else {}
+    sizes |= {"channels": recipe.channels, "classes": recipe.classes} if recipe.side else {}
     if recipe.network not in ("mlp", "unet"):
         del sizes["frequencies"]
     counts = {"depth": recipe.depth, "scales": recipe.scales} if recipe.network != "rbf" else {}

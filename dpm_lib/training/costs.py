@@ -63,6 +63,7 @@ class Shapes(Data):
     """Zeros and ones of ``size`` entries, as bits or as numbers: in place of data that may not be at hand."""
 
     size: int
+    kinds: int = 0
     target: Any = field(default=None, init=False)
 
     @property
@@ -71,6 +72,13 @@ class Shapes(Data):
 
     def batch(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.randint(2, (n, self.size), generator=generator).double()
+
+    @property
+    def classes(self) -> int:
+        return self.kinds
+
+    def labelled(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return self.batch(n, generator), torch.randint(self.kinds, (n,), generator=generator)
 
 
 def count(recipe: Recipe) -> Cost:
@@ -126,7 +134,7 @@ def trial(recipe: Recipe, rows: int) -> Run:
         raise ValueError(f"side: 0 does not fit {recipe.data}, which are images or not known")
     recipe = replace(recipe, data=SAME_SHAPE.get(recipe.data, recipe.data), batch=rows, compile=False)
     dim = recipe.channels * recipe.side**2 if recipe.side else load_data(recipe).dim
-    return Run(recipe, 0, "cpu", data=Shapes(name=recipe.data, size=dim))
+    return Run(recipe, 0, "cpu", data=Shapes(name=recipe.data, size=dim, kinds=recipe.classes))
 
 
 def state_bytes(run: Run) -> int:

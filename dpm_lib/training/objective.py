@@ -43,16 +43,17 @@ class Objective(nn.Module):
             self.register_buffer("weight", weights.weight, persistent=False)
             self.register_buffer("probability", weights.probability, persistent=False)
 
-    def forward(self, x0: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x0: Tensor, t: Tensor, noise: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        model = self.model if label is None else self.model.given(label)
         with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.bf16):
             if self.by_bound:
-                K = bound.estimate(self.model, x0, t, noise).mean()
+                K = bound.estimate(model, x0, t, noise).mean()
                 return -K, K.detach()
-            return self._weighted(x0, t, noise)
+            return self._weighted(model, x0, t, noise)
 
-    def _weighted(self, x0: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        kernel: Any = self.model.kernel
-        reverse: Any = self.model.reverse
+    def _weighted(self, model: DiffusionModel, x0: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        kernel: Any = model.kernel
+        reverse: Any = model.reverse
         xt = kernel.marginal(x0, t).from_noise(noise)
         x0_hat, factor = reverse.moments(xt, t, kernel)
         loss = (self.weight[t] * (x0 - x0_hat).square().sum(-1)).mean()
@@ -82,30 +83,39 @@ def times(recipe: Recipe, places: Tensor) -> Tensor:
     return torch.searchsorted(below, places / n, right=True).clamp(max=recipe.T)
 
 
-def draw_batch(data: Data, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def draw_batch(data: Data, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, ...]:
     """A global batch: data x0 (n, d), times (n,) in 2..T, and standard normal noise (n, d).
 
     Times are spread evenly, or by the density of the recipe's objective, with one random shift for the whole batch.
+    With classes also labels (n,), of which a random share, ``label_dropout``, is ``classes``: that tells nothing.
 
     On the generator's device.
     """
-    x0, device = data.batch(recipe.batch, generator), generator.device
+    n, device = recipe.batch, generator.device
+    x0, *labels = data.labelled(n, generator) if recipe.classes else (data.batch(n, generator),)
     offset = torch.rand(1, generator=generator, dtype=torch.float64, device=device)
-    t = times(recipe, torch.arange(recipe.batch, device=device) + offset)
-    return x0, t, torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=device)
+    t = times(recipe, torch.arange(n, device=device) + offset)
+    noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=device)
+    withheld = [torch.rand(n, generator=generator, device=device) < recipe.label_dropout for _ in labels]
+    told = [label.masked_fill(drop, recipe.classes) for label, drop in zip(labels, withheld, strict=True)]
+    return x0, t, noise, *told
 
 
-def validation_batch(data: Images, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+def validation_batch(data: Images, recipe: Recipe) -> tuple[Tensor, ...]:
     """The same rows at every look: validation images x0 (n, d), times (n,) spread as in training, and noise (n, d).
+
+    With classes also the labels (n,), all of them told.
 
     ROWS rows, or as many as there are images if these are more: each image about as often, at times of its own.
     """
     assert data.validation is not None
     generator, images = seeded(LOOK), len(data.validation)
     n = max(ROWS, images)
-    x0 = data.dequantised(data.validation[torch.arange(n) % images], generator)
+    chosen = torch.arange(n) % images
+    x0 = data.dequantised(data.validation[chosen], generator)
     t = times(recipe, torch.randperm(n, generator=generator) + 0.5)
-    return x0, t, torch.randn(x0.shape, generator=generator, dtype=x0.dtype)
+    noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype)
+    return (x0, t, noise, data.labels["validation"][chosen]) if recipe.classes else (x0, t, noise)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

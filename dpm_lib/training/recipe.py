@@ -27,7 +27,7 @@ FORMS = (*COVARIANCES, "levels", "paper")
 OWN_VARIANCE = ("posterior", "fixed_large")  # forms that leave a network nothing but its guess of x_0
 PRECISIONS = ("fp32", "bf16")
 COUNTS = ("width", "depth", "units", "channels", "scales", "steps", "batch", "checkpoint_every")
-MAY_BE_ZERO = ("frequencies", "side", "cells", "clip", "sample_every", "validate_every")
+MAY_BE_ZERO = ("frequencies", "side", "cells", "classes", "clip", "sample_every", "validate_every")
 APPLIES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # where each setting does something; all others always do
     "noise": ("data=swiss-roll", lambda r: r.data == "swiss-roll"),
     "tau_T": ("schedule=geometric or cosine", lambda r: r.schedule in ("geometric", "cosine")),
@@ -44,6 +44,8 @@ APPLIES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # where each setting 
     "dropout": ("network=unet", lambda r: r.network == "unet"),
     "validate_every": ("pictures, by networks with side=N", lambda r: bool(r.side)),
     "cells": ("covariance=levels", lambda r: r.covariance == "levels"),
+    "classes": ("network=unet", lambda r: r.network == "unet"),
+    "label_dropout": ("classes=N", lambda r: bool(r.classes)),
 }
 
 
@@ -78,6 +80,8 @@ class Recipe:
     cells: int = 0  # of "levels": neighbouring levels are put together into so many; 0 for every level by itself
     scales: int = 2  # resolutions of a network for images
     dropout: float = 0.0  # share of the U-Net's numbers that a step of training leaves out
+    classes: int = 0  # labels that the network is told, as many as the data have; 0: none
+    label_dropout: float = 0.1  # share of the labels that a step of training withholds
     steps: int = 8000  # of training
     batch: int = 1024
     lr: float = 1e-2  # peak learning rate of Adam, warmed up over 100 steps, then a cosine to zero
@@ -113,7 +117,7 @@ class Recipe:
             raise ValueError(f"batch: {self.batch} is less than T - 1 = {self.T - 1}: every batch holds every time")
         if not 0 < self.beta_1 < 1:
             raise ValueError(f"beta_1: {self.beta_1} is outside (0, 1)")
-        for name in ("ema", "dropout"):
+        for name in ("ema", "dropout", "label_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is outside [0, 1)")
         for name, known in (
