@@ -9,6 +9,7 @@
     python -m dpm_lib bits --diffusers FOLDER --data folder:PICTURES  bits per dimension of a pipeline of diffusers
     python -m dpm_lib sample runs/folder-0 --out sheet.png         64 pictures; or .csv, .safetensors, in data units
     python -m dpm_lib sample runs/folder-0 --sampler ddim --calls 20 --out sheet.png      at 20 of the levels alone
+    python -m dpm_lib sample runs/digits-classes-0 --label 3 --guidance 2 --sampler ddim --calls 20 --out threes.png
     accelerate launch --num_processes 8 -m dpm_lib train swiss-roll                       on eight GPUs
     torchrun --standalone --nproc_per_node 2 -m dpm_lib train swiss-roll --device cpu     two processes on the CPU
 
@@ -29,6 +30,7 @@ import torch
 from tqdm import tqdm
 
 from dpm_lib import __version__
+from dpm_lib.core import checks
 from dpm_lib.core.extras import NotInstalled
 from dpm_lib.core.files import BrokenFile, load_json, load_tensors, save_picture, save_tensors, write_atomically
 from dpm_lib.core.random import seeded
@@ -39,6 +41,7 @@ from dpm_lib.data.image_folder import check_sizes
 from dpm_lib.data.images import Images
 from dpm_lib.data.registry import load
 from dpm_lib.diffusion.forward_kernels import GaussianKernel
+from dpm_lib.diffusion.guidance import Guided
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.diffusion.samplers import SAMPLERS, draw
 from dpm_lib.interop.denoiser import LASTS
@@ -179,6 +182,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--calls", type=int, metavar="N", help="how often --sampler may call the network, at most")
     command.add_argument(
         "--eta", type=float, help="of --sampler ddim: 0, its default, draws no noise; 1 is DDPM's chain"
+    )
+    command.add_argument("--label", type=int, help="of a run with classes: which (default: it is told none)")
+    command.add_argument(
+        "--guidance", type=float, metavar="W", help="with --label and --sampler: 0 leaves the class out, 1 adds nothing"
     )
     command.set_defaults(run=_sample)
     return parser
@@ -359,6 +366,7 @@ def _sample(options: argparse.Namespace) -> None:
         raise Failure(f"--n: {options.n} is less than 1")
     out, chosen = _checked_out(options.out), _sampler(options)
     model, recipe = _load(options)
+    steered = _steered(model, options)
     if chosen and not isinstance(model.kernel, GaussianKernel):
         raise Failure(f"--sampler: {options.sampler} moves points, and the states of {recipe.name} are bits")
     units = _units(model, recipe)
@@ -370,14 +378,14 @@ def _sample(options: argparse.Namespace) -> None:
     size = max(16, PART // model.kernel.dim)
     parts = [min(size, n - start) for start in range(0, n, size)]
     bar = tqdm(parts, desc=recipe.name, unit="part", delay=5, disable=len(parts) == 1)
-    draws = (draw(model, part, generator, **chosen) if chosen else model.sample(part, generator) for part in bar)
+    draws = (draw(steered, part, generator, **chosen) if chosen else steered.sample(part, generator) for part in bar)
     x = torch.cat([part.cpu() for part in draws])
     if out is not None and out.suffix == ".png":
         save_picture(out, picture(x, units, columns=max(8, round(n**0.5))))
         return
     x = original(x, units)
     if out is not None and out.suffix == ".safetensors":
-        save_tensors(out, {"x": x}, {"recipe": recipe.name, "seed": options.seed} | chosen)
+        save_tensors(out, {"x": x}, {"recipe": recipe.name, "seed": options.seed} | chosen | _class(options))
         return
     lines = "".join(",".join(f"{value:.6g}" for value in row) + "\n" for row in x.tolist())
     if out is None:
@@ -402,6 +410,23 @@ def _sampler(options: argparse.Namespace) -> dict[str, Any]:
     if options.sampler != "ddim":
         raise Failure(f"--eta: {options.eta} goes with --sampler ddim, and not {options.sampler}")
     return {"name": options.sampler, "calls": options.calls, "eta": options.eta}
+
+
+def _class(options: argparse.Namespace) -> dict[str, Any]:
+    """Which class was asked for, and how strongly, for the record of samples; {} where none was."""
+    asked = {"label": options.label, "guidance": options.guidance}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _steered(model: DiffusionModel, options: argparse.Namespace) -> Any:
+    """The model that is told the class, if one is asked for, or guided towards it; Failure where that does not go."""
+    w, told = options.guidance, model.given(options.label)
+    if w is None:
+        return told
+    for name in ("label", "sampler"):
+        if getattr(options, name) is None:
+            raise Failure(f"--guidance: {w} goes with --label and --sampler, and --{name} is missing")
+    return Guided(told, model, checks.between("--guidance", w, 0))
 
 
 def _units(model: DiffusionModel, recipe: Recipe) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dpm_lib.core import checks
 from dpm_lib.core.checks import checked_states
+from dpm_lib.diffusion.forward_kernels import Kernel
 from dpm_lib.diffusion.samplers import Denoising
 from dpm_lib.diffusion.schedules import Schedule
 
@@ -50,6 +51,11 @@ class Guided:
     def schedule(self) -> Schedule:
         """The levels 0..T of both."""
         return self.conditional.schedule
+
+    @property
+    def kernel(self) -> Kernel:
+        """The forward kernel of the conditional model, if that is a ``DiffusionModel``, for ``samplers.draw``."""
+        return self.conditional.kernel  # type: ignore[attr-defined]
 
     @property
     def dim(self) -> int:

@@ -31,7 +31,7 @@ from torch import Tensor
 from dpm_lib.core import checks
 from dpm_lib.core.checks import checked_states, finite, shaped
 from dpm_lib.core.random import normal
-from dpm_lib.diffusion.forward_kernels import GaussianKernel
+from dpm_lib.diffusion.forward_kernels import GaussianKernel, Kernel
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.probability.mixtures import Mixture
@@ -53,6 +53,15 @@ class Denoising(Protocol):
 
     def denoise(self, x: Tensor, t: int) -> Tensor:
         """A guess of E[x_0 | x_t = x], (n, d), for x (n, d) and t in 1..T."""
+        ...
+
+
+class Drawable(Denoising, Protocol):
+    """The interface: what ``draw`` asks of a model, a ``DiffusionModel`` or one ``Guided``: its kernel too."""
+
+    @property
+    def kernel(self) -> Kernel:
+        """The forward kernel, whose equilibrium draws start in."""
         ...
 
 
@@ -270,7 +279,7 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 def draw(
-    model: DiffusionModel, n: int, generator: torch.Generator, name: str, calls: int, clock: str = "steps",
+    model: DiffusionModel | Drawable, n: int, generator: torch.Generator, name: str, calls: int, clock: str = "steps",
     **own: Any,
 ) -> Tensor:  # fmt: skip
     """n draws of x_0, (n, d), by the sampler of that ``name``, with at most ``calls`` calls of the network a draw.
