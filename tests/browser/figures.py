@@ -15,6 +15,7 @@ from dpm_lib.figures.widgets import (
     Contest,
     DigitStrip,
     EntropyBand,
+    GuidedDigits,
     HeartbeatPlayer,
     ImagePlayer,
     JumpWalkers,
@@ -64,6 +65,30 @@ def bits_along(**options: Any) -> BitsAlong:
 
 def race(**text: str) -> SamplerRace:
     return SamplerRace(results.read("sampler-race.json"), **text)
+
+
+def guided_record(classes: int = 4, n: int = 6, side: int = 3) -> dict:
+    """What guidance-digits.json holds, of pictures that are noise."""
+    scales, rng = (0.0, 0.5, 1.0, 2.5), np.random.default_rng(0)
+    shape = (len(scales), classes, n, side, side)
+    rows = [
+        {
+            "way": "whole",
+            "w": w,
+            "agreement": {"mean": 1 - 0.8 * math.exp(-w), "stderr": 0.02},
+            "spread": {"mean": 1.3 / (1 + w), "stderr": 0.05},
+            "by_class": (1 - 0.8 * math.exp(-w) * rng.random(classes)).tolist(),
+        }
+        for w in scales
+    ]
+    other = {**rows[1], "way": "interval"}
+    pictures = base64.b64encode(rng.integers(0, 256, shape).astype("u1").tobytes()).decode()
+    real = {"agreement": {"mean": 0.98, "stderr": 0.01}}
+    return {"rows": [*rows, other], "pictures": {"shape": shape, "uint8": pictures}, "real": real, "each": 50}
+
+
+def guided_digits(**text: str) -> GuidedDigits:
+    return GuidedDigits(guided_record(), digit=2, **text)
 
 
 def schedule(T: int = T, **text: str) -> ScheduleBars:

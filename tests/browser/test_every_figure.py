@@ -41,6 +41,7 @@ MAKERS = [
     figures.contest,
     figures.costs,
     figures.course,
+    figures.guided_digits,
     figures.images,
     figures.importance,
     figures.jump_walkers,

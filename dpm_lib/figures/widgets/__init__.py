@@ -16,6 +16,7 @@ from dpm_lib.figures.widgets.bound import ClosingGap, EntropyBand, Ledger
 from dpm_lib.figures.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.figures.widgets.costs import TrainingCost
 from dpm_lib.figures.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
+from dpm_lib.figures.widgets.guided_digits import GuidedDigits
 from dpm_lib.figures.widgets.images import ImagePlayer, LevelPosterior
 from dpm_lib.figures.widgets.information import InformationArea, InformationScales
 from dpm_lib.figures.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
@@ -44,6 +45,7 @@ __all__ = [
     "EntropyBand",
     "Figure",
     "GuessField",
+    "GuidedDigits",
     "HeartbeatPlayer",
     "ImagePlayer",
     "InformationArea",
