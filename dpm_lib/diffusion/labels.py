@@ -32,7 +32,7 @@ class Told(nn.Module):
 
 
 def told(reverse: Any, label: int | Tensor | None) -> Any:
-    """A reverse kernel with the weights of ``reverse``, whose network is told ``label``; None tells it nothing.
+    """A reverse kernel with the weights of ``reverse``, its network told one ``label`` or (n,); None tells it nothing.
 
     ValueError where ``label`` is none of the classes, or the network has no classes.
     """
