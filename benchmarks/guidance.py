@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/guidance.py [digits-classes|digits]
 
-Writes book/results/digits-classes.json and digits-classes.safetensors (the recipe, trained: three minutes of one core),
-and then guidance-digits.json (five minutes):
+Writes book/results/digits-classes.json and digits-classes.safetensors (the recipe, trained: a minute of one core), and then
+guidance-digits.json (two minutes):
 
 - for each w, digits of each class by DDIM: the share that two classifiers take for what was asked, the spread within a
   class beside that of real digits, and the energy distance to held-out digits of the class, in a classifier's features;
@@ -39,9 +39,9 @@ from dpm_lib.training import catalogue, checkpoints
 
 SCALES = [0.5 * k for k in range(11)]
 REPAIRED = [2.0, 3.0]  # scales at which the repairs are measured
-INTERVAL = (-2.0, 3.0)  # in log tau
+MIDDLE = 0.8  # of the class's pull: the interval in which guidance is limited
 EACH, SHOWN, CALLS = 40, 12, 20  # digits of a class measured, and shown; calls of either network for a digit
-TIMES = 50  # of the 199 KL terms of a digit's K, drawn
+TIMES = 50  # of the 999 KL terms of a digit's K, drawn
 PULLED = 40  # levels at which the class's pull is measured
 VISIBLE, FAINT = 1e-4, 1e-3  # tau below which noise is not seen in a picture, and hides no class
 
@@ -179,16 +179,26 @@ def pull(model: DiffusionModel, data: Images) -> dict[str, Any]:
     return {"levels": rows, "bits": whole}
 
 
+def middle(levels: list[dict[str, Any]]) -> tuple[float, float]:
+    """The ends in log tau of the middle MIDDLE of the area below ``moved``."""
+    places = torch.tensor([row["log_tau"] for row in levels])
+    below = torch.cumulative_trapezoid(torch.tensor([row["moved"]["mean"] for row in levels]), places)
+    ends = (below[-1] * share for share in (0.5 - MIDDLE / 2, 0.5 + MIDDLE / 2))
+    low, high = (round(float(places[1:][below >= end][0]), 2) for end in ends)
+    return low, high
+
+
 def digits() -> None:
     """All that is measured on the trained model, in one record."""
     model, recipe = checkpoints.load_model(results.path("digits-classes.safetensors"))
     data = load("digits")
     assert isinstance(data, Images)
     labels = torch.arange(data.classes).repeat_interleave(EACH)
-    told = model.given(labels)
+    told, pulled = model.given(labels), pull(model, data)
+    interval = middle(pulled["levels"])
     ((_, worse),) = common.watched(recipe, [recipe.steps // 10])
     ways: list[tuple[str, float, Denoising]] = [("whole", w, Guided(told, model, w)) for w in SCALES]
-    ways += [("interval", w, Guided(told, model, w, INTERVAL)) for w in REPAIRED]
+    ways += [("interval", w, Guided(told, model, w, interval)) for w in REPAIRED]
     ways += [("worse model", w, Guided(told, worse.given(labels), w)) for w in REPAIRED]
     rows, shown = [], {}
     for way, w, guided in ways:
@@ -205,13 +215,13 @@ def digits() -> None:
         "sampler": "ddim",
         "calls": CALLS,
         "each": EACH,
-        "interval_log_tau": INTERVAL,
+        "interval_log_tau": interval,
         "worse_steps": recipe.steps // 10,
         "classifiers": {"first": again["agreement"], "second": share(second_classes(seen) == data.labels["train"])},
         "real": again,
         "rows": rows,
         "K": told_and_not(model, data),
-        "pull": pull(model, data),
+        "pull": pulled,
         "pictures": {
             "shape": list(grey.shape),
             "uint8": base64.b64encode((255 * grey).round().to(torch.uint8).numpy().tobytes()).decode(),

@@ -64,7 +64,7 @@ def test_the_first_steps_noise_is_a_small_part_of_a_level():
             data = None if r.data in stds else image_datasets.load(r.data, r.side)
             std = stds[r.data] if data is None else data.std
             assert data is None or len(data.train) == image_datasets.TRAINING[r.data], name
-            least, most = (0.05, 0.07) if name == "digits-ddpm" else (0.001, 0.003)
+            least, most = (0.05, 0.07) if r.objective == "simple" else (0.001, 0.003)
             assert least < std * (r.beta_1 / (1 - r.beta_1)) ** 0.5 < most, name
     for one, other in (("dead-leaves", "dead-leaves-paper"), ("dead-leaves-small", "dead-leaves-paper-small")):
         assert get(one).beta_1 == get(other).beta_1

@@ -31,7 +31,7 @@ TINY = {"T": 6, "width": 8, "depth": 1, "batch": 32, "steps": 4}
 
 
 def tiny(**settings: object) -> Recipe:
-    return get("digits-classes").override(**TINY | settings)
+    return get("digits").override(**TINY | {"classes": 10, "label_dropout": 0.2} | settings)
 
 
 def in_three_classes(n: int = 12, **changes: object) -> Images:
