@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/guidance.py [digits-classes|digits]
 
-Writes book/results/digits-classes.json and digits-classes.safetensors (the recipe, trained: a minute of one core), and then
-guidance-digits.json (two minutes):
+Writes book/results/digits-classes.json and digits-classes.safetensors (the recipe, trained: a minute of one core), and
+then guidance-digits.json (two minutes):
 
 - for each w, digits of each class by DDIM: the share that two classifiers take for what was asked, the spread within a
   class beside that of real digits, and the energy distance to held-out digits of the class, in a classifier's features;
