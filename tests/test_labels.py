@@ -201,7 +201,7 @@ def test_classes_cost_a_vector_each():
     def parameters(r: Recipe) -> int:
         return sum(p.numel() for p in build(r, dim=64).parameters())
 
-    assert parameters(tiny()) - parameters(tiny(classes=0)) == 11 * 2 * TINY["width"]
+    assert parameters(tiny()) - parameters(tiny().override(classes=0)) == 11 * 2 * TINY["width"]
     assert math.isfinite(float(costs.loss(costs.trial(tiny(), 2)).detach()))
 
 
