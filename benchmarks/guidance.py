@@ -42,6 +42,7 @@ REPAIRED = [2.0, 3.0]  # scales at which the repairs are measured
 MIDDLE = 0.8  # of the class's pull: the interval in which guidance is limited
 EACH, SHOWN, CALLS = 40, 12, 20  # digits of a class measured, and shown; calls of either network for a digit
 TIMES = 50  # of the 999 KL terms of a digit's K, drawn
+COURSE_EVERY = 50  # steps
 PULLED = 40  # levels at which the class's pull is measured
 VISIBLE, FAINT = 1e-4, 1e-3  # tau below which noise is not seen in a picture, and hides no class
 
@@ -50,7 +51,7 @@ def train() -> None:
     """The recipe, trained, with its course."""
     name = "digits-classes"
     recipe = catalogue.get(name)
-    common.train(name, recipe, f"python benchmarks/guidance.py {name}", course_every=50, keep_model=True)
+    common.train(name, recipe, f"python benchmarks/guidance.py {name}", course_every=COURSE_EVERY, keep_model=True)
 
 
 def drawn(model: Denoising, labels: Tensor) -> Tensor:
@@ -120,6 +121,20 @@ def averaged(found: list[tuple[float, float]]) -> dict[str, float]:
 def pair(mean: float, error: float) -> dict[str, float]:
     """Mean and standard error, to five digits behind the point."""
     return {"mean": round(mean, 5), "stderr": round(error, 5)}
+
+
+def of_real_digits(data: Images) -> dict[str, dict[str, float]]:
+    """The same of real digits: each classifier on those that it has not seen, the held-out spread beside that of the
+    training digits, and the distance of the one to the other."""
+    see, labels = digit_features(), data.labels
+    seen, held_out = data.dequantised(data.train, seeded(1)), data.held_out()
+    parts = [(see(seen[labels["train"] == c]), see(held_out[labels["test"] == c])) for c in range(data.classes)]
+    return {
+        "agreement": share(see.classes(held_out) == labels["test"]),
+        "second": share(second_classes(seen) == labels["train"]),
+        "spread": averaged([relative(spread(held), spread(train)) for train, held in parts]),
+        "energy_distance": averaged([energy_distance.of_all_pairs(train, held) for train, held in parts]),
+    }
 
 
 @torch.no_grad()
@@ -208,8 +223,6 @@ def digits() -> None:
         if way == "whole":
             shown[w] = x.reshape(data.classes, EACH, -1)[:, :SHOWN]
     grey = torch.stack([data.pixels(x)[..., 0, :, :] / data.levels for x in shown.values()]).clamp(0, 1)
-    again = judged(data.held_out(), data.labels["test"], data)
-    seen = data.dequantised(data.train, seeded(1))
     record = {
         "model": "digits-classes",
         "sampler": "ddim",
@@ -217,8 +230,7 @@ def digits() -> None:
         "each": EACH,
         "interval_log_tau": interval,
         "worse_steps": recipe.steps // 10,
-        "classifiers": {"first": again["agreement"], "second": share(second_classes(seen) == data.labels["train"])},
-        "real": again,
+        "real": of_real_digits(data),
         "rows": rows,
         "K": told_and_not(model, data),
         "pull": pulled,

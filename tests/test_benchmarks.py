@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import bits
 import common
+import guidance
 import heartbeat
 import images
 import information
@@ -72,6 +73,30 @@ def same_form(place, name: str) -> dict:
     missing = keys(load_json(MEASURED / f"{name}.json")) - keys(found)
     assert not missing and found["provenance"]["command"].startswith("python ")
     return found
+
+
+def test_guidance(place, monkeypatch):
+    """The model first, which has then learned enough for its classes to differ; and all that is measured on it."""
+    recipe = little("digits-classes", steps=40, T=20, lr=0.03, batch=32)
+    monkeypatch.setattr(catalogue, "RECIPES", catalogue.RECIPES | {"digits-classes": recipe})
+    small = {
+        "SCALES": [0.0, 1.0],
+        "REPAIRED": [2.0],
+        "EACH": 3,
+        "SHOWN": 2,
+        "CALLS": 3,
+        "PULLED": 6,
+        "TIMES": 2,
+        "COURSE_EVERY": 10,
+    }
+    for name, value in small.items():
+        monkeypatch.setattr(guidance, name, value)
+    run(monkeypatch, guidance)
+    same_form(place, "digits-classes")
+    found = same_form(place, "guidance-digits")
+    assert [row["w"] for row in found["rows"]] == [0.0, 1.0, 2.0, 2.0] and found["pictures"]["shape"][:3] == [2, 10, 2]
+    low, high = found["interval_log_tau"]
+    assert low < high and found["K"]["gain_bits_per_picture"]["mixed"]["mean"] < found["K"]["entropy_of_classes_bits"]
 
 
 def test_swiss_roll(place, monkeypatch):
