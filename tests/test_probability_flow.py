@@ -185,3 +185,21 @@ def test_what_the_table_refuses():
         chain_law.chain_law(SDE(lambda z, t: 0.0, lambda z, t: 1 + z.square(), backward=True), LINE, times)
     with pytest.raises(ValueError, match="needs a distribution on the line"):
         chain_law.chain_law(variance_exploding.brownian(), blobs(), times)
+
+
+@pytest.mark.parametrize("place", [-4.0, 0.2, 3.0])
+def test_distance_of_a_law_that_is_narrower_than_the_target(place):
+    """All mass in one point: the distance is the mean of |y - point|. Of half the target: what is beyond counts too."""
+    point = chain_law.LineLaw(torch.full((3,), place, dtype=torch.float64), torch.tensor([0.0, 0.5, 1.0]))
+    z = torch.linspace(-9, 9, 40_001, dtype=torch.float64)
+    for t in (0.0, 0.3):
+        density = LINE.log_prob(z.unsqueeze(1), t).exp()
+        assert point.wasserstein(LINE, t) == pytest.approx(float(torch.trapezoid(density * (z - place).abs(), z)))
+    z_table = torch.linspace(-9, 9, 4001, dtype=torch.float64)
+    table = chain_law.LineLaw(z_table, LINE.cdf(z_table.unsqueeze(1)))
+    assert point.wasserstein(table) == pytest.approx(point.wasserstein(LINE), abs=1e-5)
+    low = z[(z > -4.5) & (z < place)]
+    if len(low):  # the target below the place, and the rest of it in the place
+        cut = chain_law.LineLaw(low, LINE.cdf(low.unsqueeze(1)))
+        beyond = torch.trapezoid(LINE.log_prob(z.unsqueeze(1)).exp() * (z - place).clamp(min=0), z)
+        assert cut.wasserstein(LINE) == pytest.approx(float(beyond), abs=2e-3)

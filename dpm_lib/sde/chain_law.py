@@ -28,8 +28,12 @@ class LineLaw:
     cdf: Tensor
 
     def wasserstein(self, target: "Mixture | LineLaw", t: float = 0.0) -> float:
-        """The area between the two distribution functions, which is the Wasserstein-1 distance."""
-        return float(torch.trapezoid(self._gap(target, t).abs(), self.z))
+        """The area between the two distribution functions, which is the Wasserstein-1 distance.
+
+        Beyond the first and last place the law has nothing, and the target may have: that area is added.
+        """
+        beyond = _area_beyond(target, self.z[0], t, 1) + _area_beyond(target, self.z[-1], t, -1)
+        return float(torch.trapezoid(self._gap(target, t).abs(), self.z) + beyond)
 
     def kolmogorov(self, target: "Mixture | LineLaw", t: float = 0.0) -> float:
         """The largest difference of the two distribution functions."""
@@ -68,6 +72,18 @@ class LineLaw:
         if isinstance(target, LineLaw):
             return self.cdf - target.below(self.z)
         return self.cdf - target.cdf(self.z.unsqueeze(1), t)
+
+
+def _area_beyond(target: Mixture | LineLaw, edge: Tensor, t: float, side: int) -> Tensor:
+    """The mean of how far the target lies below the edge (``side`` 1) or above it (-1): the area under that tail."""
+    if isinstance(target, LineLaw):
+        off = (side * (edge - target.z)).clamp(min=0)
+        return (0.5 * (off[1:] + off[:-1]) * target.cdf.diff()).sum()
+    width = math.sqrt(target.variance + t)
+    centers, weights = target.components(t)
+    off = side * (edge - centers[:, 0])
+    density = torch.exp(-0.5 * (off / width).square()) / math.sqrt(2 * math.pi)
+    return weights @ (0.5 * off * torch.special.erfc(-off / (math.sqrt(2) * width)) + width * density)
 
 
 def chain_law(process: SDE, target: Mixture, times: Tensor, places: int = 2001) -> LineLaw:
