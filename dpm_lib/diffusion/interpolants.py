@@ -131,7 +131,7 @@ def follow(
     def asked(x: Tensor, s: float) -> Tensor:
         return shaped("velocity", velocity(x, s), tuple(x.shape))
 
-    for s, after in pairwise(checks.checked_times(torch.as_tensor(times)).tolist()):
+    for s, after in pairwise(checks.checked_times(torch.as_tensor(times, dtype=torch.float64)).tolist()):
         x, h = path[-1], after - s
         slope = asked(x, s)
         if method == "heun":

@@ -27,6 +27,7 @@ from dpm_lib.figures.widgets.sampler import LiveSampler
 from dpm_lib.figures.widgets.samplers import ContinuousBound, SamplerRace
 from dpm_lib.figures.widgets.schedule import ScheduleBars
 from dpm_lib.figures.widgets.score_matching import BlindShare, LangevinLevels, LossFloor
+from dpm_lib.figures.widgets.straight import FewSteps, ThreePaths, TwoLaws
 from dpm_lib.figures.widgets.tweedie import GuessField, TwoPictures, WaysBack
 from dpm_lib.figures.widgets.vae import Contest, Rungs
 
@@ -43,6 +44,7 @@ __all__ = [
     "DigitStrip",
     "DoubleWellWalk",
     "EntropyBand",
+    "FewSteps",
     "Figure",
     "GuessField",
     "GuidedDigits",
@@ -66,8 +68,10 @@ __all__ = [
     "ScheduleBars",
     "StepBack",
     "StepsOfOneNoise",
+    "ThreePaths",
     "TrainingCost",
     "TrajectoryPlayer",
+    "TwoLaws",
     "TwoPictures",
     "WalkLimit",
     "WaysBack",
