@@ -52,7 +52,7 @@ class ThreePaths(Figure):
 
     def poster(self) -> bytes:
         figure = picture(6.4, 2.6)
-        times = np.linspace(0, 1, 41)
+        times = np.linspace(0, 1, 25)
         for axes, path in zip(figure.subplots(1, 3), PATHS.values(), strict=True):
             flow = MixtureFlow(three_clumps(), None, path)
             start = flow.map(QUANTILES if path.a(1.0) == 0 else 4.1 * QUANTILES, 1, 0)
