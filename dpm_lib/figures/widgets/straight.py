@@ -27,7 +27,8 @@ QUANTILES = torch.linspace(-2, 2, 25, dtype=torch.float64).unsqueeze(1)  # of a 
 
 def two_clumps() -> Mixture:
     """The mixture on the line on which few steps are counted at first."""
-    return Mixture([[-1.2], [0.9]], [0.35, 0.65], 0.1)
+    centers = torch.tensor([[-1.2], [0.9]], dtype=torch.float64)
+    return Mixture(centers, torch.tensor([0.35, 0.65], dtype=torch.float64), 0.1)
 
 
 class ThreePaths(Figure):
@@ -162,5 +163,5 @@ def distance(method: str, calls: int, target: Mixture | None = None) -> float:
     levels = list(range(steps, -1, -1))
     if method == "2m":
         return sampler_law(dpm_solver_2m, model, levels).wasserstein(target)
-    own = {"path": path, "method": "heun" if method == "heun" else "euler"}
-    return sampler_law(along, model, levels, **own).wasserstein(target)
+    solver = "heun" if method == "heun" else "euler"
+    return sampler_law(along, model, levels, path=path, method=solver).wasserstein(target)
