@@ -210,3 +210,17 @@ def test_few_steps_and_the_distance(page, write_page):
 def test_bad_input(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("name", list(PATHS))
+def test_the_trajectories_are_the_librarys_flow(js, name):
+    """Through the quantiles of the data, at three times of the path."""
+    u = [0.02, 0.31, 0.5, 0.9]
+    lows = js("flows.js", "(m, a) => a.u.map((v) => m.quantile([v, 1 - v], a.target))", {**ARGUMENTS, "u": u})
+    flow = MixtureFlow(MIX, OTHER, PATHS[name])
+    for s in (0.0, 0.4, 1.0):
+        code = """(m, a) => { const law = m.lawAt(a.s, { target: a.target, source: a.source, path: m.PATHS[a.path] });
+          return a.u.map((v) => m.quantile([v, 1 - v], law)); }"""
+        found = js("flows.js", code, {**ARGUMENTS, "u": u, "s": s, "path": name})
+        wanted = flow.map(torch.tensor(lows, dtype=torch.float64).unsqueeze(1), 0, s)[:, 0]
+        np.testing.assert_allclose(found, wanted, atol=1e-8)
