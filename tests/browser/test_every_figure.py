@@ -18,6 +18,7 @@ NEED_NO_DATA = [
     widgets.DoubleWellWalk,
     widgets.FewSteps,
     widgets.GuessField,
+    widgets.GuidedMixture,
     widgets.InformationArea,
     widgets.InformationScales,
     widgets.LangevinLevels,

@@ -28,6 +28,7 @@ from dpm_lib.figures.widgets.samplers import ContinuousBound, SamplerRace
 from dpm_lib.figures.widgets.schedule import ScheduleBars
 from dpm_lib.figures.widgets.score_matching import BlindShare, LangevinLevels, LossFloor
 from dpm_lib.figures.widgets.straight import FewSteps, ThreePaths, TwoLaws
+from dpm_lib.figures.widgets.steering import GuidedMixture
 from dpm_lib.figures.widgets.tweedie import GuessField, TwoPictures, WaysBack
 from dpm_lib.figures.widgets.vae import Contest, Rungs
 
@@ -48,6 +49,7 @@ __all__ = [
     "Figure",
     "GuessField",
     "GuidedDigits",
+    "GuidedMixture",
     "HeartbeatPlayer",
     "ImagePlayer",
     "InformationArea",
