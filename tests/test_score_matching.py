@@ -1,4 +1,4 @@
-"""The losses of score matching: what their arguments must be. What they are worth: test_equations_13_score_matching."""
+"""The losses of score matching: what their arguments must be. What they are worth: test_equations_14_score_matching."""
 
 import pytest
 import torch

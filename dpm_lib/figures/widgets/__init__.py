@@ -27,8 +27,8 @@ from dpm_lib.figures.widgets.sampler import LiveSampler
 from dpm_lib.figures.widgets.samplers import ContinuousBound, SamplerRace
 from dpm_lib.figures.widgets.schedule import ScheduleBars
 from dpm_lib.figures.widgets.score_matching import BlindShare, LangevinLevels, LossFloor
-from dpm_lib.figures.widgets.straight import FewSteps, ThreePaths, TwoLaws
 from dpm_lib.figures.widgets.steering import GuidedMixture
+from dpm_lib.figures.widgets.straight import FewSteps, ThreePaths, TwoLaws
 from dpm_lib.figures.widgets.tweedie import GuessField, TwoPictures, WaysBack
 from dpm_lib.figures.widgets.vae import Contest, Rungs
 
