@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import bits
+import bits_of_models
 import common
 import guidance
 import heartbeat
@@ -138,6 +139,26 @@ def test_bits(place, monkeypatch):
     assert ways["10 calls"]["share_of_calls"] < 1 / 20 and ways["10 calls"]["stderr_over_full"] < 1
     for name in ("50 calls", "10 calls", "1 calls"):
         assert abs(ways[name]["paired_difference"]) < 4 * ways[name]["paired_difference_stderr"]
+
+
+def test_bits_of_models(place, monkeypatch):
+    """With a diffusers model of a few steps; what was measured adds up, and takes more bits with steps on levels."""
+    pytest.importorskip("diffusers")
+    trained, recipe = checkpoints.load_model(place / "digits.safetensors")
+    few = DiffusionModel(GaussianKernel(64, schedules.geometric(52, 1e-7, 400.0)), trained.reverse)
+    monkeypatch.setattr(bits_of_models.dpm_lib, "load_model", lambda path: (few, recipe))
+    monkeypatch.setattr(results, "path", lambda name: place / name)
+    small = {"STEPS": 2, "BATCH": 4, "T": 9, "PICTURES": 4, "SAMPLES": 4, "CALLS": 2, "BINS": 5, "WARMUP": 1}
+    for name, value in (small | {"WIDTHS": (8, 8)}).items():
+        monkeypatch.setattr(bits_of_models, name, value)
+    monkeypatch.setattr(bits_of_models, "digit_features", lambda: lambda x: x)
+    bits_of_models.measure()
+    same_form(place, "bits-of-models")
+    for model in load_json(MEASURED / "bits-of-models.json")["models"].values():
+        ways = model["ways"]
+        assert ways["levels"]["bits_per_dimension"] > ways["edge"]["bits_per_dimension"] + 0.5
+        parts = model["prior_bits"] + sum(model["steps"]) + model["last_bits"]
+        assert abs(parts - model["bits_per_dimension"]) < 1e-3 and len(model["steps"]) == len(model["log_tau"]) - 1
 
 
 def test_heartbeat(place, monkeypatch):

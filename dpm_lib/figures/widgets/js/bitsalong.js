@@ -34,7 +34,7 @@ function render({ model, el }) {
   let place = Math.round((model.get("cut") - low) / cell);
   let counts = model.get("counts");
   const cutAt = () => low + cell * place;
-  const noise = (x) => short(Math.exp(x / 2));
+  const noise = (x) => `${short(Math.exp(x / 2))} ${x === 0 ? "level" : "levels"}`;
 
   const main = openPlot(figure, "dpm-by-level", "Density over the noise, in levels of grey, one curve for each model");
   const weights = openPlot(figure, "dpm-ratios", "How often DDPM's times fall on each noise");
@@ -81,7 +81,7 @@ function render({ model, el }) {
       counts === "bits"
         ? " bits a dimension per unit of log τ, the last step taken off; the area is the number of bits"
         : " share of L_simple per unit of log τ; each area is 1";
-    detail.textContent = `Left of a noise of ${noise(cutAt())} levels. ${told.join(". ")}.`;
+    detail.textContent = `Left of a noise of ${noise(cutAt())}: ${told.join(". ")}.`;
     Object.assign(root.dataset, { cut: cutAt(), left: left.join(" "), all: all.join(" "), counts });
   };
 
@@ -99,7 +99,7 @@ function render({ model, el }) {
     min: 0,
     max: cells,
     value: place,
-    format: () => `${noise(cutAt())} levels`,
+    format: () => noise(cutAt()),
     set: (next) => (place = next),
     wide: true,
   });
