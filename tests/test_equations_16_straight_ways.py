@@ -243,9 +243,20 @@ def test_on_the_line_the_flow_takes_quantiles_to_quantiles(path):
     flow = MixtureFlow(NEAR, OTHER, path)
     for start, end in ((1.0, 0.0), (0.2, 0.9)):
         x = flow.law(start).sample(12, rng(5))
+        close(flow.map(x, start, end, 1), follow(flow.velocity, x, [start, end])[-1])
         solved = flow.map(x, start, end, 500)
         close(flow.map(x, start, end), solved, atol=2e-4, rtol=1e-3)
         close(flow.law(end).cdf(solved), flow.law(start).cdf(x), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.equation("eq-str-monotone")
+def test_quantiles_of_clumps_far_apart():
+    """Half of the source to each clump: by the inverse distribution function of one."""
+    far, x = Mixture([[-30.0], [20.0]], [0.5, 0.5], 0.01), torch.tensor([[-1.3], [-0.1], [0.4]], dtype=torch.float64)
+    rank = 2 * torch.special.ndtr(x)
+    center = torch.tensor([[-30.0], [-30.0], [20.0]], dtype=torch.float64)
+    wanted = center + 0.1 * torch.special.ndtri(torch.where(x < 0, rank, rank - 1))
+    close(monotone_map(standard_normal(1), far, x), wanted, rtol=1e-9)
 
 
 @pytest.mark.equation("eq-str-straight")
@@ -370,8 +381,10 @@ def test_the_likelihood_by_the_flow_on_the_linear_path(source):
     errors = [float((flow.log_likelihood(y, n) - NEAR.log_prob(y)).abs().mean()) for n in (40, 80, 160)]
     assert errors[-1] < 2e-3
     assert math.log2(errors[1] / errors[2]) == pytest.approx(2, abs=0.35)
-    own = flow.log_likelihood(y, 40, lambda x, s: flow.velocity(x, s), flow.divergence)
+    calls = []
+    own = flow.log_likelihood(y, 40, lambda x, s: calls.append(s) or flow.velocity(x, s), flow.divergence)
     close(own, flow.log_likelihood(y, 40))
+    assert len(calls) == 80 and (calls[0], calls[-1]) == (0, 1)
 
 
 # Jumps
@@ -504,7 +517,7 @@ def test_noise_shared_by_two_laws_keeps_them_as_near():
 
 
 @pytest.mark.equation("eq-str-distilled", "eq-str-trained")
-def test_a_source_that_is_a_point_mass_is_refused_and_one_level_is_the_guess():
+def test_at_a_single_level_both_ways_are_the_guess():
     chain = from_tau(torch.tensor([0.0, 0.5]))
     for way in ("distillation", "training"):
         guess = MixtureDenoiser(NEAR, chain).denoise(X, 1)

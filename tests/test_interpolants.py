@@ -52,6 +52,7 @@ def test_follow_is_of_first_and_of_second_order():
         assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
 
 
+@pytest.mark.equation("eq-str-euler")
 @pytest.mark.parametrize("path", [COSINE, exploding(12.0)])
 @pytest.mark.parametrize(("method", "order"), [("euler", 1), ("heun", 2)])
 def test_any_path_is_a_sampler_of_the_same_flow(path, method, order):

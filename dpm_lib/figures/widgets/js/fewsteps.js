@@ -139,7 +139,7 @@ function render({ model, el }) {
     chart,
     keys({
       ...Object.fromEntries(Object.values(METHODS).map(({ ink, words }) => [ink, words])),
-      ...(Object.keys(students).length ? { limit: "jumps of students that were distilled" } : {}),
+      ...(Object.keys(students).length ? { limit: "jumps to the end" } : {}),
     }),
     controls(who, count, choice),
     title("What it draws", " and the data’s density"),
