@@ -106,7 +106,7 @@ def combs(pi, m, u):
 
 @pytest.mark.equation("eq-worth-comb")
 def test_a_comb_is_unbiased_for_any_law_of_times():
-    """The mean over the shift, piece by piece exactly; and the library's estimate of one K, at 4000 copies of a state."""
+    """The mean over the shift, piece by piece exactly; and the library's estimate of one K, on copies of a state."""
     pi, terms = np.array([0.0, 0.0, 0.35, 0.05, 0.4, 0.2]), np.array([0.0, 0.0, 3.0, 0.7, 1.1, -0.2])
     m = 3
     breaks = sorted({0.0, 1.0, *((m * c) % 1 for c in np.cumsum(pi))})
