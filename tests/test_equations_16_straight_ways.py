@@ -206,7 +206,7 @@ def test_eulers_method_on_a_path_that_is_linear_in_s_is_ddim(path):
     for states in seen.values():
         close(states[0], states[1], rtol=1e-11)
     curved = along(model if path is LINEAR else MixtureDenoiser(target, COSINE.schedule(20)), x, levels, path=COSINE)
-    assert float((curved - seen[0][0]).abs().max()) > 1e-2
+    assert not torch.allclose(curved, seen[0][0], atol=1e-2)
     v, x0_hat = MixtureFlow(target).velocity(x, 0.6), target.posterior_mean(*LINEAR.unshrunk(x, 0.6))
     close(x + (0.25 - 0.6) * v, 0.75 * x0_hat + 0.25 * (x - 0.4 * x0_hat) / 0.6)
 
@@ -316,7 +316,7 @@ def test_costs_between_normal_laws():
     close(best @ COV_1 @ best.mT, COV_0)
     least = both - 2 * middle.trace()
     close((best @ COV_1).trace(), middle.trace())
-    assert least < flow - 0.01 < both
+    assert 0.01 < float(flow - least) < 0.03
     assert abs(float(J[0, 1] - J[1, 0])) > 0.1
     commuting = linear_map(COV_0, EYE)
     close(commuting, torch.as_tensor(sqrtm(COV_0.numpy()).real), rtol=1e-4, atol=1e-5)
@@ -336,7 +336,7 @@ def test_reflow_keeps_pairs_whose_lines_do_not_meet():
     close(again, J, rtol=1e-9)
     crossing = -0.5 * EYE  # lines that all meet at one point: s = 1/3, where the mean forgets the pair
     s = 1 / 3
-    assert float(((1 - s) * crossing + s * EYE).abs().max()) < 1e-12
+    close((1 - s) * crossing + s * EYE, torch.zeros(2, 2))
 
 
 # Couplings
@@ -353,7 +353,7 @@ def test_the_cost_of_minibatch_pairs_falls_and_stays_above_the_least(dim):
     each = cost(y, minibatch(y, e, 64)).reshape(-1, 64).mean(1)
     assert float(each.mean()) > 0.25 * dim - 3 * float(each.std()) / math.sqrt(len(each))
     if dim == 3:
-        assert float(each.mean()) > 0.35 * dim
+        assert 0.35 * dim < float(each.mean()) < 0.45 * dim
     paired = minibatch(y, e, 64)
     close(paired.sort(0).values, e.sort(0).values)
 
@@ -414,7 +414,7 @@ def test_what_is_distilled_is_where_ddim_ends():
         chain = geometric(T, beta_1=1e-4, tau_T=1e4)
         learned = LearnedJump(smooth, chain, "distillation").denoise(x, T)
         close(learned, ddim(MixtureDenoiser(smooth, chain), x, list(range(T, -1, -1))), atol=1e-5, rtol=1e-5)
-        errors.append(float((learned - ExactJump(smooth, chain).denoise(x, T)).abs().mean()))
+        errors.append(float(torch.dist(learned, ExactJump(smooth, chain).denoise(x, T))))
     assert [math.log2(a / b) for a, b in pairwise(errors)] == pytest.approx([1, 1], abs=0.1)
 
 
@@ -466,6 +466,9 @@ def test_jumps_by_the_exact_end_draw_from_the_data():
     for levels in ([4, 0], [4, 3, 0], [4, 2, 0], [4, 3, 2, 1, 0]):
         law = sampler_law(jumps, model, levels)
         assert law.wasserstein(NEAR) < (1e-9 if len(levels) == 2 else 1e-3), levels
+    close(jumps(model, X, [4, 0]), model.denoise(X, 4))  # without a generator, as nothing is drawn
+    with pytest.raises(ValueError, match="generator: None: need one"):
+        jumps(model, X, [4, 2, 0])
     guessing = sampler_law(jumps, MixtureDenoiser(NEAR, chain), [4, 3, 2, 0])
     assert guessing.wasserstein(NEAR) > 0.1  # a guess is not the end
     seen = []
@@ -474,7 +477,7 @@ def test_jumps_by_the_exact_end_draw_from_the_data():
     law = LineLaw(x, (torch.arange(len(x), dtype=torch.float64) + 0.5) / len(x))
     a = float(chain.alpha_bar[2])
     noisy = Mixture(math.sqrt(a) * NEAR.centers, NEAR.weights, a * NEAR.variance + 1 - a)
-    assert law.kolmogorov(noisy) < 1.95 / math.sqrt(len(x)) + 0.5 / len(x)
+    assert law.kolmogorov(noisy) < 1.95 / math.sqrt(len(x))
 
 
 @pytest.mark.equation("eq-str-jump-error")
@@ -494,8 +497,6 @@ def test_the_error_after_a_jump_is_bounded_by_its_own_and_what_came_before(way):
         own = float(mass @ (student.denoise(x, level) - exact.denoise(x, level)).abs()[:, 0])
         slopes = student.denoise(x, level)[:, 0].diff() / float(x[1] - x[0]) * math.sqrt(a)  # by z, not by x
         assert 0 < after <= float(slopes.max()) * before + own
-    law = sampler_law(jumps, exact, [12, 6, 0])
-    assert law.wasserstein(smooth) <= sampler_law(jumps, exact, [12, 0]).wasserstein(smooth) * 1.5 + 1e-4
 
 
 @pytest.mark.equation("eq-str-jump-error")
@@ -504,7 +505,7 @@ def test_noise_shared_by_two_laws_keeps_them_as_near():
 
     class Shifted(ExactJump):
         def denoise(self, x, t):
-            return super().denoise(x, t) + (0.2 if t == 2 else 0.0)
+            return super().denoise(x, t) + (0.2 if t == 2 else 0.0)  # given
 
     smooth = Mixture([[-0.8], [0.6]], [0.4, 0.6], 0.4)
     chain = from_tau(torch.tensor([0.0, 0.4, math.inf], dtype=torch.float64))
