@@ -287,6 +287,8 @@ def _bits(options: argparse.Namespace) -> None:
     if out is not None and out.exists() and not out.is_dir():
         raise Failure(f"--out: {out} is a file, not a folder")
     asked = {"data": images.name, **facts}
+    if accelerator.is_main_process and (note := _cut_note(model, images.levels)):
+        print(note, file=sys.stderr)
     run = BitsRun(model, pictures[: options.n], model.data_set, options.calls, options.seed, out, asked)
     mine = list(run.parts)[accelerator.process_index :: accelerator.num_processes]
     done: list[dict[str, Any]] = []
@@ -305,6 +307,17 @@ def _bits(options: argparse.Namespace) -> None:
         record = {**asked, "seed": options.seed, **run.report(done)}
         drawing(record["along"], print)
         print(json.dumps(record), flush=True)
+
+
+def _cut_note(model: DiffusionModel, levels: int) -> str:
+    """A line where dequantised pictures reach beyond the clip by more than the first noise: that is dear. Else none."""
+    clip, end = getattr(model, "facts", {}).get("clip", "none"), 1 + 1 / (levels - 1)
+    if model.last is not None or clip == "none" or end - clip < float(model.schedule.tau[1]) ** 0.5:
+        return ""
+    return (
+        f"note: guesses are cut to [-{clip:g}, {clip:g}], and dequantised pictures of {levels} levels reach {end:.3g}: "
+        "that costs bits; see --clip none, and --last levels"
+    )
 
 
 def _their_bits(options: argparse.Namespace) -> tuple[DiffusionModel, Images, torch.Tensor, dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dpm_lib.cli import main
+from dpm_lib.cli import _cut_note, main
 from dpm_lib.core import results
 from dpm_lib.core.random import seeded
 from dpm_lib.data.registry import load
@@ -129,6 +129,22 @@ def test_bars_are_as_long_as_bits():
                      "        t = 6..9    0.00000  "]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("levels", "options", "said"),
+    [
+        (17, {"clip": 1.0}, "cut to [-1, 1], and dequantised pictures of 17 levels reach 1.06"),
+        (17, {"clip": 1.06}, ""),  # beyond by 0.0025, less than the first noise of 0.01
+        (256, {"clip": 1.0}, ""),  # half a level is 0.004
+        (17, {"clip": 1.0, "last": "levels"}, ""),
+        (17, {}, ""),
+    ],
+)
+def test_a_clip_that_costs_bits_is_remarked(levels, options, said):
+    log_tau = schedules.geometric(9, 1e-4, 100.0).log_tau
+    made = from_denoiser(lambda z, s: z, log_tau, 4, count=levels, **options)
+    assert said in _cut_note(made, levels) and bool(said) == bool(_cut_note(made, levels))
+
+
 # Pipelines of diffusers
 
 
@@ -171,6 +187,13 @@ def test_a_pipeline_on_a_folder_of_pictures(pipeline, tmp_path, capsys):
     assert wanted["edge"]["steps_bits"] != wanted["levels"]["steps_bits"]  # other draws: dequantised, and not
     assert main([*asked, "--clip", "none", "--out", str(tmp_path / "levels")]) == 2
     assert "holds another measurement, of other clip" in capsys.readouterr().err
+
+
+def test_a_pipeline_that_cuts_digits_says_so(pipeline, capsys):
+    asked = ["bits", "--diffusers", str(pipeline), "--data", "digits", "--n", "2", "--calls", "1", "--device", "cpu"]
+    for more, said in (([], 1), (["--clip", "none"], 0)):
+        assert main([*asked, *more]) == 0
+        assert capsys.readouterr().err.count("note: guesses are cut to [-1, 1]") == said
 
 
 @pytest.mark.parametrize(

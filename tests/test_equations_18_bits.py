@@ -205,7 +205,7 @@ def test_levels_sum_to_one_and_are_a_rounded_normal():
         assert masses.numpy() == pytest.approx(np.diff(np.r_[0.0, ends, 1.0]), abs=1e-12)
         assert float(masses.sum()) == pytest.approx(1, abs=1e-12)
     # rounded and cut, the draws of the normal are of this law
-    draws = 0.99 + 3.0 * normal((200_000,), seeded(9))
+    draws = 0.99 + 3.0 * normal((200_000,), seeded(9))  # given: a normal is symmetric
     nearest = ((draws + 1) / 0.25).round().clamp(0, 8).long()
     found = torch.bincount(nearest, minlength=9) / len(draws)
     assert torch.allclose(found.double(), masses, atol=4 * 0.5 / len(draws) ** 0.5)
