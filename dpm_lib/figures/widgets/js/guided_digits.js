@@ -55,7 +55,10 @@ function render({ model, el }) {
     const highest = Math.max(1, ...rows.map(({ spread }) => spread.mean + 2 * spread.stderr));
     const plot = scales(chart, MARGINS, [0, last], [0, highest]);
     chart.replaceChildren(
-      ...plot.rows(evenly(0, 5, 10).filter((v) => v <= highest), String),
+      ...plot.rows(
+        evenly(0, 5, 10).filter((v) => v <= highest),
+        String,
+      ),
       ...plot.marks(evenly(0, last, Math.round(last))),
       text((plot.left + plot.end) / 2, plot.height - 2, "strength of guidance w"),
       plot.upright(rows[at].w, "dpm-cut"),
