@@ -57,7 +57,7 @@ def test_a_path_is_the_flow_of_brownian_data_by_another_clock(path):
 def test_all_paths_join_the_same_ends():
     """Solved on each path, from tau = 25 to 0.01; and on the line by quantiles."""
     z, ends = 5 * randn(6, 1, seed=3), []
-    for path in PATHS:
+    for path in (LINEAR, COSINE, exploding(6.0)):
         flow = MixtureFlow(LINE, None, path)
         first, last = path.time(25.0), path.time(0.01)
         times = [path.time(float(tau)) for tau in np.geomspace(25, 0.01, 400)]
@@ -160,6 +160,11 @@ def test_the_velocity_between_mixtures_is_the_mean_over_pairs(path):
         at = torch.tensor([[x]], dtype=torch.float64)
         close(flow.velocity(at, s), mean, rtol=1e-9)
         close(flow.spread(at, s), (weight * (speed - mean).square()).sum() / weight.sum(), rtol=1e-9)
+    plane, draws = MixtureFlow(blobs(), None, path), 100_000
+    y, e = blobs().sample(draws, rng(19)), randn(draws, 2, seed=20)
+    x = path.a(s) * y + path.b(s) * e
+    off = path.da(s) * y + path.db(s) * e - plane.velocity(x, s)
+    close_mean(off.square().sum(1) - plane.spread(x, s), 0.0)
 
 
 # Straightness
@@ -222,7 +227,8 @@ def test_reflow_raises_no_convex_cost(convex):
     e = torch.linspace(-5, 7, 2001, dtype=torch.float64).unsqueeze(1)
     mass = OTHER.log_prob(e).exp() * float(e[1] - e[0])
     ends = float(mass @ convex(e - flow.map(e, 1, 0))[:, 0])
-    middle = [float(mass @ convex(flow.velocity(flow.map(e, 1, s), s))[:, 0]) for s in (np.arange(12) + 0.5) / 12]
+    times = (np.arange(12) + 0.5) / 12  # given
+    middle = [float(mass @ convex(flow.velocity(flow.map(e, 1, s), s))[:, 0]) for s in times]
     pairs = Mixture(
         (OTHER.centers.unsqueeze(1) - NEAR.centers).flatten(0, 1),
         torch.outer(OTHER.weights, NEAR.weights).flatten(),
@@ -231,6 +237,7 @@ def test_reflow_raises_no_convex_cost(convex):
     apart = torch.linspace(-9, 11, 20_001, dtype=torch.float64).unsqueeze(1)
     at_random = float((pairs.log_prob(apart).exp() @ convex(apart)[:, 0]) * (apart[1] - apart[0]))
     assert ends < float(np.mean(middle)) < at_random
+    close_mean(convex(OTHER.sample(50_000, rng(17)) - NEAR.sample(50_000, rng(18))), at_random)
     straight = Mixture(OTHER.centers + 1.0, OTHER.weights, OTHER.variance)  # a shift: met with equality by its pairs
     shifted = monotone_map(OTHER, straight, e)
     close(convex(shifted - e), convex(torch.ones_like(e)), rtol=1e-6)
@@ -317,7 +324,7 @@ def test_costs_between_normal_laws():
     least = both - 2 * middle.trace()
     close((best @ COV_1).trace(), middle.trace())
     assert 0.01 < float(flow - least) < 0.03
-    assert abs(float(J[0, 1] - J[1, 0])) > 0.1
+    assert not torch.allclose(J, J.mT, atol=0.1)
     commuting = linear_map(COV_0, EYE)
     close(commuting, torch.as_tensor(sqrtm(COV_0.numpy()).real), rtol=1e-4, atol=1e-5)
 
@@ -440,7 +447,7 @@ def test_the_bias_of_training_against_distillation():
     """One step from a known f_1: the difference over (1 - rho)^2 tends to half of variance times curvature."""
     smooth = Mixture([[-0.8], [0.6]], [0.4, 0.6], 0.4)
     z = torch.linspace(-1.5, 1.5, 7, dtype=torch.float64).unsqueeze(1)
-    errors = []
+    errors, sizes = [], []
     for short in (0.08, 0.04, 0.02):
         tau = 0.5
         chain = from_tau(torch.tensor([0.0, tau * (1 - short) ** 2, tau], dtype=torch.float64))
@@ -454,8 +461,9 @@ def test_the_bias_of_training_against_distillation():
             return model.denoise(w / math.sqrt(1 + float(chain.tau[1])), 1)
 
         curve = (first(at + 0.01) - 2 * first(at) + first(at - 0.01)) / 1e-4
-        errors.append(float((gap - 0.5 * variance * curve).abs().max() / (0.5 * variance * curve).abs().max()))
-    assert errors[2] < 0.03 and errors[0] > errors[1] > errors[2]
+        errors.append(float(torch.dist(gap, 0.5 * variance * curve)))
+        sizes.append(float(torch.dist(gap, torch.zeros_like(gap))))
+    assert errors[2] < 0.03 * sizes[2] and errors[0] > errors[1] > errors[2]
 
 
 @pytest.mark.equation("eq-str-jumps")
@@ -490,13 +498,13 @@ def test_the_error_after_a_jump_is_bounded_by_its_own_and_what_came_before(way):
     before = sampler_law(jumps, student, [12, 0]).wasserstein(smooth)
     for level in (4, 6, 8, 10):
         after = sampler_law(jumps, student, [12, level, 0]).wasserstein(smooth)
-        a = float(chain.alpha_bar[level])
-        noisy = Mixture(math.sqrt(a) * smooth.centers, smooth.weights, a * smooth.variance + 1 - a)
-        x = torch.linspace(-6, 6, 4001, dtype=torch.float64).unsqueeze(1)
-        mass = noisy.log_prob(x).exp() * float(x[1] - x[0])
-        own = float(mass @ (student.denoise(x, level) - exact.denoise(x, level)).abs()[:, 0])
-        slopes = student.denoise(x, level)[:, 0].diff() / float(x[1] - x[0]) * math.sqrt(a)  # by z, not by x
-        assert 0 < after <= float(slopes.max()) * before + own
+        tau, root = float(chain.tau[level]), float(chain.alpha_bar[level].sqrt())
+        z = torch.linspace(-9, 9, 4001, dtype=torch.float64).unsqueeze(1) * max(1, math.sqrt(tau))
+        step = float(z[1] - z[0])
+        mass, learned = smooth.log_prob(z, tau).exp() * step, student.denoise(root * z, level)
+        close(mass.sum(), 1, rtol=1e-6)
+        own = float(mass @ (learned - exact.denoise(root * z, level)).abs()[:, 0])
+        assert 0 < after <= float(learned[:, 0].diff().max()) / step * before + own
 
 
 @pytest.mark.equation("eq-str-jump-error")
@@ -512,9 +520,11 @@ def test_noise_shared_by_two_laws_keeps_them_as_near():
     model = Shifted(smooth, chain)
     before, after = (sampler_law(jumps, model, levels).wasserstein(smooth) for levels in ([2, 0], [2, 1, 0]))
     close(before, 0.2, rtol=1e-3)
-    z = torch.linspace(-5, 5, 2001, dtype=torch.float64).unsqueeze(1)
-    slope = float((model.denoise(z / math.sqrt(1.4), 1).diff(dim=0) / 0.005).max())
-    assert 0.02 < after <= slope * before + 1e-3
+    z = torch.linspace(-6, 6, 2401, dtype=torch.float64).unsqueeze(1)
+    mass = smooth.log_prob(z, 0.4).exp() * 0.005
+    ends = [monotone_map(Mixture(smooth.centers, smooth.weights, 0.8), smooth, z + shift)[:, 0] for shift in (0.2, 0)]
+    close(after, mass @ (ends[0] - ends[1]), rtol=2e-3)
+    assert after <= float(ends[1].diff().max()) / 0.005 * before
 
 
 @pytest.mark.equation("eq-str-distilled", "eq-str-trained")
