@@ -47,7 +47,7 @@ from dpm_lib.diffusion.samplers import SAMPLERS, draw
 from dpm_lib.interop.denoiser import LASTS
 from dpm_lib.interop.diffusers_models import OWN, from_diffusers, load_pipeline
 from dpm_lib.training import costs, devices, loop
-from dpm_lib.training.bits import BitsRun, drawing
+from dpm_lib.training.bits import BitsRun, drawing, in_words
 from dpm_lib.training.build import load_data
 from dpm_lib.training.catalogue import RECIPES, get
 from dpm_lib.training.checkpoints import load_model
@@ -274,7 +274,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _bits(options: argparse.Namespace) -> None:
-    """Bits per dimension: a bar with the estimate so far, where along t they lie, and a line of JSON."""
+    """Bits per dimension: a bar with the estimate so far, where along t they lie, their parts, and a line of JSON."""
     if (options.folder is None) == (options.diffusers is None):
         raise Failure("bits: name the folder of a run, or --diffusers FOLDER")
     for name, value in (("--calls", options.calls), ("--n", options.n)):
@@ -306,6 +306,7 @@ def _bits(options: argparse.Namespace) -> None:
     if accelerator.is_main_process:
         record = {**asked, "seed": options.seed, **run.report(done)}
         drawing(record["along"], print)
+        print(in_words(record))
         print(json.dumps(record), flush=True)
 
 

@@ -96,7 +96,8 @@ def test_the_bits_of_a_run_are_those_that_evaluate_finds(capsys):
     recorded = results.read("digits.json")["bits_per_dimension"]
     assert abs(record["bits_per_dimension"] - recorded) < 5 * record["bits_per_dimension_stderr"]
     assert record["recipe"] == "digits" and record["pictures"] == 60 and "bits a dimension" in err
-    assert len(out.splitlines()) == len(record["along"]) + 1 and out.startswith(" " * 11 + "t = 2 ")
+    assert len(out.splitlines()) == len(record["along"]) + 2 and out.startswith(" " * 11 + "t = 2 ")
+    assert out.splitlines()[-2] == bits.in_words(record)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,12 @@ def test_a_mistake_is_one_line(arguments, message, capsys):
     assert main(["bits", *arguments]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and message in err and err.count("\n") == 1
+
+
+def test_the_parts_in_words():
+    record = {"prior_bits": 0.5, "steps_bits": 3.25, "last_bits": -1.0, "bits_per_dimension_stderr": 0.01}
+    said = bits.in_words(record | {"bits_per_dimension": 2.75})
+    assert said == "2.7500 +- 0.0100 bits a dimension: prior 0.5000, steps 3.2500, last step -1.0000"
 
 
 def test_bars_are_as_long_as_bits():

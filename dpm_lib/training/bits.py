@@ -26,6 +26,7 @@ from dpm_lib.diffusion.model import DiffusionModel
 PART = 64  # pictures
 PRIME = 1_000_003
 ASKED = "asked.json"
+PARTS = {"prior": "prior", "steps": "steps", "last": "last step"}
 
 
 class BitsRun:
@@ -153,3 +154,10 @@ def drawing(along: list[list[float]], write: Callable[[str], None], width: int =
     for low, high, value in along:
         times = f"t = {low:.0f}" if low == high else f"t = {low:.0f}..{high:.0f}"
         write(f"{times:>16}  {value:9.5f}  {'#' * round(width * abs(value) / most)}")
+
+
+def in_words(record: dict[str, Any]) -> str:
+    """The bits of a ``report`` with their standard error, and the three parts that make them."""
+    parts = (f"{words} {record[f'{name}_bits']:.4f}" for name, words in PARTS.items())
+    bits, error = record["bits_per_dimension"], record["bits_per_dimension_stderr"]
+    return f"{bits:.4f} +- {error:.4f} bits a dimension: {', '.join(parts)}"
