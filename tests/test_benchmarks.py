@@ -21,6 +21,7 @@ import on_a_gpu
 import pytest
 import samplers
 import sampling_costs
+import straight
 import swiss_roll
 import swiss_roll_limits
 import torch
@@ -264,6 +265,21 @@ def test_the_others(place, monkeypatch):
         monkeypatch.setattr(sampling_costs, name, value)
     sampling_costs.main()
     same_form(place, "sampling-costs")
+
+
+def test_straight(place, monkeypatch):
+    short = catalogue.get("swiss-roll-ddpm").override(steps=4, width=8, T=20, batch=64)
+    monkeypatch.setattr(catalogue, "RECIPES", catalogue.RECIPES | {"swiss-roll-ddpm": short})
+    for name in ("POINTS", "FITTED", "SAMPLES"):
+        monkeypatch.setattr(objectives, name, {"roll": 30, "digits": 20})
+    for name, value in {"POINTS": 30, "SAMPLES": 40, "CALLS": (4, 8), "STEPS": 8, "BENDS": 10}.items():
+        monkeypatch.setattr(straight, name, value)
+    monkeypatch.setenv("DPM_RUNS", str(place / "runs"))
+    run(monkeypatch, straight, "0", "1")
+    record = same_form(place, "straight-roll")
+    flow = record["models"]["flow"]
+    assert flow["seed"] == [0, 1] and len(flow["energy_distance"]["ddim"]) == 2
+    assert flow["flow_missing"]["mean"] > 0 and flow["bend"]["mean"] > 0
 
 
 def test_swiss_roll_limits(place, monkeypatch):
