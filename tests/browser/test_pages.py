@@ -27,13 +27,11 @@ pytestmark = pytest.mark.skipif(not HTML.is_dir(), reason=f"no built book at {HT
 
 
 def open_page(profile, name, **options):
-    """The page, after its math is set and its figures are ready."""
+    """The page, after its figures are ready."""
     watched = profile(**options)
     page = watched.page
     page.goto((HTML / f"{name}.html").as_uri())
-    if page.locator(".math").count():
-        page.wait_for_function("() => window.MathJax?.startup?.promise")
-        page.evaluate("() => MathJax.startup.promise")
+    page.wait_for_function("() => document.documentElement.dataset.equations")
     page.wait_for_function("() => !document.querySelector('[data-figure=loading]')")
     if page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count():
         page.wait_for_function("() => performance.getEntriesByName('figures-done').length")
@@ -45,10 +43,10 @@ def open_page(profile, name, **options):
 
 def is_whole(page):
     assert page.locator("h1").count() >= 1
-    assert page.locator(".math").count() == 0 or page.locator("mjx-container").count() > 0
-    unset = page.locator(".math").filter(has_not=page.locator("mjx-container")).all_text_contents()
+    unset = page.locator(".math").filter(has_not=page.locator("math")).all_text_contents()
     assert not unset, "math is not set"
-    assert page.locator("mjx-merror, mjx-mtext[style*='color: red']").count() == 0, "unknown command in math"
+    status = "() => [...document.fonts].filter((f) => f.family.includes('Book Math')).map((f) => f.status)"
+    assert page.evaluate(status) == ["loaded"] or not page.locator("math").count()
     views = page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
     assert page.locator("[data-figure=ready]").count() == views
     assert page.locator("[data-figure=failed]").count() == 0
@@ -82,12 +80,13 @@ def equations_are_as_large_as_the_text(page):
     """A displayed formula, unless it is too wide, is not smaller than one in the text; and none is a stop for Tab."""
     page.wait_for_function("""() => {
       const size = (e) => parseFloat(getComputedStyle(e).fontSize);
-      const text = document.querySelector('.bd-article p > .math > mjx-container:not([display])');
-      const shown = [...document.querySelectorAll('.bd-article mjx-container[display="true"]')];
-      const wide = (e) => e.scrollWidth > 0.95 * e.clientWidth;
-      return !text || shown.every((e) => !e.clientWidth || wide(e) || size(e) > 0.99 * size(text));
+      const text = document.querySelector('.bd-article p > .math > math:not([display])');
+      const shown = [...document.querySelectorAll('.bd-article div.math')].filter((e) => e.querySelector('math'));
+      const made = (e) => e.querySelector('math').style.fontSize; // smaller, since it was too wide
+      const asLarge = (e) => size(e.querySelector('math')) > 0.99 * size(text);
+      return !text || shown.every((e) => !e.clientWidth || made(e) || asLarge(e));
     }""")
-    stops = page.locator("mjx-container[tabindex='0']").evaluate_all(
+    stops = page.locator(".math[tabindex='0']").evaluate_all(
         "(all) => all.filter((e) => e.scrollWidth <= e.clientWidth + 1).map((e) => e.outerHTML.slice(0, 120))"
     )
     assert not stops
@@ -134,8 +133,11 @@ def wide_equations_are_made_smaller(page):
     page.wait_for_function("""() => {
       const size = (e) => parseFloat(getComputedStyle(e).fontSize);
       const fits = (e) => e.scrollWidth <= e.clientWidth + 1;
-      return [...document.querySelectorAll('.bd-article mjx-container[display="true"]')].every((e) =>
-        size(e) > 11.9 && (fits(e) || (size(e) < 12.1 && e.tabIndex === 0)));
+      const shown = [...document.querySelectorAll('.bd-article div.math')].filter((e) => e.querySelector('math'));
+      return shown.every((e) => {
+        const s = size(e.querySelector('math'));
+        return s > 11.9 && (fits(e) || (s < 12.1 && e.tabIndex === 0));
+      });
     }""")
 
 
@@ -164,7 +166,7 @@ BY_NIGHT = [wide_equations_are_made_smaller, does_not_overflow, no_figure_is_whi
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page(profile, subtests, name):
-    """To set a page's math takes longer than to look at it. So it is opened once, and looked at twice.
+    """To open a page takes longer than to look at it. So it is opened once, and looked at twice.
 
     Every other page is opened on a phone at night, and then widened by day; the others go the other way.
     """
