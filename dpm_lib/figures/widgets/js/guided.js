@@ -104,8 +104,8 @@ export function sdeLaw(w, data, steps = STEPS) {
       const guess = all + w * (own - all);
       const mean = (guess + Math.exp(-h) * (z - guess)) / (spread * Math.exp(-h / 2));
       const growth = Math.exp(0.5 * w * (w - 1) * ((own - all) / spread) ** 2 * h);
-      const first = Math.max(0, Math.ceil((mean - 7 * noise + REACH) / GAP));
-      const last = Math.min(places.length - 1, Math.floor((mean + 7 * noise + REACH) / GAP));
+      const first = Math.max(0, Math.ceil((mean - 6 * noise + REACH) / GAP));
+      const last = Math.min(places.length - 1, Math.floor((mean + 6 * noise + REACH) / GAP));
       for (let k = first; k <= last; k++) {
         const share = bell(places[k] - mean);
         next[0][k] += share * tables[0][j];
