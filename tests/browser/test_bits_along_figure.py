@@ -8,8 +8,9 @@ import pytest
 import torch
 from opening import data, open_figures, settle
 
-from dpm_lib.figures.widgets import BitsAlong
+from dpm_lib.figures.widgets import BitsAlong, RoundedStep
 from dpm_lib.figures.widgets.bits_along import CELL
+from dpm_lib.probability.discretised_gaussian import DiscretisedGaussian
 
 
 def numbers(page, name: str) -> list[float]:
@@ -61,6 +62,33 @@ def test_what_l_simple_counts_is_a_share(page, write_page):
     assert numbers(page, "left")[0] == pytest.approx(float(counted[x[:-1] < 1].sum() / counted.sum()), abs=2e-3)
 
 
+def law(mean, deviation, count=17):
+    one = torch.ones(1, dtype=torch.float64)
+    return DiscretisedGaussian(mean * one, deviation * one, torch.arange(count, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(14.3, 1.0), (-1.7, 0.25), (8.2, 4.0), (3.5, 0.1)])
+def test_the_levels_are_those_of_the_library(js, mean, deviation):
+    """In both tails, down to probabilities of 1e-300."""
+    found = js("rounded.js", "(m, [mean, deviation]) => m.masses(mean, deviation, 17)", [mean, deviation])
+    exact = law(mean, deviation).log_masses.exp().squeeze(-1).numpy()
+    np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-300)
+
+
+def test_the_rounded_step_answers_its_sliders(page, write_page):
+    open_figures(page, write_page, RoundedStep())
+    for name, key in (("Guess", "ArrowRight"), ("Deviation", "ArrowRight"), ("True level", "ArrowLeft")):
+        page.get_by_role("slider", name=name).press(key)
+    settle(page)
+    mean, deviation, level = (float(data(page, name)) for name in ("mean", "deviation", "level"))
+    assert (mean, deviation, level) == pytest.approx((14.4, 1.05, 15))
+    exact = law(mean, deviation)
+    cost = -float(exact.log_prob(torch.tensor([level], dtype=torch.float64))) / math.log(2)
+    assert float(data(page, "bits")) == pytest.approx(cost, rel=1e-9)
+    assert float(data(page, "average")) == pytest.approx(float(exact.mean), rel=1e-9)
+    assert f"Level 15 costs {cost:.2f} bits" in page.locator(".dpm-now").text_content()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -68,6 +96,10 @@ def test_what_l_simple_counts_is_a_share(page, write_page):
         (lambda: BitsAlong({"a": figures.bits_along_row() | {"log_tau": [0.0]}}), r"steps: need shape \(0\)"),
         (lambda: BitsAlong({"a": figures.bits_along_row() | {"std": 0.0}}), "std: 0.0: need a positive, finite number"),
         (lambda: figures.bits_along(cut=99.0), "cut: 99.0: need a finite number"),
+        (lambda: RoundedStep(count=1), "count: 1: need at least 2"),
+        (lambda: RoundedStep(level=17), "level: 17: need one of 0 to 16"),
+        (lambda: RoundedStep(mean=19.0), "mean: 19.0: need a finite number"),
+        (lambda: RoundedStep(deviation=0.0), "deviation: 0.0: need a finite number"),
         (lambda: figures.bits_along(counts="nats"), "counts: 'nats': need one of 'bits', 'simple'"),
     ],
 )

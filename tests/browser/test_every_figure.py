@@ -28,6 +28,7 @@ NEED_NO_DATA = [
     widgets.OwnBits,
     widgets.PaintedPosterior,
     widgets.RatePlayground,
+    widgets.RoundedStep,
     widgets.Rungs,
     widgets.StepBack,
     widgets.StepsOfOneNoise,

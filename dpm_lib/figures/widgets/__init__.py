@@ -11,7 +11,7 @@ with extra("figures"):  # before any module here imports them
 from dpm_lib.figures.widgets.annealing import AnnealedParticles, WorkHistograms
 from dpm_lib.figures.widgets.base import Figure
 from dpm_lib.figures.widgets.bits import HeartbeatPlayer, LearningCourse, OwnBits
-from dpm_lib.figures.widgets.bits_along import BitsAlong
+from dpm_lib.figures.widgets.bits_along import BitsAlong, RoundedStep
 from dpm_lib.figures.widgets.bound import ClosingGap, EntropyBand, Ledger
 from dpm_lib.figures.widgets.chains import ChainEditor, DoubleWellWalk
 from dpm_lib.figures.widgets.costs import TrainingCost
@@ -65,6 +65,7 @@ __all__ = [
     "OwnBits",
     "PaintedPosterior",
     "RatePlayground",
+    "RoundedStep",
     "Rungs",
     "SamplerRace",
     "ScheduleBars",

@@ -1,4 +1,4 @@
-"""The figure of bits along the noise: where several models spend them, and what the loss of DDPM counts of it."""
+"""The figures of bits: where along the noise models spend them, and what a last step on levels makes of a guess."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +14,7 @@ from dpm_lib.diffusion.loss_weights import linear_density
 from dpm_lib.figures.palette import PALETTE
 from dpm_lib.figures.scripts import script, style
 from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet
+from dpm_lib.probability.discretised_gaussian import DiscretisedGaussian
 
 INKS = ("data", "model", "drift")
 CELL = 0.25  # of log tau
@@ -106,3 +107,55 @@ def shares(row: Mapping[str, Any], log_tau: Tensor, grid: Tensor) -> tuple[Tenso
         simple / (simple.sum() * CELL),
         weight / (weight.sum() * CELL),
     )
+
+
+class RoundedStep(Figure):
+    """A normal rounded to levels: the probability of each, and the bits of the true one.
+
+    count:      number of levels, 0..count - 1
+    mean:       the guess at first, in levels, up to two beyond the ends
+    deviation:  standard deviation at first, in levels, from 0.1 to 4
+    level:      the true level at first
+    Raises ``ValueError`` that names the argument and the offending value.
+    """
+
+    _esm = script("rounded.js")
+    _css = style("figure.css", "information.css", "score_matching.css")
+    count = traitlets.Int().tag(sync=True)
+    mean = traitlets.Float().tag(sync=True)
+    deviation = traitlets.Float().tag(sync=True)
+    level = traitlets.Int().tag(sync=True)
+
+    def __init__(
+        self,
+        count: int = 17,
+        mean: float = 14.3,
+        deviation: float = 1.0,
+        level: int = 16,
+        *,
+        label: str = "A normal rounded to levels of grey, and the bits of one of them",
+        caption: str = "",
+    ) -> None:
+        count = checks.count("count", count, 2)
+        if checks.count("level", level, 0) >= count:
+            raise ValueError(f"level: {level}: need one of 0 to {count - 1}")
+        super().__init__(
+            label=label,
+            caption=caption,
+            count=count,
+            mean=checks.between("mean", mean, -2, count + 1),
+            deviation=checks.between("deviation", deviation, 0.1, 4),
+            level=level,
+        )
+
+    def poster(self) -> bytes:
+        figure = picture(6.4, 2.2)
+        axes: Any = figure.subplots()
+        levels, one = torch.arange(self.count, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+        found = DiscretisedGaussian(self.mean * one, self.deviation * one, levels).log_masses.exp().squeeze(-1)
+        inks = [PALETTE["model" if k == self.level else "data"] for k in range(self.count)]
+        axes.bar(levels.numpy(), found.numpy(), 0.9, color=inks)
+        axes.axvline(self.mean, color=PALETTE["limit"])
+        axes.set(xlabel="level", ylim=(0, 1.05))
+        quiet(axes)
+        return png(figure)
