@@ -5,6 +5,7 @@ And what torch.compile would be given: the step as one graph, traced once. What 
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 import runs
@@ -29,7 +30,9 @@ from dpm_lib.training.loop import fit
 from dpm_lib.training.recipe import Recipe
 from dpm_lib.training.trainer import Run
 
-FAMILIES = ("swiss-roll", "heartbeat", "digits", "mnist-5k", "dead-leaves", "dead-leaves-paper", "cifar10")
+FAMILIES = (
+    "swiss-roll", "heartbeat", "digits", "digits-classes", "mnist-5k", "dead-leaves", "dead-leaves-paper", "cifar10",
+)  # fmt: skip
 TINY = {"T": 4, "width": 4, "depth": 1, "steps": 3, "batch": 8, "clip": 1}
 
 
@@ -40,6 +43,10 @@ def tiny(name: str, **settings: object) -> Recipe:
 
 
 def data_of(recipe: Recipe) -> Data:
+    if recipe.classes:
+        images = some_images(recipe)
+        labels = {"train": torch.arange(8).clamp(max=6) + 3, "test": torch.arange(4)}
+        return replace(images, labels=labels)
     return some_images(recipe) if recipe.side else blob_data() if recipe.data == "swiss-roll" else load(recipe.data)
 
 

@@ -43,6 +43,7 @@ class Images(Data):
     levels: int
     split: str
     _moved: dict[torch.device, Tensor] = field(init=False, repr=False, default_factory=dict)
+    _moved_labels: dict[torch.device, Tensor] = field(init=False, repr=False, default_factory=dict)
     mean: float = field(init=False)
     std: float = field(init=False)
     target: Any = field(default=None, init=False)  # the exact distribution is not known
@@ -105,7 +106,9 @@ class Images(Data):
         if not self.labels:
             return super().labelled(n, generator)
         x0, chosen = self._drawn(n, generator)
-        return x0, self.labels["train"].to(chosen.device)[chosen]
+        if chosen.device not in self._moved_labels:
+            self._moved_labels[chosen.device] = self.labels["train"].to(chosen.device)
+        return x0, self._moved_labels[chosen.device][chosen]
 
     def _drawn(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """n training images (n, d), and which ones, (n,)."""
