@@ -305,7 +305,7 @@ def test_the_flow_between_normal_laws_is_linear():
     x = 0.7 * y + 0.3 * e
     found = torch.linalg.lstsq(x, e - y).solution.mT
     exact = (0.3 * COV_1 - 0.7 * COV_0) @ torch.linalg.inv(0.49 * COV_0 + 0.09 * COV_1)
-    assert float((found - exact).abs().max()) < 0.02
+    assert float(torch.dist(found, exact)) < 0.02
 
 
 @pytest.mark.equation("eq-str-linear-cost")
@@ -358,9 +358,8 @@ def test_the_cost_of_minibatch_pairs_falls_and_stays_above_the_least(dim):
     assert all(a > b for a, b in pairwise(costs))
     close_mean(cost(y, e), 1.25 * dim)
     each = cost(y, minibatch(y, e, 64)).reshape(-1, 64).mean(1)
-    assert float(each.mean()) > 0.25 * dim - 3 * float(each.std()) / math.sqrt(len(each))
-    if dim == 3:
-        assert 0.35 * dim < float(each.mean()) < 0.45 * dim
+    low, high = {1: (0.24, 0.31), 3: (0.38, 0.42)}[dim]  # given
+    assert low < float(each.mean()) / dim < high
     paired = minibatch(y, e, 64)
     close(paired.sort(0).values, e.sort(0).values)
 
@@ -482,7 +481,7 @@ def test_jumps_by_the_exact_end_draw_from_the_data():
     seen = []
     jumps(model, randn(40_000, 1, seed=15), [4, 2, 0], rng(16), lambda i, t, s, x, guess: seen.append(x))
     x = seen[0][:, 0].sort().values
-    law = LineLaw(x, (torch.arange(len(x), dtype=torch.float64) + 0.5) / len(x))
+    law = LineLaw(x, (torch.arange(len(x), dtype=torch.float64) + 0.5) / len(x))  # given
     a = float(chain.alpha_bar[2])
     noisy = Mixture(math.sqrt(a) * NEAR.centers, NEAR.weights, a * NEAR.variance + 1 - a)
     assert law.kolmogorov(noisy) < 1.95 / math.sqrt(len(x))
@@ -504,6 +503,8 @@ def test_the_error_after_a_jump_is_bounded_by_its_own_and_what_came_before(way):
         mass, learned = smooth.log_prob(z, tau).exp() * step, student.denoise(root * z, level)
         close(mass.sum(), 1, rtol=1e-6)
         own = float(mass @ (learned - exact.denoise(root * z, level)).abs()[:, 0])
+        rising = LineLaw(learned[:, 0], smooth.cdf(z, tau))  # both maps rise: the mean distance is that of the laws
+        assert rising.wasserstein(smooth) == pytest.approx(own, rel=0.01, abs=1e-5)
         assert 0 < after <= float(learned[:, 0].diff().max()) / step * before + own
 
 
