@@ -19,7 +19,7 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
             page.write_text(SCRIPT.sub("", text), encoding="utf-8")
     static = out / "_static"
     for path in (*static.rglob("fontawesome.js*"), *static.rglob("*.map")):
-        path.unlink()
+        path.unlink(missing_ok=True)  # a map of that script is named twice
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -94,6 +94,7 @@
       if (event.target.closest(".toggle-button, .admonition-title, summary")) requestAnimationFrame(fit);
     });
   }
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-  else start();
+  // Figures come first: formulas can be read as they are.
+  if (document.readyState === "complete") start();
+  else window.addEventListener("load", start);
 })();

@@ -8,10 +8,6 @@
 
   document.documentElement.classList.add("figures"); // the posters go: see book.css
 
-  // The theme's icon script would replace every <i>, also those inside widgets; "nest" leaves them in place.
-  // It runs later than this line, and reads this name.
-  window.FontAwesomeConfig = { autoReplaceSvg: "nest" };
-
   const STATE = "application/vnd.jupyter.widget-state+json";
   const VIEW = "application/vnd.jupyter.widget-view+json";
   const REFERENCE = "IPY_MODEL_";
@@ -216,6 +212,7 @@
     performance.mark("figures-done");
   }
 
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", main);
+  // As soon as the page has been read, and before the scripts of the theme, which wait for that too.
+  if (document.readyState === "loading") document.addEventListener("readystatechange", main, { once: true });
   else main();
 })();
