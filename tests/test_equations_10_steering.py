@@ -19,7 +19,6 @@ from dpm_lib.diffusion.schedules import from_tau, geometric
 from dpm_lib.diffusion.tilted_law import TiltedLaw
 from dpm_lib.diffusion.variance_exploding import brownian
 from dpm_lib.probability.mixtures import Mixture
-from dpm_lib.probability.resampling import effective_size
 
 PLANE = torch.tensor([[1.2, 0.3], [-0.8, 0.9], [-0.2, -1.1]], dtype=torch.float64)
 SHARES = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
@@ -103,7 +102,6 @@ def test_what_the_guided_densities_have_too_much(w):
         heat = 0.5 * laplacian(lambda z, t=t: rho.log_prob(z, t), Z) + 0.5 * rho.score(Z, t).square().sum(1)
         apart = slope(lambda z, t=t: log_class(z, t), Z).square().sum(1)
         close(speed(rho.log_prob, Z, t), heat + 0.5 * w * (1 - w) * apart, rtol=1e-6, atol=1e-7)
-        assert w in (0, 1) or float((speed(rho.log_prob, Z, t) - heat).std()) > 1e-3
 
 
 @pytest.mark.equation("eq-st-two-normals")
@@ -264,23 +262,20 @@ def test_weights_are_exact_in_the_plane():
 
 @pytest.mark.equation("eq-st-step-weight")
 def test_particles_are_resampled_where_the_effective_size_is_too_small():
-    """Until then they go the way of those that never are; then all weights are one, but for one more step."""
-    density, start = GuidedDensity(LINE_CLASS, LINE_ALL, 5.0), normal(0.3, 9.0)
-    levels, n = [4.0, 2.0, 1.0, 0.5, 0.2, 0.0], 400
-    never, sizes, some, ways = [], [], [], []
-    weighted_guidance(density, start, levels, n, rng(9), threshold=0.0, callback=lambda s, z, W: never.append((z, W)))
-    for z, log_weights in never:
-        sizes.append(effective_size(log_weights) / n)
-        ways.append(z)
-    first = effective_size(density.log_prob(start.sample(n, rng(9)), 4.0) - start.log_prob(start.sample(n, rng(9)))) / n
-    for threshold in (0.5 * min(first, *sizes[:-1]), 0.999):
-        some.clear()
+    """Until then they go the way of those that never are."""
+    density, start, levels = GuidedDensity(LINE_CLASS, LINE_ALL, 5.0), normal(0.3, 9.0), [4.0, 2.0, 1.0, 0.5, 0.0]
+
+    def way(threshold):
+        seen = []
         weighted_guidance(
-            density, start, levels, n, rng(9), threshold=threshold, callback=lambda s, z, W: some.append((z, W))
+            density, start, levels, 400, rng(9), threshold=threshold, callback=lambda s, z, log_weights: seen.append(z)
         )
-        same = [bool((a == b[0]).all()) for a, b in zip(ways, some, strict=True)]
-        assert same == [threshold < 0.9] * len(same)
-    assert effective_size(some[-1][1]) > 3 * sizes[-1] * n
+        return seen
+
+    never = way(0.0)
+    for threshold in (0.005, 0.999):  # 2 of 400 is too few to ever be met, and 399.6 is always
+        same = [bool((a == b).all()) for a, b in zip(never, way(threshold), strict=True)]
+        assert same == [threshold < 0.5] * 4
 
 
 @pytest.mark.equation("eq-st-autoguidance")
@@ -294,7 +289,7 @@ def test_a_worse_model_repairs_a_bad_one():
     other = sampler_law(
         heun, guided(normal(0.4, good), normal(0.4, bad), 1.3, schedule), range(160, -1, -1), places=401
     )
-    assert abs(other.std() ** 2 / true - 1) > 0.1
+    close(other.std() ** 2, bad**-0.3 * good**1.3, rtol=0.02)  # at another scale it is another
 
 
 # The exact law of the guided chain, from the chapter's own formulas, on a grid of numpy's.

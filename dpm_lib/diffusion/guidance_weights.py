@@ -78,7 +78,8 @@ def weighted_guidance(
             z, ends, log_weights = resample(z, log_rho.unsqueeze(0), log_weights, generator)
             log_rho = ends[0]
         noise = normal(tuple(z.shape), generator)
-        after = z + (t - s) * finite("score", shaped("score", score(z, t), tuple(z.shape)), t) + (t - s) ** 0.5 * noise
+        middle = z + (t - s) * finite("score", shaped("score", score(z, t), tuple(z.shape)), t)
+        after = middle + (t - s) ** 0.5 * noise
         log_after = _log_prob(target, after, s)
         back = (after - z).square() / (t - s)
         log_weights = log_weights + log_after - log_rho + 0.5 * (noise.square() - back).sum(1)

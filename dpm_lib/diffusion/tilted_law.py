@@ -14,7 +14,7 @@ from dpm_lib.probability.mixtures import Mixture, finite_set
 from dpm_lib.sde.chain_law import LineLaw
 
 REACH = 12.0  # standard deviations of a component beyond the outermost centre of the tilt
-FAINT = 1e-13  # of the largest density, at most, at the ends of the grid
+FAINT = 1e-13  # at most, of the largest density at the ends of the grid; and mass that makes no place
 
 
 class TiltedLaw:
@@ -62,9 +62,9 @@ class TiltedLaw:
 
     def places(self) -> Mixture:
         """The same law as a finite set of its places: with noise wider than a few of their gaps it is exact."""
-        kept = self.density > FAINT * self.density.max()
-        mass = self._mass()[kept]
-        return finite_set(self.z[kept].unsqueeze(1), mass / mass.sum())
+        mass = self._mass()
+        kept = mass > FAINT
+        return finite_set(self.z[kept].unsqueeze(1), mass[kept])
 
     def _mass(self) -> Tensor:
         return self.density * (self.z[1] - self.z[0])
