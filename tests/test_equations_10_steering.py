@@ -266,13 +266,17 @@ def test_particles_are_resampled_where_the_effective_size_is_too_small():
     density, start, levels = GuidedDensity(LINE_CLASS, LINE_ALL, 5.0), normal(0.3, 9.0), [4.0, 2.0, 1.0, 0.5, 0.0]
 
     def way(threshold):
-        seen = []
-        weighted_guidance(
-            density, start, levels, 400, rng(9), threshold=threshold, callback=lambda s, z, log_weights: seen.append(z)
-        )
-        return seen
+        asked = []  # the states that are moved, by level: those that were resampled, if they were
+
+        def score(z, t):
+            asked.append(z)
+            return density.score(z, t)
+
+        weighted_guidance(density, start, levels, 400, rng(9), threshold=threshold, score=score)
+        return asked
 
     never = way(0.0)
+    assert bool((never[0] == start.sample(400, rng(9))).all())
     for threshold in (0.005, 0.999):  # 2 of 400 is too few to ever be met, and 399.6 is always
         same = [bool((a == b).all()) for a, b in zip(never, way(threshold), strict=True)]
         assert same == [threshold < 0.5] * 4
