@@ -329,7 +329,7 @@ def reference(w):
     return taus, z, density
 
 
-def test_the_law_of_the_guided_chain_to_a_millionth():
+def test_the_law_of_the_guided_chain_to_a_billionth():
     """Total variation over the cells of the library's table, after the last noisy step and the map to level 0."""
     for w in (2.0, 3.0):
         taus, z, density = reference(w)
@@ -343,7 +343,7 @@ def test_the_law_of_the_guided_chain_to_a_millionth():
         cdf = np.concatenate([[0.0], steps.cumsum()])
         at = from_ends(law.z.numpy(), end, z, cdf)
         off = law.cdf.numpy() - at
-        assert 0.5 * (np.abs(np.diff(off)).sum() + abs(off[0]) + abs(off[-1])) < 1e-6
+        assert 0.5 * (np.abs(np.diff(off)).sum() + abs(off[0]) + abs(off[-1])) < 1e-9
 
 
 def from_ends(places, end, z, cdf):
@@ -354,7 +354,7 @@ def from_ends(places, end, z, cdf):
     return value
 
 
-def test_the_law_of_the_guided_flow_to_a_millionth():
+def test_heuns_law_comes_to_that_of_the_guided_flow():
     """Every place followed by a solver of order 8 with its own tolerance; Heun's steps come to it as 1 / steps^2."""
     w, top = 2.0, 400.0
     start = np.linspace(-5, 5, 201) * math.sqrt(1 + top)
