@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dpm_lib.core.random import normal, seeded
-from dpm_lib.diffusion import bound, conditioning, samplers, schedules
+from dpm_lib.diffusion import bound, conditioning, inpainting, samplers, schedules
 from dpm_lib.diffusion.bound import step_kl
 from dpm_lib.diffusion.last_step import levels
 from dpm_lib.diffusion.model import DiffusionModel
@@ -154,6 +154,32 @@ def test_all_that_is_done_to_a_model_is_done_to_it():
 # Conventions of other libraries: stand-ins that follow them to the letter, for exact data of sd 0.5
 
 SHAPE, SD = (1, 2, 2), 0.5
+
+
+def test_what_is_seen_of_a_picture_can_be_filled_in():
+    """Two numbers that go together, and one of them seen: the other's mean and spread are those of the model's law."""
+    turn = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / math.sqrt(2)
+    data = torch.tensor([0.9, 0.1], dtype=torch.float64)  # variances along and across: 0.5 each, covariance 0.4
+
+    def guess(z, sigma):
+        return (z @ turn * (data / (data + sigma.square().view(-1, 1)))) @ turn
+
+    model = from_denoiser(guess, schedules.geometric(60, 1e-3, 400.0).log_tau, 2, dtype=torch.float64)
+    drawn = torch.ones(2, dtype=torch.float64)  # the model's variances along and across: its steps are straight lines
+    for t in range(model.T, 0, -1):
+        a, b, v = (float(c) for c in model.kernel.bridge(t)) if t > 1 else ((1 - 1e-3) ** 0.5, 0.0, 1e-3)
+        abar = float(model.schedule.alpha_bar[t])
+        drawn = (a + b * math.sqrt(abar) * data / (abar * data + 1 - abar)).square() * drawn + v
+    one, both = float(drawn.mean()), float(drawn[0] - drawn[1]) / 2
+    look = torch.tensor([0.6, 0.0]).double(), torch.tensor([True, False])
+    found = inpainting.inpaint(model, *look, noise=0.5, n=8000, generator=seeded(3), threshold=0.0)
+    w = torch.softmax(found.log_weights, 0)
+    expected, variance = 0.6 * both / (one + 0.25), one - both**2 / (one + 0.25)
+    off = found.x[:, 1] - expected
+    for value, mean in ((off, 0.0), (off.square(), variance)):
+        error = float((w.square() @ (value - mean).square()).sqrt())
+        assert abs(float(w @ value) - mean) < 4 * error < 0.06
+    assert 0.7 < both / one < 0.95
 
 
 def shaped(s, x):
