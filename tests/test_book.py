@@ -297,6 +297,25 @@ def test_html_in_a_title_is_caught(source):
     assert any("a title with a <" in fault for fault in faults(notebook))
 
 
+@pytest.mark.parametrize(
+    ("title", "fault"),
+    [
+        (": the sign", "another box of the chapter has this topic"),
+        ("", "and the topic, in words"),
+        (" too", "and the topic, in words"),
+        (": $\\eta$", "and the topic, in words"),
+        (": the factor", None),
+    ],
+)
+def test_a_box_on_the_sources_says_a_topic_of_its_own(title, fault):
+    notebook = chapter()
+    for end in (": the sign", title):
+        box = f"Text.\n\n:::{{admonition}} Where the sources differ{end}\n:class: warning\n\nText.\n:::"
+        notebook.cells.append(new_markdown_cell(box))
+    found = faults(notebook)
+    assert len(found) == bool(fault) and all(fault in message for message in found), found
+
+
 def test_the_books_own_title_and_author_hold_no_html():
     config = (notebooks()[0].parent.parent / "_config.yml").read_text(encoding="utf8")
     names = re.findall(r"^(?:title|author):(.*)$", config, re.M)

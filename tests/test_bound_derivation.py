@@ -88,3 +88,21 @@ def bad_gaussian(variance=1.0, slope=(0, 0, 0.5), spread=(0, 0, 0.5)):
 def test_bad_gaussians_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_exact_steps_leave_k_below_l_while_the_chain_has_not_arrived():
+    """Normal data of variance 1/4, a total of 0.5 in small steps: what the box on K and L says, in bits."""
+    v0, T, total = 0.25, 10_000, 0.5
+    schedule = schedules.from_beta(torch.cat([torch.zeros(1), torch.full((T,), total / T)]).double())
+    v = v0 * schedule.alpha_bar + 1 - schedule.alpha_bar
+    slope, spread = (1 - schedule.beta[1:]).sqrt() * v[:-1] / v[1:], schedule.beta[1:] * v[:-1] / v[1:]
+    lines = bound_derivation.gaussian(schedule, v0, [0, *slope.tolist()], [0, *spread.tolist()])
+    L, K = (sum(lines[n].values()) for n in (1, 9))
+    gap = -0.5 * math.log(2 * math.pi * math.e * v0) - K
+    assert [round(n / math.log(2), 3) for n in (gap, L - K)] == [0.110, 0.095]
+
+    kept = math.exp(-total)  # in the limit: two divergences of normal laws, at T and at 0
+    v_T = v0 * kept + 1 - kept
+    drawn = v0 + kept * (v0 / v_T) ** 2 * (1 - v_T)
+    at_T, at_0 = (0.5 * (ratio - 1 - math.log(ratio)) for ratio in (v_T, v0 / drawn))
+    assert [gap, L - K] == pytest.approx([at_T, at_T - at_0], abs=1e-4)

@@ -376,3 +376,14 @@ def test_chi_square_of_the_autoregression_three_ways(x0, t):
     closed = math.exp(a * x0**2 / (1 + a)) / math.sqrt(1 - a**2) - 1
     assert integral == pytest.approx(closed, rel=1e-9)
     assert series == pytest.approx(closed, rel=1e-9)
+
+
+def test_a_state_is_independent_of_the_earlier_ones_only_given_the_previous_one():
+    """What the box on a review's sentence says, by the joint law of three states in a row."""
+    P = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.1, 0.6]])  # given
+    joint = np.einsum("i,ij,jk->ijk", markov_chains.stationary_distribution(P), P, P)
+    given_previous = joint / joint.sum((0, 2), keepdims=True)
+    assert np.allclose(given_previous, given_previous.sum(2, keepdims=True) * given_previous.sum(0, keepdims=True))
+    pair = joint.sum(0)
+    assert np.allclose((pair / pair.sum(1, keepdims=True))[:2, 0], [0.6, 0.2])
+    assert abs(pair - np.outer(pair.sum(1), pair.sum(0))).max() > 0.05

@@ -134,11 +134,16 @@ def test_no_word_is_lost_or_added(page, kind):
     labels = r"(?<=\$\$) \([\w-]+\)$|^\([\w-]+\)=$"
     original = words("\n".join(texts(the_book().pages[page])), r"^:::.*", r"^:[a-z]+:.*", roles, labels, "^# ")
     tags = r"</?(?:details|blockquote)>|<summary>.*</summary>|<a id=[^>]*></a>|\\tag\{.*?\}"
-    titles = r"(?<=<blockquote>\n\n)\*\*.*\*\*$|^### Exercise .*|^# (?:\d+\.)?"
+    titles = r"(?<=<blockquote>\n\n)\*\*.*\*\*$|^### Exercise .*|^# (?:\d+\.)?|\*[^*]+\* \(a page of the book\)"
     copied = [cell.source for cell in copy_of(page, kind).cells if cell.cell_type == "markdown"]
     if copied[-1].startswith("## References"):
         copied.pop()
     assert words("\n".join(copied), titles, tags) == original
+
+
+def test_a_page_that_is_no_notebook_is_named():
+    source = "\n".join(texts(copy_of("index", "download")))
+    assert "shows it: *Where the sources differ* (a page of the book) has all" in source
 
 
 @each_page

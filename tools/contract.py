@@ -22,6 +22,7 @@ CHECKED = "nbval-check-output"
 IMPORTS = "imports"  # the page shows it small: see book.css
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # for Colab, and for JupyterLab
+SOURCES = "Where the sources differ"  # book/_ext/source_boxes.py
 MOST_LINES = 15
 FEWEST_CHECKED = 3
 FEWEST_EXERCISES = 5
@@ -181,6 +182,21 @@ def _titles(markdown: str) -> Iterator[str]:
             yield from _titles(token.content)
 
 
+def source_boxes(notebook: NotebookNode) -> Iterator[str]:
+    """Boxes on where the sources differ that do not say in their titles in what, or say the same as another."""
+    found = set()
+    for number, cell in enumerate(notebook.cells):
+        for title in _titles(cell.source) if cell.cell_type == "markdown" else ():
+            if not title.startswith(SOURCES):
+                continue
+            topic = title.removeprefix(SOURCES)
+            if not re.fullmatch(r": \w[^$`*<]*", topic):
+                yield f"cell {number}: {title!r}: write '{SOURCES}: ' and the topic, in words"
+            if topic in found:
+                yield f"cell {number}: {title!r}: another box of the chapter has this topic"
+            found.add(topic)
+
+
 def _fences(markdown: str) -> Iterator[Token]:
     for token in MARKDOWN.parse(markdown):
         if token.type in ("fence", "colon_fence"):
@@ -198,5 +214,6 @@ CHAPTER_RULES = (
     exercise_faults,
     closed_fences,
     html_in_titles,
+    source_boxes,
 )
 NOTEBOOK_RULES = (long_cells, unexplained_outputs, closed_fences, html_in_titles)

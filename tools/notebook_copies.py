@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-from chapters import ROOT, chapter_numbers, notebooks
+from chapters import ROOT, chapter_numbers, notebooks, pages
 from contract import MARKDOWN, text
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -114,6 +114,8 @@ class Book:
         self.root = root
         self.pages = {path.stem: nbformat.read(path, as_version=4) for path in notebooks(root)}
         self.folders = {path.stem: path.parent.relative_to(root).as_posix() for path in notebooks(root)}
+        others = [path for path in pages(root) if path.suffix == ".md"]
+        self.others = {path.stem: path.read_text(encoding="utf8").split("\n")[0].lstrip("# ") for path in others}
         self.numbers = chapter_numbers(root)
         bibliography = root / "book" / "references.bib"
         self.references = parse_file(bibliography).entries if bibliography.exists() else {}
@@ -273,6 +275,8 @@ class Copy:
             return self.citation(role, [key.strip() for key in content.split(",")])
         if role == "term":
             return text or name
+        if role == "doc" and name in self.book.others:
+            return f"*{text or self.book.others[name]}* (a page of the book)"  # and no notebook
         if role == "doc":
             return f"[{text or self.title(name)}]({self.address(name)})"
         if role in ("eq", "ref", "numref", "prf:ref"):

@@ -122,6 +122,10 @@ def block(self: HTML5Translator, node: nodes.math_block) -> None:
         self.body.append(f'<span class="eqno">({number})')
         self.add_permalink_ref(node, "Link to this equation")
         self.body.append("</span>")
+    elif "elsewhere" in node:  # a copy of an equation (source_boxes.py)
+        address, number = node["elsewhere"]
+        link = f'<a class="reference internal" href="{self.attval(address)}">{number}</a>'
+        self.body.append(f'<span class="eqno">{link}</span>')
     self.body.append(made(self, node) + "</div>\n")
     raise nodes.SkipNode
 
