@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-HTML = Path(__file__).parents[2] / "_build" / "html"
+ROOT = Path(__file__).parents[2]
+HTML = ROOT / "_build" / "html"
 pytestmark = pytest.mark.skipif(not HTML.is_dir(), reason=f"no built book at {HTML}: run make book first")
 TAGS = set(
     "math mrow mi mn mo mtext mspace msub msup msubsup munder mover munderover mfrac msqrt mroot mtable mtr mtd mstyle"
@@ -18,9 +19,15 @@ NAMES = set(
 )
 
 
+def pages() -> list[Path]:
+    """All but those that an earlier build left, of chapters that have another name now."""
+    sources = {path.stem for path in (ROOT / "book").iterdir()}
+    return [page for page in sorted(HTML.rglob("*.html")) if page.parent.name != "book" or page.stem in sources]
+
+
 def formulas() -> list[tuple[str, ET.Element]]:
     found = []
-    for page in sorted((HTML / "book").glob("*.html")):
+    for page in pages():
         text = page.read_text(encoding="utf-8")
         found += [(page.stem, ET.fromstring(one)) for one in re.findall(r"<math.*?</math>", text, re.DOTALL)]
     return found
@@ -36,7 +43,7 @@ def test_formulas_are_of_mathml_core():
 
 
 def test_no_page_carries_a_script_that_it_does_not_need():
-    for page in HTML.rglob("*.html"):
+    for page in pages():
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"<script[^>]*(mathjax|fontawesome)", text, re.IGNORECASE), page
     names = {path.name for path in (HTML / "_static").rglob("*")}
