@@ -117,6 +117,14 @@ def test_a_line_does_not_break_before_a_comma():
     assert [text.astext() for text in paragraph.findall(nodes.Text)] == ["the ", "a", " ", "b", " and ", "c", "-th"]
 
 
+def test_a_comma_that_stands_elsewhere_too_stays_there():
+    paragraph = publish_doctree("*one*, *two*, :math:`a`, (*three*, :math:`b`, *four*)").next_node(nodes.paragraph)
+    for node in list(paragraph.findall(nodes.math)):
+        keep_together(node)
+    texts = [text.astext() for text in paragraph.findall(nodes.Text)]
+    assert texts == ["one", ", ", "two", ", ", "a", " (", "three", ", ", "b", " ", "four", ")"]
+
+
 def test_the_font_has_what_is_asked_and_not_much_more(tmp_path):
     css = font_css(needed(set("𝔼∑≥")))
     (tmp_path / "font.woff").write_bytes(base64.b64decode(re.search(r"base64,([^)]*)\)", css)[1]))

@@ -82,24 +82,17 @@ def parse(app: Sphinx, doctree: nodes.document) -> None:
 
 def keep_together(node: nodes.math) -> None:
     """Take to a formula the comma after it and the bracket before it: a line may not break there."""
-    before, after = (
-        node.previous_sibling(),
-        node.next_node(descend=False, siblings=True),
-    )
-    mark = (
-        re.match(r"[,.;:!?)\]’”]+", after)
-        if isinstance(after, nodes.Text)
-        else None
-    )
-    if mark:
-        node["after"] = mark[0]
-        after.parent.replace(after, nodes.Text(after[mark.end() :]))
-    mark = (
-        re.search(r"[(\[‘“]+$", before) if isinstance(before, nodes.Text) else None
-    )
-    if mark:
-        node["before"] = mark[0]
-        before.parent.replace(before, nodes.Text(before[: mark.start()]))
+    row = node.parent
+    at = next(i for i, one in enumerate(row.children) if one is node)
+    marks = ("before", at - 1, r"[(\[‘“]+$"), ("after", at + 1, r"^[,.;:!?)\]’”]+")
+    for side, place, pattern in marks:
+        text = row[place] if 0 <= place < len(row) else None
+        if isinstance(text, nodes.Text) and (mark := re.search(pattern, text)):
+            node[side] = mark[0]
+            rest = text[: mark.start()] + text[mark.end() :]
+            row[place] = nodes.Text(
+                rest
+            )  # by its place: two texts that say the same are equal
 
 
 def made(self: HTML5Translator, node: nodes.Element) -> str:
