@@ -95,6 +95,7 @@
     });
   }
   // Figures come first: formulas can be read as they are.
-  if (document.readyState === "complete") start();
-  else window.addEventListener("load", start);
+  const later = () => (window.requestIdleCallback ?? setTimeout)(start, { timeout: 1000 });
+  if (document.readyState === "complete") later();
+  else window.addEventListener("load", later);
 })();
