@@ -54,7 +54,7 @@ DIGITS = {
     "monospace": 0x1D7F6,
 }
 ACCENTS = {"^": "ˆ", "~": "˜", "¯": "ˉ", "˙": "˙", "¨": "¨", "→": "→", "ˇ": "ˇ"}
-UPRIGHT = "data-mjx-auto-op"  # said of the words in \\mathrm
+UPRIGHT = "data-mjx-auto-op"  # said of the words in \mathrm
 SIGNS = "+−±∓"
 APPLY = "\u2061"
 INFIX = set("=<>≤≥≠≈∼≡∝→←↔⟶⟹⟺↦∈∉≪≫∣:+−±∓⋅×∘∪∩,;/∥")

@@ -2,8 +2,9 @@
 
 import { controls, html, keys, openFigure, title } from "./common.js";
 import { distanceTo, multistep, NORMAL, PATHS, solve, tableOf } from "./flows.js";
+import { histogram } from "./histogram.js";
 import { lineDensity } from "./mixture.js";
-import { evenly, openPlot, power, rect, scales, short, text } from "./plot.js";
+import { openPlot, power, scales, short, text } from "./plot.js";
 
 // --- Numbers. ---
 
@@ -70,16 +71,7 @@ function render({ model, el }) {
         bars[k] += (mass * (high > low ? within / (high - low) : 1)) / wide;
       }
     }
-    const truth = evenly(-SIDE, SIDE, 290).map((v) => [v, lineDensity(v, 0, DATA[data])]);
-    const top = 1.4 * Math.max(...truth.map(([, p]) => p));
-    const plot = scales(hill, { left: 0, right: 0, top: 4, bottom: 18 }, [-SIDE, SIDE], [0, top], { held: "y" });
-    const slot = plot.width / BARS;
-    hill.replaceChildren(
-      ...Array.from(bars, (p, i) => rect("dpm-walkers", i * slot + 0.3, plot.y(p), slot - 0.6, plot.floor - plot.y(p))),
-      plot.curve("dpm-law dpm-ink-limit", truth),
-      plot.axis(),
-      ...plot.marks([-2, -1, 0, 1, 2]),
-    );
+    histogram(hill, bars, (v) => lineDensity(v, 0, DATA[data]), SIDE, 1.4);
   }
   function drawChart() {
     const margins = { left: 44, right: 12, top: 8, bottom: 34, foot: 18 };

@@ -1,8 +1,9 @@
 // A race of samplers on a mixture on the line: points that step down, and the exact law of each sampler beside them.
 
 import { button, cleared, controls, fillNormals, html, isCalm, keys, openFigure, title, uniforms } from "./common.js";
+import { histogram } from "./histogram.js";
 import { lineDensity, lineScore } from "./mixture.js";
-import { evenly, openPlot, rect, scales, short, text } from "./plot.js";
+import { openPlot, scales, short, text } from "./plot.js";
 
 // --- Numbers; the twin is dpm_lib.diffusion.samplers. A level is its tau, and the last is 0. ---
 
@@ -167,16 +168,7 @@ function render({ model, el }) {
       const bar = Math.floor((v + SIDE) / wide);
       if (bar >= 0 && bar < BARS) bars[bar] += 1 / (N * wide);
     }
-    const truth = evenly(-SIDE, SIDE, 290).map((v) => [v, lineDensity(v, 0, target())]);
-    const top = 1.3 * Math.max(...truth.map(([, p]) => p));
-    const plot = scales(hill, { left: 0, right: 0, top: 4, bottom: 18 }, [-SIDE, SIDE], [0, top], { held: "y" });
-    const slot = plot.width / BARS;
-    hill.replaceChildren(
-      ...Array.from(bars, (p, i) => rect("dpm-walkers", i * slot + 0.3, plot.y(p), slot - 0.6, plot.floor - plot.y(p))),
-      plot.curve("dpm-law dpm-ink-limit", truth),
-      plot.axis(),
-      ...plot.marks([-2, -1, 0, 1, 2]),
-    );
+    histogram(hill, bars, (v) => lineDensity(v, 0, target()), SIDE, 1.3);
   }
   function drawChart() {
     const margins = { left: 44, right: 12, top: 8, bottom: 34, foot: 18 };
