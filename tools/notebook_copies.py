@@ -34,6 +34,7 @@ from pybtex.database import Entry, parse_file
 from pybtex.style.formatting.plain import Style
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
+from citations import names, tell_apart
 from launch import COMMIT, Repository, find_repository
 
 SETUP = """\
@@ -119,6 +120,7 @@ class Book:
         self.numbers = chapter_numbers(root)
         bibliography = root / "book" / "references.bib"
         self.references = parse_file(bibliography).entries if bibliography.exists() else {}
+        tell_apart(self.references)
         self.style = Style()  # looking for its parts takes pybtex a second
         self.titles: dict[str, str] = {}
         self.targets: dict[str, Target] = {}
@@ -379,14 +381,6 @@ class Plain(pybtex_markdown.Backend):
 
     def format_str(self, text: str) -> str:
         return re.sub(r"([\\`*_\[\]<>$])", r"\\\1", text)
-
-
-def names(entry: Entry) -> str:
-    people = [
-        " ".join(str(part) for part in (*person.rich_prelast_names, *person.rich_last_names))
-        for person in entry.persons["author"]
-    ]
-    return f"{people[0]} et al." if len(people) > 2 else " and ".join(people)
 
 
 def web_address(entry: Entry) -> str | None:
