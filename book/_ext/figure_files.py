@@ -1,18 +1,28 @@
 """The figures' scripts and styles, beside the pages: a change in one of them needs no page to be built again.
 
 While the book is built, a widget carries the names of these files in place of their text (`dpm_lib/figures/scripts.py`).
+A page's head names the sheets of its figures, and after the first figure comes its script, so that it moves before the
+rest of the page has been read.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from launch import ROOT
 from sphinx.application import Sphinx
 
-from dpm_lib.figures.scripts import SCRIPTS, bundle
+from dpm_lib.figures.scripts import NAMED_SCRIPT, NAMED_SHEETS, SCRIPTS, bundle
 
 FOLDER = "figures"
+STATE = "application/vnd.jupyter.widget-state+json"
+MARKER = re.compile(
+    r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>',
+    re.DOTALL,
+)
+READ = '<script src="{}"></script><script>document.dispatchEvent(new Event("figure-read"));</script>'
 
 
 def write(out: Path) -> None:
@@ -32,6 +42,39 @@ def write(out: Path) -> None:
         shutil.copy(path, folder)
 
 
+def widget_states(context: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The saved state of each widget of a page, by its name."""
+    states = {}
+    for script in context["script_files"]:
+        if script.attributes.get("type") == STATE:
+            states |= json.loads(script.attributes["body"])["state"]
+    return {name: record["state"] for name, record in states.items()}
+
+
+def start_early(
+    app: Sphinx, name: str, template: str, context: dict[str, Any], tree: object
+) -> None:
+    """Let a page name the sheets of its figures, and the script of the first, as early as they can be of use."""
+    first = MARKER.search(context.get("body", ""))
+    if first is None:
+        return
+    states = widget_states(context)
+    sheets = [
+        NAMED_SHEETS.match(state.get("_css", "")) for state in states.values()
+    ]
+    for sheet in dict.fromkeys(
+        " ".join(found[1] for found in sheets if found).split()
+    ):
+        app.add_css_file(f"{FOLDER}/{sheet}")
+    state = states.get(json.loads(first[1])["model_id"], {})
+    if found := NAMED_SCRIPT.match(state.get("_esm", "")):
+        source = context["pathto"](f"_static/{FOLDER}/{found[1]}", resource=True)
+        end = first.end()
+        context["body"] = (
+            context["body"][:end] + READ.format(source) + context["body"][end:]
+        )
+
+
 def write_after_pages(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         write(Path(app.outdir))
@@ -39,5 +82,7 @@ def write_after_pages(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("launch")
+    # After MyST-NB has put the states of a page's widgets among its scripts.
+    app.connect("html-page-context", start_early, priority=900)
     app.connect("build-finished", write_after_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,22 +1,43 @@
-"""Pages without what they do not need: the theme's icons come as a font, and as a script of 1.5 MB that draws them again."""
+"""Pages without what they do not need, and without scripts that hold up their reading.
+
+The theme's icons come as a font, and as a script of 1.5 MB that draws them again. The scripts of the theme and of
+Sphinx wait for the whole page before they do anything; so it is read first (`defer`).
+"""
 
 import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
-SCRIPT = re.compile(r'\s*<script defer src="[^"]*/fontawesome\.js[^"]*"></script>')
+ICONS = re.compile(
+    r'\s*<script defer src="[^"]*/fontawesome\.js[^"]*"></script>|\s*<link rel="preload"[^>]*fontawesome\.js[^>]*>'
+)
+HEAD = re.compile(r"(?<=<head>).*?(?=</head>)", re.DOTALL)
+# Not those of which another in the page makes use as it is read; nor those that must not wait.
+AT_ONCE = ("documentation_options.js", "figures.js", "equations.js")
+LATER = re.compile(
+    rf'<script (?=[^>]*src="(?![^"]*(?:{"|".join(map(re.escape, AT_ONCE))})))(?!defer)'
+)
+
+
+def lean(page: str) -> str:
+    """A page without the script of icons, whose head holds up nothing."""
+    return HEAD.sub(
+        lambda head: LATER.sub("<script defer ", head[0]),
+        ICONS.sub("", page),
+        count=1,
+    )
 
 
 def lighten(app: Sphinx, exception: Exception | None) -> None:
-    """Take the script from every page, and it and all source maps from the site."""
+    """Write every page anew where that makes it lean, and take what no page needs from the site."""
     if exception is not None or app.builder.format != "html":
         return
     out = Path(app.outdir)
-    for page in out.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        if SCRIPT.search(text):
-            page.write_text(SCRIPT.sub("", text), encoding="utf-8")
+    for path in out.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        if (new := lean(page)) != page:
+            path.write_text(new, encoding="utf-8")
     static = out / "_static"
     for path in (*static.rglob("fontawesome.js*"), *static.rglob("*.map")):
         path.unlink(missing_ok=True)  # a map of that script is named twice

@@ -111,33 +111,36 @@
   async function readScript(source) {
     const [, name] = SCRIPT.exec(source) ?? [];
     if (!name) return source;
-    await fetched("script", { src: new URL(name, FOLDER).href });
+    if (!(name in texts)) await fetched("script", { src: new URL(name, FOLDER).href });
     if (!(name in texts)) throw new Error(`${name} holds no figure`);
     return texts[name];
   }
 
   const sheets = new Map();
 
+  /** The style sheet of this name: the page may have it in its head already. */
+  function readSheet(name) {
+    const href = new URL(name, FOLDER).href;
+    const there = [...document.querySelectorAll("link[rel=stylesheet]")].some((link) => link.href === href);
+    return there || fetched("link", { rel: "stylesheet", href });
+  }
+
+  const embedSheet = (text) =>
+    document.head.append(Object.assign(document.createElement("style"), { textContent: text }));
+
   /** The style of a figure, once for all that share it. A figure does without one that cannot be read. */
   function addStyle(css) {
     const [, names] = SHEETS.exec(css) ?? [];
     const keys = names ? names.split(" ") : [css];
-    return Promise.all(
-      keys.filter(Boolean).map((key) => {
-        if (!sheets.has(key)) {
-          const read = names
-            ? fetched("link", { rel: "stylesheet", href: new URL(key, FOLDER).href })
-            : Promise.resolve(
-                document.head.append(Object.assign(document.createElement("style"), { textContent: key })),
-              );
-          sheets.set(
-            key,
-            read.catch((error) => console.error("figures:", error)),
-          );
-        }
-        return sheets.get(key);
-      }),
-    );
+    for (const key of keys.filter(Boolean)) {
+      if (sheets.has(key)) continue;
+      const read = Promise.resolve(names ? readSheet(key) : embedSheet(key));
+      sheets.set(
+        key,
+        read.catch((error) => console.error("figures:", error)),
+      );
+    }
+    return Promise.all(keys.map((key) => sheets.get(key)));
   }
 
   const modules = new Map(); // figures of one kind share their module
@@ -200,19 +203,33 @@
     }
   }
 
-  async function main() {
+  const started = new Map(); // by model
+  const shown = new Map(); // by marker
+  let models;
+
+  function readModelsOnce() {
+    if (models) return;
     performance.mark("figures-start");
-    const models = readModels();
+    models = readModels();
     for (const model of models.values()) {
       if (model.name === "LinkModel" || model.name === "DirectionalLinkModel") connect(model, models);
     }
-    const started = new Map();
-    const markers = [...document.querySelectorAll(`script[type="${VIEW}"]`)];
-    await Promise.all(markers.map((marker) => show(marker, models, started)));
-    performance.mark("figures-done");
   }
 
-  // As soon as the page has been read, and before the scripts of the theme, which wait for that too.
-  if (document.readyState === "loading") document.addEventListener("readystatechange", main, { once: true });
-  else main();
+  /** Starts the figures that have been read so far. */
+  function showFigures() {
+    readModelsOnce();
+    for (const marker of document.querySelectorAll(`script[type="${VIEW}"]`)) {
+      if (!shown.has(marker)) shown.set(marker, show(marker, models, started));
+    }
+    return Promise.all(shown.values());
+  }
+
+  const showAll = () => showFigures().then(() => performance.mark("figures-done"));
+
+  // The first figure as soon as it has been read: its page says when (book/_ext/figure_files.py). The others when the
+  // whole page has, and before the scripts of the theme, which wait for that too.
+  document.addEventListener("figure-read", showFigures, { once: true });
+  if (document.readyState === "loading") document.addEventListener("readystatechange", showAll, { once: true });
+  else showAll();
 })();

@@ -13,6 +13,8 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).parent / "widgets" / "js"
 NAMED = "DPM_FIGURES"
+NAMED_SCRIPT = re.compile(r"// dpm_lib: ([\w-]+\.js)\n")
+NAMED_SHEETS = re.compile(r"/\* dpm_lib: ([\w. -]+) \*/\n")
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
 _KINDS = r"(?:const|let|var|(?:async )?function\*?|class)"
 _EXPORT = re.compile(rf"^export (?={_KINDS} )", re.MULTILINE)

@@ -50,6 +50,9 @@ def is_whole(page):
     views = page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
     assert page.locator("[data-figure=ready]").count() == views
     assert page.locator("[data-figure=failed]").count() == 0
+    if views:  # the first of them has not waited for the rest of the page
+        read = "performance.getEntriesByType('navigation')[0].domInteractive"
+        assert page.evaluate(f"() => performance.getEntriesByName('figures-start')[0].startTime < {read}")
 
 
 def pictures_have_alternative_text(page):
