@@ -1,6 +1,6 @@
 """Four generative models of the swiss roll, trained alike: a GAN, VAEs of one and two rungs, a diffusion.
 
-    OMP_NUM_THREADS=1 python benchmarks/ladder.py           # about seven minutes on one core; five seeds
+    OMP_NUM_THREADS=1 python benchmarks/ladder.py           # about six minutes on one core; five seeds
     OMP_NUM_THREADS=1 python benchmarks/ladder.py cold      # one minute: the VAE of one rung without its favour
     OMP_NUM_THREADS=1 python benchmarks/ladder.py seconds   # a quarter of a minute: what a training and a draw take
     OMP_NUM_THREADS=1 python benchmarks/ladder.py tune      # the learning rates, on another seed; prints only
@@ -15,9 +15,7 @@ All have about 12,000 weights, the same kind of network, batches of 256 fresh po
 weights. A step of a GAN passes over more rows than one of the others, so it takes fewer steps. They are also the
 cheaper ones in seconds; "gan-long" has 2.5 times the budget, about the seconds of a VAE or a diffusion.
 
-The seeds fix the rows on one processor only: training amplifies roundings. The rows were measured with VAEs that asked
-their encoder 2 (one rung) and 4 times (two) for each row of a batch; asked once, as now, the order of their sums is
-another. The seconds are those of now.
+The seeds fix the rows on one processor only: training amplifies roundings.
 """
 
 import copy
