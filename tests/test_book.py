@@ -17,6 +17,26 @@ from checked_equations import find_checks, problem
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from refresh_outputs import clean
 
+# Chapters to which nobody has given questions yet. This list only shrinks, and then goes.
+WITHOUT_QUESTIONS = {
+    "01-sampling",
+    "02-chains",
+    "03-annealing",
+    "04-random-walk",
+    "06-swiss-roll",
+    "07-bound",
+    "08-heartbeat",
+    "09-posteriors",
+    "10-steering",
+    "11-markovian-vaes",
+    "13-information",
+    "14-score-matching",
+    "15-samplers",
+    "16-straight-ways",
+    "17-images",
+    "18-bits",
+}
+
 
 def read(path: Path) -> nbformat.NotebookNode:
     return nbformat.read(path, as_version=4)
@@ -51,6 +71,17 @@ def test_every_check_names_an_equation_of_the_book():
 @pytest.mark.parametrize("chapter", chapters(), ids=name)
 def test_chapter_keeps_the_contract(chapter, rule):
     assert list(rule(read(chapter))) == []
+
+
+@pytest.mark.parametrize("chapter", chapters(), ids=name)
+def test_chapter_asks_questions(chapter):
+    """A chapter that does is taken from the list above."""
+    enough = sum(len(contract.asked(cell)) for cell in read(chapter).cells) >= contract.FEWEST_QUESTIONS
+    assert enough != (chapter.stem in WITHOUT_QUESTIONS)
+
+
+def test_chapters_without_questions_are_chapters():
+    assert {chapter.stem for chapter in chapters()} >= WITHOUT_QUESTIONS
 
 
 @pytest.mark.parametrize("rule", contract.NOTEBOOK_RULES, ids=name)
@@ -236,6 +267,54 @@ def test_too_few_checked_cells_are_caught():
     notebook = chapter()
     notebook.cells.pop()
     assert faults(notebook) == ["2 cells are tagged nbval-check-output; at least 3"]
+
+
+def question(source: str) -> nbformat.NotebookNode:
+    cell = new_code_cell(source, metadata={"tags": sorted(contract.QUESTION_TAGS)})
+    cell.outputs = [new_output("execute_result", {"text/plain": "Question."}, execution_count=1)]
+    return cell
+
+
+GOOD = 'questions.ask("How " "many?", answer=x + 1, hint=r"All.")'
+
+
+def test_questions_are_no_faults_and_no_checked_cells():
+    notebook = chapter()
+    notebook.cells += [question("x = 1"), question(GOOD), question(GOOD), new_markdown_cell("## Next")]
+    del notebook.cells[-4].metadata["tags"], notebook.cells[-4].outputs[:]
+    assert faults(notebook) == []
+    del notebook.cells[-5]
+    assert faults(notebook) == ["2 cells are tagged nbval-check-output; at least 3"]
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("x = 1", "tagged question, and asks none"),
+        (f"{GOOD}\nx = 2", "questions.ask is not the last statement"),
+        (f"y = {GOOD}", "questions.ask is not the last statement"),
+        (f"{GOOD}\n{GOOD}", "questions.ask is not the last statement"),
+        ('questions.ask(f"How {x}?", answer=x, hint="")', "the words of a question are no plain strings"),
+        ('questions.ask("How?", x, hint=x)', "the words of a question are no plain strings"),
+        ('questions.ask("How?", 0.5, hint="")', "the answer of a question is typed by hand"),
+        ('questions.ask("How?", answer=-1 / 2, hint="")', "the answer of a question is typed by hand"),
+    ],
+)
+def test_faults_of_questions_are_caught(source, fault):
+    notebook = chapter()
+    notebook.cells.append(question(source))
+    assert [found.split(": ", 1)[1].startswith(fault) for found in faults(notebook)] == [True]
+
+
+def test_questions_stand_at_the_end_of_a_section_and_get_their_tags():
+    notebook = chapter()
+    notebook.cells += [question(GOOD), new_markdown_cell("Some more.")]
+    assert faults(notebook) == ["cell 23: a question stands within a section: need the end of one"]
+    notebook.cells = notebook.cells[:-1]
+    notebook.cells[-1].metadata["tags"] = []
+    assert any("a question without the tags" in found for found in faults(notebook))
+    notebook = clean(notebook)
+    assert faults(notebook) == [] and "jupyter" in notebook.cells[-1].metadata
 
 
 def test_outputs_must_be_those_of_checked_cells():

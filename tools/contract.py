@@ -19,6 +19,8 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from nbformat import NotebookNode
 
 CHECKED = "nbval-check-output"
+QUESTION = "question"
+QUESTION_TAGS = {QUESTION, CHECKED, "remove-input"}  # set by tools/refresh_outputs.py
 IMPORTS = "imports"  # the page shows it small: see book.css
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # for Colab, and for JupyterLab
@@ -26,6 +28,7 @@ SOURCES = "Where the sources differ"  # book/_ext/source_boxes.py
 MOST_LINES = 15
 FEWEST_CHECKED = 3
 FEWEST_EXERCISES = 5
+FEWEST_QUESTIONS = 5
 
 MARKDOWN = (
     MarkdownIt("commonmark")
@@ -101,7 +104,7 @@ def _is_import(statement: ast.stmt) -> bool:
 
 
 def few_checked_cells(notebook: NotebookNode) -> Iterator[str]:
-    count = sum(CHECKED in tags(cell) for cell in notebook.cells)
+    count = sum(CHECKED in tags(cell) and not asked(cell) for cell in notebook.cells)
     if count < FEWEST_CHECKED:
         yield f"{count} cells are tagged {CHECKED}; at least {FEWEST_CHECKED}"
 
@@ -146,6 +149,41 @@ def exercise_faults(notebook: NotebookNode) -> Iterator[str]:
             yield f"the exercise {label!r} has no solution with a cell that runs"
     for label in sorted(solved - set(exercises)):
         yield f"a solution names {label!r}, which is no exercise of this chapter"
+
+
+def asked(cell: NotebookNode) -> list[ast.Call]:
+    """The questions of a cell: its calls of `questions.ask`."""
+    if cell.cell_type != "code" or "questions.ask(" not in cell.source:
+        return []
+    calls = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call))
+    return [call for call in calls if ast.unparse(call.func) == "questions.ask"]
+
+
+def question_faults(notebook: NotebookNode) -> Iterator[str]:
+    """Questions that would not be shown, that stand within a section, or whose answer is typed by hand."""
+    for number, cell in enumerate(notebook.cells):
+        if calls := asked(cell):
+            yield from (f"cell {number}: {fault}" for fault in _faults_of(cell, calls))
+            following = notebook.cells[number + 1 : number + 2]
+            if following and not asked(following[0]) and not following[0].source.startswith("## "):
+                yield f"cell {number}: a question stands within a section: need the end of one"
+        elif QUESTION in tags(cell):
+            yield f"cell {number}: tagged {QUESTION}, and asks none"
+
+
+def _faults_of(cell: NotebookNode, calls: list[ast.Call]) -> Iterator[str]:
+    if not tags(cell) >= QUESTION_TAGS:
+        yield f"a question without the tags {', '.join(sorted(QUESTION_TAGS))}; run: make outputs"
+    last = ast.parse(cell.source).body[-1]
+    if len(calls) > 1 or ast.dump(last) != ast.dump(ast.Expr(calls[0])):
+        yield "questions.ask is not the last statement, which is what a cell shows"
+    given = dict(zip(("text", "answer"), calls[0].args, strict=False)) | {
+        one.arg: one.value for one in calls[0].keywords
+    }
+    if not all(isinstance(given.get(name, ast.Constant("")), ast.Constant) for name in ("text", "hint", "unit")):
+        yield "the words of a question are no plain strings"
+    if not any(isinstance(node, ast.Name) for node in ast.walk(given.get("answer", ast.Pass()))):
+        yield "the answer of a question is typed by hand: need a number that a cell computes"
 
 
 def solving(notebook: NotebookNode) -> Iterator[bool]:
@@ -212,6 +250,7 @@ CHAPTER_RULES = (
     few_checked_cells,
     unexplained_outputs,
     exercise_faults,
+    question_faults,
     closed_fences,
     html_in_titles,
     source_boxes,

@@ -5,7 +5,8 @@ and writes them back with the outputs of the cells tagged `nbval-check-output`, 
 depends only on the cells and on what they print, so that a difference in git is a difference in a number.
 With `--tidy` it runs nothing, and does the rest.
 
-Code that the pages hide (tagged `hide-input`, or one of its kin; solutions) is folded in Jupyter and Colab.
+A cell that asks a question gets the tags of one. Code that the pages hide (tagged `hide-input`, or one of its kin;
+solutions) is folded in Jupyter and Colab.
 """
 
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 from chapters import notebooks
-from contract import CHECKED, FOLDED, HIDDEN, solving, tags, text
+from contract import CHECKED, FOLDED, HIDDEN, QUESTION_TAGS, asked, solving, tags, text
 from execution import execute, executed
 from nbformat import NotebookNode
 
@@ -29,7 +30,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     notebook.metadata = nbformat.from_dict(KERNEL)
     count = 0
     for cell, solves in zip(notebook.cells, solving(notebook), strict=True):
-        kept = sorted(tags(cell))
+        kept = sorted(tags(cell) | (QUESTION_TAGS if asked(cell) else set()))
         folded = FOLDED if cell.cell_type == "code" and (solves or HIDDEN & set(kept)) else {}
         cell.metadata = nbformat.from_dict(folded | ({"tags": kept} if kept else {}))
         if cell.cell_type == "code":
