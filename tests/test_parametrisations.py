@@ -115,3 +115,21 @@ def test_what_is_no_prediction_is_refused():
         parametrisations.coefficients("noise", 0.0)
     with pytest.raises(ValueError, match=r"data_std: 0\.0: need a positive"):
         preconditioning(0.0, 0.0)
+
+
+@pytest.mark.equation("eq-sm-one")
+def test_a_conversion_in_numbers_is_that_of_guesses_and_keeps_its_digits():
+    """P x_t + Q y, by the definitions; epsilon to v is -s/a and 1/a also where the chain has hardly begun."""
+    x0, eps = randn(4, 3), randn(4, 3, seed=1)
+    for level in (-2.0, 0.3, 2.5):
+        own = spelled_out(x0, eps, level)
+        for source in NAMES:
+            for target in NAMES:
+                P, Q = parametrisations.conversion(level, source, target)
+                close(P * own["xt"] + Q * own[source], own[target], rtol=1e-12, atol=1e-13)
+    P, Q = parametrisations.conversion(-30.0, "epsilon", "v")
+    close(P, torch.tensor(-math.exp(-15.0), dtype=torch.float64), rtol=1e-12)
+    close(Q, torch.tensor(1.0, dtype=torch.float64), rtol=1e-12)
+    assert parametrisations.conversion(math.inf, "epsilon", "x0")[1].isinf()
+    with pytest.raises(ValueError, match="target: 'u': need one of"):
+        parametrisations.conversion(0.0, "x0", "u")

@@ -23,8 +23,9 @@ def notebooks(root: Path = ROOT) -> list[Path]:
 
 
 def chapters(root: Path = ROOT) -> list[Path]:
-    """The notebooks but for the front page: what the chapter contract is about."""
-    return [page for page in notebooks(root) if page != pages(root)[0]]
+    """The notebooks with a number, so not the front page, nor appendices: what the chapter contract is about."""
+    numbered = chapter_numbers(root)
+    return [page for page in notebooks(root) if page.stem in numbered]
 
 
 def chapter_numbers(root: Path = ROOT) -> dict[str, str]:

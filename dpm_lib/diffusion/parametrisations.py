@@ -54,6 +54,33 @@ def convert(value: Tensor, xt: Tensor, log_tau: Tensor | float, source: str, tar
     return other_a.unsqueeze(-1) * xt + other_b.unsqueeze(-1) * x0
 
 
+# of (signal, noise), (p, q) of y = p x_0 + q eps
+PARTS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "x0": lambda a, s: (torch.ones_like(a), torch.zeros_like(a)),
+    "epsilon": lambda a, s: (torch.zeros_like(a), torch.ones_like(a)),
+    "score": lambda a, s: (torch.zeros_like(a), -1 / s),
+    "v": lambda a, s: (-s, a),
+    "edm": lambda a, s: (s, -a),
+    "flow": lambda a, s: (-torch.ones_like(a), torch.ones_like(a)),
+}
+
+
+def conversion(log_tau: Tensor | float, source: str, target: str) -> tuple[Tensor, Tensor]:
+    """P and Q, each (...), of target = P x_t + Q source: ``convert`` in numbers, without a difference of large ones.
+
+    Infinite, or NaN, where the one does not tell the other: x_0 where there is no noise to read, epsilon no signal.
+    ValueError for names that are none of ``NAMES``.
+    """
+    for key, name in (("source", source), ("target", target)):
+        checks.one_of(key, name, NAMES)
+    level = torch.as_tensor(log_tau, dtype=torch.float64)
+    zero = torch.zeros_like(level)
+    a, s = (-0.5 * torch.logaddexp(level, zero)).exp(), (-0.5 * torch.logaddexp(-level, zero)).exp()
+    (p, q), (other_p, other_q) = PARTS[source](a, s), PARTS[target](a, s)
+    turn = a * q - s * p
+    return (other_p * q - other_q * p) / turn, (a * other_q - s * other_p) / turn
+
+
 def amplification(log_tau: Tensor | float, source: str, target: str) -> Tensor:
     """By what an error in ``source`` is multiplied where it becomes one in ``target``, (...): eq-sm-amplification."""
     return (coefficients(target, log_tau)[1] / coefficients(source, log_tau)[1]).abs()

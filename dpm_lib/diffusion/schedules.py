@@ -202,6 +202,45 @@ def cosine(T: int, beta_1: float = 1e-4, tau_T: float = 400.0) -> Schedule:
     return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), torch.tan(angle).square()]))
 
 
+def scaled_linear(T: int, beta_1: float = 0.00085, beta_T: float = 0.012) -> Schedule:
+    """sqrt(beta_t) rising in a straight line, from ``beta_1`` to ``beta_T``: with T = 1000, Stable Diffusion's.
+
+    ValueError for T < 2, or rates outside of (0, 1].
+    """
+    _check_steps(T, beta_1)
+    if not 0 < beta_T <= 1:
+        raise ValueError(f"beta_T: {beta_T} is outside (0, 1]")
+    beta = torch.linspace(math.sqrt(beta_1), math.sqrt(beta_T), T, dtype=torch.float64).square()
+    return from_beta(torch.cat([torch.zeros(1, dtype=torch.float64), beta]))
+
+
+def published_cosine(T: int, offset: float = 0.008, most: float = 0.999) -> Schedule:
+    """alpha_bar as cos^2, and no beta above ``most``, as Nichol and Dhariwal (2021) print it.
+
+    ValueError for T < 2, an offset that is not positive, or ``most`` outside of (0, 1).
+    """
+    checks.count("T", T, 2)
+    checks.positive("offset", offset)
+    checks.inside("most", most, 0, 1)
+    t = torch.linspace(0, 1, T + 1, dtype=torch.float64)
+    left = torch.cos((t + offset) / (1 + offset) * (math.pi / 2)).square()
+    beta = (1 - left[1:] / left[:-1]).clamp(max=most)
+    return from_beta(torch.cat([torch.zeros(1, dtype=torch.float64), beta]))
+
+
+def karras(T: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Schedule:
+    """sigma^(1/rho) rising in a straight line: the noise levels of Karras et al. (2022).
+
+    ValueError for T < 2, a rho that is not positive, or levels that do not rise.
+    """
+    checks.count("T", T, 2)
+    checks.positive("rho", rho)
+    if not 0 < sigma_min < sigma_max < math.inf:
+        raise ValueError(f"sigma_min, sigma_max: {sigma_min}, {sigma_max}: need 0 < sigma_min < sigma_max < infinity")
+    sigma = torch.linspace(sigma_min ** (1 / rho), sigma_max ** (1 / rho), T, dtype=torch.float64) ** rho
+    return from_tau(torch.cat([torch.zeros(1, dtype=torch.float64), sigma.square()]))
+
+
 # The two pictures of one chain. x_k of a schedule, and z(tau_k) = y + noise of variance tau_k, differ by a scale alone.
 
 

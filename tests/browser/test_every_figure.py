@@ -23,6 +23,7 @@ NEED_NO_DATA = [
     widgets.InformationScales,
     widgets.LangevinLevels,
     widgets.Ledger,
+    widgets.LevelConverter,
     widgets.LossFloor,
     widgets.LossWeights,
     widgets.OwnBits,
@@ -60,7 +61,7 @@ MAKERS = [
     figures.training_cost,
     figures.two_pictures,
 ]
-CONTROLS = "button, input, select, [tabindex='0']"
+CONTROLS = "button, input, select, textarea, [tabindex='0']"
 NAME = """(control) => {
   const words = (control.labels?.[0] ?? control).cloneNode(true);
   words.querySelectorAll("option, .dpm-value").forEach((part) => part.remove()); // what it stands at is no name

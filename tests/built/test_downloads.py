@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chapters import ROOT, notebooks
+from chapters import ROOT, chapters, notebooks
 
 PAGES = Path(os.environ.get("DPM_BOOK_HTML") or ROOT / "_build" / "html").resolve()
 pytestmark = pytest.mark.skipif(not PAGES.is_dir(), reason=f"no built book at {PAGES}: run make book first")
@@ -24,7 +24,8 @@ def test_a_page_offers_its_copy_with_the_same_numbers(notebook):
 
     equations = re.findall(r'<span class="eqno">\(([\d.]+)\)<a class="headerlink" href="#equation-([\w-]+)"', source)
     copied = re.findall(r'<a id="([\w-]+)"[^>]*></a>\s+\$\$.+?\\tag\{([\d.]+)\}', texts, re.S)
-    assert equations and [(label.lower(), number) for label, number in copied] == [pair[::-1] for pair in equations]
+    assert equations or notebook not in chapters()
+    assert [(label.lower(), number) for label, number in copied] == [pair[::-1] for pair in equations]
 
     exercises = re.findall(r'admonition-title"><span class="caption-number">(Exercise [\d.]+) </span>(.*)</p>', source)
     plain = [html.unescape(number + re.sub("<[^>]*>", "", title)) for number, title in exercises]

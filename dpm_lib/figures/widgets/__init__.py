@@ -14,6 +14,7 @@ from dpm_lib.figures.widgets.bits import HeartbeatPlayer, LearningCourse, OwnBit
 from dpm_lib.figures.widgets.bits_along import BitsAlong, RoundedStep
 from dpm_lib.figures.widgets.bound import ClosingGap, EntropyBand, Ledger
 from dpm_lib.figures.widgets.chains import ChainEditor, DoubleWellWalk
+from dpm_lib.figures.widgets.converter import LevelConverter
 from dpm_lib.figures.widgets.costs import TrainingCost
 from dpm_lib.figures.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
 from dpm_lib.figures.widgets.guided_digits import GuidedDigits
@@ -58,6 +59,7 @@ __all__ = [
     "LangevinLevels",
     "LearningCourse",
     "Ledger",
+    "LevelConverter",
     "LevelPosterior",
     "LiveSampler",
     "LossFloor",
