@@ -196,7 +196,7 @@ def test_find_checks_wants_labels_in_quotes(tmp_path, call):
 
 def exercise(label: str) -> list[nbformat.NotebookNode]:
     return [
-        new_markdown_cell(f":::{{exercise}}\n:label: {label}\n\nWhy?\n\n:::"),
+        new_markdown_cell(f":::{{exercise}}\n:label: {label}\n:class: minutes-5 pen\n\nWhy?\n\n:::"),
         new_markdown_cell(f":::{{solution-start}} {label}\n:class: dropdown\n:::\n\nBecause."),
         new_code_cell("assert True"),
         new_markdown_cell(":::{solution-end}\n:::"),
@@ -331,6 +331,10 @@ def test_outputs_must_be_those_of_checked_cells():
     ("old", "new", "fault"),
     [
         (":label: ex-0\n", "", "cell 0: an exercise has no label"),
+        (":class: minutes-5 pen\n", "", "cell 0: an exercise does not say how hard it is: class: '': need one of"),
+        ("minutes-5 pen", "minutes-7 pen", "cell 0: an exercise does not say how hard it is: class: 'minutes-7 pen'"),
+        ("minutes-5 pen", "minutes-5 minutes-15 pen", "cell 0: an exercise does not say how hard it is"),
+        ("minutes-5 pen", "minutes-5", "cell 0: an exercise does not say how hard it is"),
         (":class: dropdown", ":class: tip", "the solution of 'ex-0' is not folded"),
         ("start} ex-0", "start} ex-9", "the exercise 'ex-0' has no solution"),
         ("start} ex-0", "start} ex-9", "a solution names 'ex-9', which is no exercise"),
@@ -346,7 +350,7 @@ def test_exercise_faults(old, new, fault):
 
 def test_an_exercise_without_a_solution_is_caught():
     notebook = chapter()
-    notebook.cells.append(new_markdown_cell(":::{exercise} Sixth\n:label: ex-6\nHow?\n:::"))
+    notebook.cells.append(new_markdown_cell(":::{exercise} Sixth\n:label: ex-6\n:class: minutes-40 pen\n\nHow?\n:::"))
     assert faults(notebook) == ["the exercise 'ex-6' has no solution with a cell that runs"]
 
 
@@ -364,7 +368,7 @@ def test_a_directive_that_a_plain_notebook_shows_as_code_is_caught():
         "# On <b>bold</b> steps",
         "Two\n\n## In code `<script>`",
         "A title <i>so</i>\n===",
-        ":::{exercise} More <em>steps</em>\n:label: ex-0\n:::",
+        ":::{exercise} More <em>steps</em>\n:label: ex-0\n:class: minutes-5 pen\n:::",
         ":::{note}\n::::{admonition} <hr>\n::::\n:::",
     ],
 )

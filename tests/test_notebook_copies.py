@@ -135,10 +135,11 @@ def test_no_word_is_lost_or_added(page, kind):
     original = words("\n".join(texts(the_book().pages[page])), r"^:::.*", r"^:[a-z]+:.*", roles, labels, "^# ")
     tags = r"</?(?:details|blockquote)>|<summary>.*</summary>|<a id=[^>]*></a>|\\tag\{.*?\}"
     titles = r"(?<=<blockquote>\n\n)\*\*.*\*\*$|^### Exercise .*|^# (?:\d+\.)?|\*[^*]+\* \(a page of the book\)"
+    efforts = r"^\*(?:Easy|Medium|Hard): about .*\*$"
     copied = [cell.source for cell in copy_of(page, kind).cells if cell.cell_type == "markdown"]
     if copied[-1].startswith("## References"):
         copied.pop()
-    assert words("\n".join(copied), titles, tags) == original
+    assert words("\n".join(copied), titles, tags, efforts) == original
 
 
 def test_a_page_that_is_no_notebook_is_named():
@@ -183,7 +184,7 @@ BIB = r"""
   note = {arXiv:2001.00001}}
 @book{de1999, author = {van den D, E. and F, G.}, title = {S*r}, publisher = {P}, year = {1999}}
 """
-OTHER = ["# Other\n\n$$ b $$ (eq-other)\n\n:::{exercise} Two\n:label: ex-two\n\nWhy?\n\n:::"]
+OTHER = ["# Other\n\n$$ b $$ (eq-other)\n\n:::{exercise} Two\n:label: ex-two\n:class: minutes-5 pen\n\nWhy?\n\n:::"]
 
 
 @pytest.mark.parametrize(
@@ -237,12 +238,12 @@ def test_colab_copies_link_to_colab_copies(book):
 
 
 def test_a_solution_may_have_several_cells(book):
-    exercise = ":::{exercise} One\n:label: ex-one\n\nHow?\n\n:::"
+    exercise = ":::{exercise} One\n:label: ex-one\n:class: minutes-15 code\n\nHow?\n\n:::"
     start = "Text.\n\n:::{solution-start} ex-one\n:class: dropdown\n:::\n\nSo."
     cells = [exercise, start, "#!\n1", "Then so.", "#!\n2", "At last.\n\n:::{solution-end}\n:::", "#!\n3", "Text."]
     copy = Copy(book(one=cells), "one").notebook()
     assert texts(copy) == [
-        '<a id="ex-one" name="ex-one"></a>\n\n### Exercise 1.1 (One)\n\nHow?',
+        '<a id="ex-one" name="ex-one"></a>\n\n### Exercise 1.1 (One)\n\n*Medium: about 15 minutes, with code*\n\nHow?',
         "Text.\n\n<details>\n<summary>Solution to Exercise 1.1 (One)</summary>\n\nSo.\n\n</details>",
         "<details>\n<summary>The solution goes on</summary>\n\nThen so.\n\n</details>",
         "<details>\n<summary>The solution goes on</summary>\n\nAt last.\n\n</details>",
@@ -275,8 +276,12 @@ def test_pictures_travel_with_their_cells(book, tmp_path):
         ("{doc}`lost`", "link to 'lost': need a notebook of the book"),
         ("![x](lost.png)", "picture 'lost.png': there is no such file"),
         ("{cite:t}`lost1999`", "citation of 'lost1999': book/references.bib has no such entry"),
-        (":::{exercise} {eq}`eq-other`\n:label: ex-a\n\nHow?\n\n:::", "'eq-other' would be shown as it is written"),
+        (
+            ":::{exercise} {eq}`eq-other`\n:label: ex-a\n:class: minutes-5 pen\n\nHow?\n\n:::",
+            "'eq-other' would be shown as it is written",
+        ),
         (":::{exercise} One\n\nHow?\n\n:::", "label '': no page of the book has it"),
+        (":::{exercise} A\n:label: ex-other\n\nHow?\n\n:::", "exercise 'ex-other': class: '': need one of minutes-5"),
         ("% a remark", "' a remark' would be shown as it is written"),
     ],
 )

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import nbformat
 from cell_names import two_meanings
+from effort import effort
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.amsmath import amsmath_plugin
@@ -121,7 +122,7 @@ def unexplained_outputs(notebook: NotebookNode) -> Iterator[str]:
 
 
 def exercise_faults(notebook: NotebookNode) -> Iterator[str]:
-    """Too few exercises, or one without a label; a solution missing, unfolded, or with no cell to run."""
+    """Too few exercises, or one without a label or its effort; a solution missing, unfolded, or with no cell to run."""
     exercises, solved, current = [], set(), None
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "code" and current:
@@ -133,6 +134,10 @@ def exercise_faults(notebook: NotebookNode) -> Iterator[str]:
             if name in ("exercise", "exercise-start"):
                 if "label" not in options:
                     yield f"cell {number}: an exercise has no label"
+                try:
+                    effort(options.get("class", "").split())
+                except ValueError as fault:
+                    yield f"cell {number}: an exercise does not say how hard it is: {fault}"
                 exercises.append(options.get("label"))
             elif name == "solution":
                 yield f"cell {number}: write solution-start, a code cell that runs, and solution-end"

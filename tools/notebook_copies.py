@@ -24,6 +24,7 @@ from pathlib import Path
 import nbformat
 from chapters import ROOT, chapter_numbers, notebooks, pages
 from contract import MARKDOWN, text
+from effort import effort
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.myst_blocks import myst_block_plugin
@@ -246,7 +247,12 @@ class Copy:
             return f"{self.image(found.title, found.options.get('alt', ''))}\n\n{body}"
         if name == "exercise":
             label = found.options.get("label", "")
-            return f"{anchor(label)}\n\n### {self.target(label).long}\n\n{body}"
+            title = self.target(label).long
+            try:
+                words = effort(found.options.get("class", "").split()).words
+            except ValueError as fault:
+                raise CopyError(f"exercise {label!r}: {fault}") from None
+            return f"{anchor(label)}\n\n### {title}\n\n*{words}*\n\n{body}"
         title = self.inline(found.title)
         if name == "dropdown" or "dropdown" in found.options.get("class", ""):
             return folded(title, body)
