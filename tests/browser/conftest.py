@@ -3,39 +3,27 @@
 import base64
 import html
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from chromium import chromium
 from ipywidgets.embed import dependency_state
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from dpm_lib.figures.scripts import bundle
 from dpm_lib.figures.widgets.base import Figure
 
 STATIC = Path(__file__).parents[2] / "book" / "_static"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-BROWSERS = ("chromium-headless-shell", "google-chrome", "chromium")  # the first has no interface: twice as fast
 LOCAL = ("file:", "data:", "blob:", "about:")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = next(filter(None, map(shutil.which, BROWSERS)), None)  # else Playwright's own
-        with playwright.chromium.launch(executable_path=chromium, args=FLAGS) as browser:
-            yield browser
+    with chromium() as browser:
+        yield browser
 
 
 class Watched:

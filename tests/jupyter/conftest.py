@@ -1,21 +1,17 @@
 """Jupyters for the tests, one of each kind, and a browser to open them in."""
 
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from chromium import chromium
+from playwright.sync_api import Browser
 from real import Server, Visit, started
-
-BROWSERS = ("chromium-headless-shell", "google-chrome", "chromium")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = next(filter(None, map(shutil.which, BROWSERS)), None)  # else Playwright's own
-        with playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]) as browser:
-            yield browser
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session", params=["lab", "notebook"])
