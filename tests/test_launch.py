@@ -16,6 +16,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def unknown_address(monkeypatch, tmp_path):
     monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
     monkeypatch.delenv("GITHUB_SHA", raising=False)
+    monkeypatch.delenv("GITHUB_SERVER_URL", raising=False)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
     monkeypatch.setattr(launch, "ROOT", tmp_path)
     monkeypatch.setattr(find_repository, "__defaults__", (tmp_path,))
 
@@ -33,6 +35,19 @@ def unknown_address(monkeypatch, tmp_path):
         "https://www.github.com/ada/book",
         "git@github.com-work:ada/book.git",
         "ssh://git@github.com-work/ada/book",
+        "https://github.com/ada/book.git/",
+        "https://GitHub.com/ada/book",
+        "https://user:se@cret@github.com/ada/book",
+        "https://github.com:443/ada/book.git",
+        "http://github.com/ada/book",
+        "git://github.com/ada/book.git",
+        "git+ssh://git@github.com/ada/book.git",
+        "ssh://github.com/ada/book",
+        "ssh://git@github.com:22/ada/book.git",
+        "ssh://git@ssh.github.com:443/ada/book.git",
+        "org-14@github.com:ada/book.git",
+        "github.com:ada/book",
+        "git@github.com:/ada/book.git",
     ],
 )
 def test_remotes_on_github(url):
@@ -45,6 +60,17 @@ def test_remotes_on_github(url):
         "",
         "/srv/git/book.git",
         "https://gitlab.com/ada/book.git",
+        "git@gitlab.com:ada/book.git",
+        "https://codeberg.org/ada/book",
+        "https://github.example.com/ada/book.git",
+        "https://ada.ghe.com/ada/book.git",
+        "ssh://git@github.example.com:2222/ada/book.git",
+        "git@github.example.com:ada/book.git",
+        "https://github.com-work/ada/book",
+        "https://notgithub.com/ada/book",
+        "git@notgithub.com:ada/book",
+        "file:///srv/github.com/ada/book",
+        "../github.com:ada/book",
         "https://github.com.example.org/ada/book",
         "https://example.org/github.com/ada/book",
         "https://example.org/x@github.com/ada/book",
@@ -83,6 +109,44 @@ def test_environment_comes_before_the_remote(monkeypatch, tmp_path):
     monkeypatch.setenv("GITHUB_REPOSITORY", "grace/fork")
     monkeypatch.setenv("GITHUB_SHA", COMMIT)
     assert find_repository(tmp_path) == Repository("grace", "fork", COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("server", "known"),
+    [
+        ("https://github.com", True),
+        ("https://github.com/", True),
+        ("", True),
+        ("https://github.example.com", False),
+        ("https://codeberg.org", False),
+    ],
+)
+def test_only_github_com_can_be_launched_from(monkeypatch, tmp_path, server, known):
+    """Neither Colab nor Binder reaches another server, also where its remote looks like one on github.com."""
+    add_remote(tmp_path, "git@github.com:ada/book.git")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "grace/fork")
+    monkeypatch.setenv("GITHUB_SERVER_URL", server)
+    assert find_repository(tmp_path) == (Repository("grace", "fork") if known else None)
+
+
+def test_the_remote_that_the_copy_came_from(tmp_path):
+    def git(*arguments):
+        subprocess.run(["git", "-C", tmp_path, *arguments], check=True)
+
+    git("init", "-q", "-b", "main")
+    assert find_repository(tmp_path) is None
+    git("remote", "add", "mine", "https://ada:secret@github.com/ada/book.git")
+    assert find_repository(tmp_path) == Repository("ada", "book"), "the only one"
+    git("remote", "add", "upstream", "https://github.com/grace/book")
+    assert find_repository(tmp_path) is None, "two, and none that is followed"
+    git("config", "branch.main.remote", "mine")
+    assert find_repository(tmp_path) == Repository("ada", "book"), "the one that is followed"
+    git("remote", "add", "origin", "https://gitlab.com/lin/book")
+    assert find_repository(tmp_path) is None, "not the fork's own, though others are on github.com"
+    git("remote", "set-url", "origin", "gh:lin/book")
+    assert find_repository(tmp_path) is None
+    git("config", "--global", "url.git@github.com:.insteadOf", "gh:")
+    assert find_repository(tmp_path) == Repository("lin", "book"), "an abbreviation of the user's"
 
 
 def test_folder_inside_another_repository_does_not_take_its_address(tmp_path):

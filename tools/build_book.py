@@ -60,7 +60,5 @@ if __name__ == "__main__":
     if status == 0:
         print(f"\nThe book: {ROOT / '_build' / 'html' / 'index.html'}\nTo read it in a browser: make serve")
         if not find_repository():
-            print(
-                "Its pages have no Colab and Binder buttons: the git remote `origin` names no repository on github.com."
-            )
+            print("Its pages have no Colab and Binder buttons: its git remote names no repository on github.com.")
     sys.exit(status)

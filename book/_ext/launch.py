@@ -1,7 +1,8 @@
 """Launch buttons that follow the repository: a fork's pages open the fork's notebooks.
 
-The address comes from the environment (`GITHUB_REPOSITORY`, set by GitHub Actions) or from the git remote
-`origin`. When neither gives one, the pages have no buttons: an invented address could belong to anybody.
+The address comes from the environment (`GITHUB_REPOSITORY`, set by GitHub Actions) or from the git remote (`origin`,
+else the one that the branch follows, else the only one). When neither names a repository on github.com, the pages have
+no buttons: Colab and Binder could not open it, and an invented address could belong to anybody.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ NAME = re.compile(
 )
 # With a user name or a token before the host, which are dropped; `git@github.com-work:` is an alias in an ssh_config.
 REMOTE = re.compile(
-    r"(?:https://(?:[^@/\s]+@)?(?:www\.)?github\.com/|git@github\.com(?:-[\w-]+)?:|ssh://git@github\.com(?:-[\w-]+)?/)"
-    r"(?P<slug>[^/]+/[^/]+?)(?:\.git)?/?"
+    r"(?:https?://(?:[^/\s]+@)?(?i:(?:www\.)?github\.com)(?::\d+)?/+"
+    r"|(?:git|(?:git\+)?ssh)://(?:[^/\s]+@)?(?i:(?:ssh\.)?github\.com)(?:-[\w-]+)?(?::\d+)?/+"
+    r"|(?:[^@/:\s]+@)?(?i:(?:ssh\.)?github\.com)(?:-[\w-]+)?:/*)"
+    r"(?P<slug>[^/]+/[^/]+?)(?:\.git)?/*"
 )
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -69,7 +72,7 @@ def parse_slug(slug: str, commit: str = "") -> Repository | None:
 
 
 def parse_remote(url: str) -> Repository | None:
-    """The repository of a github.com remote (https or ssh), else None."""
+    """The repository of a remote on github.com, in any form that git takes, else None."""
     match = REMOTE.fullmatch(url.strip())
     return parse_slug(match["slug"]) if match else None
 
@@ -77,18 +80,37 @@ def parse_remote(url: str) -> Repository | None:
 def find_repository(root: Path = ROOT) -> Repository | None:
     """The repository this copy of the book belongs to, or None when it is not known."""
     if slug := os.environ.get("GITHUB_REPOSITORY"):
+        # Servers of one's own, and programs that act like GitHub, set it too.
+        server = os.environ.get("GITHUB_SERVER_URL") or "https://github.com"
+        if server.rstrip("/").lower() != "https://github.com":
+            return None
         return parse_slug(slug, os.environ.get("GITHUB_SHA", ""))
     if not (root / ".git").exists():
         return None
-    command = ["git", "-C", str(root), "remote", "get-url", "origin"]
+    remote = find_remote(root)
+    return parse_remote(git(root, "remote", "get-url", remote)) if remote else None
+
+
+def find_remote(root: Path) -> str:
+    """The git remote that this copy came from, or "" where it cannot be told."""
+    remotes = git(root, "remote").split()
+    branch = git(root, "symbolic-ref", "--short", "HEAD")
+    followed = git(root, "config", f"branch.{branch}.remote")
+    for name in ("origin", followed):
+        if name in remotes:
+            return name
+    return remotes[0] if len(remotes) == 1 else ""
+
+
+def git(root: Path, *arguments: str) -> str:
+    """What git prints, or "" where it fails."""
+    command = ["git", "-C", str(root), *arguments]
     try:
-        return parse_remote(
-            subprocess.run(
-                command, capture_output=True, text=True, check=True
-            ).stdout
-        )
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return ""
 
 
 def set_address(app: Sphinx, config: Config) -> None:
