@@ -3,6 +3,8 @@
 # make serve   read the book             make bench    measure the numbers the book quotes
 # make figure NAME=Walkers   work on one figure: it reloads when a script is saved
 # make clean   remove all that was made     make portable  do the checked numbers survive other machines?
+# make pdf     the whole book as one PDF    make zip       all pages in one file
+# make site    book, PDF and zip together, as they are published
 # make jupyter chapters and figures in a real JupyterLab and Notebook (half an hour)
 
 PYTHON ?= python3
@@ -17,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 
-.PHONY: book test jupyter serve figure lint bench outputs portable mutants clean
+.PHONY: book pdf zip site test jupyter serve figure lint bench outputs portable mutants clean
 
 book: $(STAMP)
 	@$(BIN)/python tools/build_book.py -q
@@ -66,6 +68,16 @@ test: lint
 jupyter: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN) --editable '.[lab]' 'notebook>=7'
 	$(BIN)/pytest tests/jupyter
+
+# Needs Chromium, as the browser tests do.
+pdf: book
+	$(BIN)/python tools/print_book.py
+
+zip: book
+	$(BIN)/python tools/publish.py zip
+
+site: pdf
+	$(BIN)/python tools/publish.py
 
 serve: $(STAMP)
 	@test -f _build/html/index.html || $(MAKE) --no-print-directory book
