@@ -29,7 +29,6 @@ WITHOUT_QUESTIONS = {
     "09-posteriors",
     "10-steering",
     "11-markovian-vaes",
-    "13-information",
     "14-score-matching",
     "15-samplers",
     "16-straight-ways",
