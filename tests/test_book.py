@@ -27,7 +27,6 @@ WITHOUT_QUESTIONS = {
     "07-bound",
     "08-heartbeat",
     "09-posteriors",
-    "10-steering",
     "11-markovian-vaes",
     "14-score-matching",
     "15-samplers",
