@@ -28,7 +28,6 @@ WITHOUT_QUESTIONS = {
     "08-heartbeat",
     "09-posteriors",
     "11-markovian-vaes",
-    "16-straight-ways",
     "17-images",
     "18-bits",
 }
