@@ -27,9 +27,6 @@ WITHOUT_QUESTIONS = {
     "07-bound",
     "08-heartbeat",
     "09-posteriors",
-    "11-markovian-vaes",
-    "17-images",
-    "18-bits",
 }
 
 
