@@ -5,7 +5,8 @@ An equation labelled `def-...` is a definition. One labelled `eq-...` is a claim
     @pytest.mark.equation("eq-bound")
     def test_bound_is_below_log_likelihood(): ...
 
-The page shows a quiet mark under each equation: which tests check it, or that it is a definition.
+The page shows a quiet mark under each equation: which tests check it, or that it is a definition; and what in the
+library implements it.
 A claim without a test and an equation without a label are warnings, so `make book` fails.
 The tests are parsed, not imported.
 """
@@ -117,7 +118,9 @@ class MarkEquations(SphinxTransform):
                 logger.warning(message, location=equation, type="equation")
             else:
                 mark = equation_mark(
-                    definition=is_definition(label), checks=checks.get(label, [])
+                    label=label,
+                    definition=is_definition(label),
+                    checks=checks.get(label, []),
                 )
                 equation.parent.insert(equation.parent.index(equation) + 1, mark)
 
@@ -129,6 +132,10 @@ def visit_mark(translator, node: equation_mark) -> None:
         repository = translator.config.book_repository
         tests = ", ".join(_link(check, repository) for check in node["checks"])
         text = f'<span aria-hidden="true">✓</span> checked: {tests}'
+    if code := ", ".join(
+        _code(translator, *place) for place in node.get("code", [])
+    ):
+        text += f"; in the library: {code}"
     translator.body.append(f'<p class="equation-mark">{text}</p>\n')
     raise nodes.SkipNode
 
@@ -138,6 +145,16 @@ def _link(check: Check, repository: Repository | None) -> str:
     if repository is None:
         return f'<code title="{check.path}, line {check.line}">{name}</code>'
     return f'<a href="{repository.source(check.path, check.line)}"><code>{name}</code></a>'
+
+
+def _code(translator, name: str, page: str, anchor: str) -> str:
+    """What implements an equation, and the way to it where the book has the page (api_reference.py)."""
+    shown = f"<code>{name.replace('_', '_<wbr>')}</code>"
+    builder = translator.builder
+    if page not in builder.env.found_docs:
+        return shown
+    address = builder.get_relative_uri(builder.current_docname, page)
+    return f'<a href="{address}#{anchor}">{shown}</a>'
 
 
 def skip_mark(translator, node: equation_mark) -> None:

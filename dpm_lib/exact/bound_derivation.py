@@ -1,6 +1,6 @@
 """The derivation of the bound, line by line: what each line is worth.
 
-Ten lines lead from E log p(x_0) to the K that is trained. Line n is the book's eq-bound-line-n. ``lines`` evaluates all
+Ten lines lead from E log p(x_0) to the K that is trained, eq-bound-line-1 to eq-bound-line-10. ``lines`` evaluates all
 of them exactly, on chains so small that every path can be listed; ``sampled`` draws the lines from 3 on for any model,
 trajectory by trajectory; ``gaussian`` has them in closed form for Gaussian data. All in nats.
 
