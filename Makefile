@@ -4,7 +4,7 @@
 # make figure NAME=Walkers   work on one figure: it reloads when a script is saved
 # make clean   remove all that was made     make portable  do the checked numbers survive other machines?
 # make pdf     the whole book as one PDF    make zip       all pages in one file
-# make site    book, PDF and zip together, as they are published
+# make slides  slides for lectures          make site      book, PDF, slides and zip, as they are published
 # make jupyter chapters and figures in a real JupyterLab and Notebook (half an hour)
 
 PYTHON ?= python3
@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 
-.PHONY: book pdf zip site test jupyter serve figure lint bench outputs portable mutants clean
+.PHONY: book pdf slides zip site test jupyter serve figure lint bench outputs portable mutants clean
 
 book: $(STAMP)
 	@$(BIN)/python tools/build_book.py -q
@@ -69,14 +69,17 @@ jupyter: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN) --editable '.[lab]' 'notebook>=7'
 	$(BIN)/pytest tests/jupyter
 
-# Needs Chromium, as the browser tests do.
+# PDF and slides need Chromium, as the browser tests do.
 pdf: book
 	$(BIN)/python tools/print_book.py
+
+slides: book
+	$(BIN)/python tools/slides.py
 
 zip: book
 	$(BIN)/python tools/publish.py zip
 
-site: pdf
+site: pdf slides
 	$(BIN)/python tools/publish.py
 
 serve: $(STAMP)

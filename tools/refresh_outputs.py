@@ -25,14 +25,15 @@ KERNEL = {
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
-    """A copy with checked outputs only, and no metadata but the cells' tags and what folds hidden code."""
+    """A copy with checked outputs only, and no metadata but the cells' tags, slides, and what folds hidden code."""
     notebook = nbformat.from_dict(notebook)
     notebook.metadata = nbformat.from_dict(KERNEL)
     count = 0
     for cell, solves in zip(notebook.cells, solving(notebook), strict=True):
         kept = sorted(tags(cell) | (QUESTION_TAGS if asked(cell) else set()))
         folded = FOLDED if cell.cell_type == "code" and (solves or HIDDEN & set(kept)) else {}
-        cell.metadata = nbformat.from_dict(folded | ({"tags": kept} if kept else {}))
+        slide = {"slide": cell.metadata["slide"]} if "slide" in cell.metadata else {}  # tools/slides.py
+        cell.metadata = nbformat.from_dict(folded | slide | ({"tags": kept} if kept else {}))
         if cell.cell_type == "code":
             count += 1
             checked = CHECKED in kept
