@@ -60,9 +60,9 @@ lint: $(STAMP)
 	else $(BIOME) check --error-on-warnings; fi
 
 test: lint
-	$(PYTEST) --ignore tests/browser --ignore tests/built
+	$(PYTEST) --ignore tests/browser --ignore tests/built --junit-xml _build/tests-library.xml
 	@$(MAKE) --no-print-directory book
-	$(PYTEST) tests/built tests/browser
+	$(PYTEST) tests/built tests/browser --junit-xml _build/tests-pages.xml
 
 # Not in `make test`: it takes long, and installs more.
 jupyter: $(STAMP)

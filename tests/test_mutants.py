@@ -1,5 +1,6 @@
 """The harness that makes slips: it makes those it should, leaves alone what is no formula, and knows who survived."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from textwrap import dedent
 import mutants
 import mutations
 import pytest
+import status
 
 LIBRARY = dedent('''
     import functools
@@ -141,6 +143,16 @@ def test_survivors_are_listed_and_may_be_explained(project):
     assert status == 1 and "3 of them explained" in out, "explained, but too many"
     status, out = run("test_edge")
     assert status == 0 and "does not survive" not in out, out
+
+
+def test_a_whole_trial_is_recorded_as_the_status_page_reads_it(tmp_path):
+    (place, *_) = mutations.places("toy.py", LIBRARY, "area")
+    found = mutants.record([(place, "killed")] * 97 + [(place, "timeout")] + [(place, "survived")] * 2, tmp_path)
+    assert (found["slips"], found["noticed"], found["survived"]) == (100, 98, 2)
+    assert status.slips(tmp_path) == "not measured yet"
+    (tmp_path / "book" / "results").mkdir(parents=True)
+    (tmp_path / "book" / "results" / "mutants.json").write_text(json.dumps(found))
+    assert status.slips(tmp_path).startswith("98 of 100; the other 2 ")
 
 
 def test_a_reason_that_is_out_of_date_is_noticed(capsys):

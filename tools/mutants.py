@@ -16,12 +16,16 @@ Tests are collected once; every slip then runs in a process of its own, forked f
 
 import argparse
 import ast
+import datetime
 import gc
 import inspect
+import json
 import os
+import platform
 import random
 import re
 import signal
+import subprocess
 import sys
 import time
 import tomllib
@@ -307,6 +311,26 @@ def report(results: list[tuple[mutations.Place, str]], reasons: dict[str, str], 
     return int(bool(unexplained or stale or share > MOST))
 
 
+def record(results: list[tuple[mutations.Place, str]], root: Path) -> dict[str, object]:
+    """What a whole trial found, for the status page."""
+    results = without_room(results)
+    survived = sum(end == "survived" for _, end in results)
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+    return {
+        "provenance": {
+            "command": "make mutants",
+            "date": datetime.date.today().isoformat(),
+            "commit": commit[:10],
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+        "slips": len(results),
+        "noticed": len(results) - survived,
+        "survived": survived,
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--root", type=Path, default=ROOT, help="another checkout")
@@ -327,11 +351,12 @@ def main() -> int:
     arguments = ["-s", "-p", "no:terminal", "-p", "no:cacheprovider", "-W", "ignore"]
     if (status := pytest.main([*arguments, *files], plugins=[trials])) and not trials.results:
         return int(status)
-    return report(
-        trials.results,
-        explained(options.root / "tools" / "mutants.toml"),
-        whole=not options.only and options.share == 1.0,
-    )
+    whole = not options.only and options.share == 1.0
+    status = report(trials.results, explained(options.root / "tools" / "mutants.toml"), whole)
+    if whole and not status:
+        path = options.root / "book" / "results" / "mutants.json"
+        path.write_text(json.dumps(record(trials.results, options.root), indent=1) + "\n", encoding="utf8")
+    return status
 
 
 if __name__ == "__main__":
