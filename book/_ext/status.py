@@ -9,6 +9,7 @@ import re
 import subprocess
 import xml.etree.ElementTree as ET
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from checked_equations import find_checks
@@ -29,6 +30,7 @@ PACKAGES = (
     "Sphinx",
     "playwright",
 )
+MODULES = {"jupyter-book": "jupyter_book"}
 HEAD = (
     "Chapter",
     "Runs in",
@@ -53,6 +55,18 @@ class Place(SphinxDirective):
         return [status_place(kind=self.name)]
 
 
+def figures() -> list[str]:
+    """The names of the figures that move."""
+    files = (ROOT / "dpm_lib" / "figures" / "widgets").glob("*.py")
+    return [
+        name
+        for file in files
+        for name in re.findall(
+            r"^class ([A-Z]\w+)\(", file.read_text(encoding="utf8"), re.M
+        )
+    ]
+
+
 def counts(path: Path) -> dict[str, list[str]]:
     """What a chapter holds: its claims, exercises, questions and moving figures."""
     cells = json.loads(path.read_text(encoding="utf8"))["cells"]
@@ -64,7 +78,9 @@ def counts(path: Path) -> dict[str, list[str]]:
         "claims": LABEL.findall(text["markdown"]),
         "exercises": re.findall(r"^:::+\{exercise\}", text["markdown"], re.M),
         "questions": re.findall(r"^questions\.ask\(", text["code"], re.M),
-        "figures": re.findall(r"\bwidgets\.[A-Z]\w+\(", text["code"]),
+        "figures": re.findall(
+            rf"\b(?:{'|'.join(figures())})(?:\.from_\w+)?\(", text["code"]
+        ),
     }
 
 
@@ -131,7 +147,11 @@ class ShowStatus(SphinxPostTransform):
             ["Slips in formulas that a test noticed", slips(ROOT)],
             ["Commit", commit(ROOT)],
             ["Python", platform.python_version()],
-            *[[name, version(name)] for name in PACKAGES],
+            *[
+                [name, version(name)]
+                for name in PACKAGES
+                if find_spec(MODULES.get(name, name.lower()))
+            ],
         ]
 
     def chapters(self) -> list[list[object]]:
