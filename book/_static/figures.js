@@ -184,6 +184,17 @@
     place.dataset.figure = "failed";
   }
 
+  // A figure that plays changes itself at every frame. The page is told its height, when that is another one, and need not
+  // be laid out to learn it: see .figure-held in book.css.
+  const heights = new ResizeObserver((entries) => {
+    for (const { target, borderBoxSize } of entries) {
+      const place = target.parentElement;
+      if (!place) continue;
+      place.style.height = `${borderBoxSize[0].blockSize}px`;
+      place.classList.add("figure-held");
+    }
+  });
+
   async function show(marker, models, started) {
     const place = document.createElement("div");
     place.className = "figure-place";
@@ -196,6 +207,7 @@
       if (!started.has(model)) started.set(model, start(model));
       const widget = await started.get(model);
       await widget.render({ model, el: place, experimental: {} });
+      if (place.childElementCount === 1) heights.observe(place.firstElementChild);
       place.dataset.figure = "ready";
       performance.mark("figure-ready");
     } catch (error) {

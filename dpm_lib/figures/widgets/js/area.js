@@ -1,6 +1,6 @@
 // The I-MMSE curve: what is left to guess at every noise level, and the area beyond t0 as information in nats.
 
-import { clamp, controls, draggable, html, keys, openFigure, svg, title } from "./common.js";
+import { clamp, controls, draggable, html, keys, openFigure, renew, svg, title } from "./common.js";
 import { table } from "./immse.js";
 import {
   evenly,
@@ -108,7 +108,7 @@ function render({ model, el }) {
         data.centers.reduce((sum, c, k) => sum + weights[k] * Math.exp(-((v - c) ** 2) / (2 * variance)), 0);
       rows.push(plot.curve("dpm-line", evenly(-SPAN, SPAN, 240), (v) => [v, 0.95 * height(v)]));
     }
-    backdrop.replaceChildren(...rows);
+    renew(backdrop, ...rows);
     handles.forEach(({ stem, dot }, k) => {
       const [x, y] = plot.place([data.centers[k], data.weights[k]]);
       for (const [name, value] of Object.entries({ x1: x, x2: x, y1: plot.floor, y2: y }))
@@ -134,7 +134,8 @@ function render({ model, el }) {
     const fill = [[logAt(place), 0], ...all.slice(place), [SHOWN, 0]];
     const every = top > 1 ? 5 : top < 0.5 ? 1 : 2; // tenths
     const tops = evenly(0, 20, 20).filter((tenths) => tenths % every === 0 && tenths < 10 * top);
-    curve.replaceChildren(
+    renew(
+      curve,
       svg("polygon", { points: joined(fill.map(plot.place)), class: "dpm-known" }),
       ...axes(
         plot,
@@ -154,7 +155,8 @@ function render({ model, el }) {
     const gap = top - bottom > 4 ? 2 : top - bottom > 1.5 ? 1 : 0.5;
     const tops = [];
     for (let v = Math.ceil(bottom / gap) * gap; v <= top; v += gap) tops.push(v + 0);
-    sums.replaceChildren(
+    renew(
+      sums,
       ...axes(plot, tops),
       plot.curve("dpm-line", areas, (v, i) => [logAt(i), v]),
       plot.curve("dpm-rest", rests, (v, i) => [logAt(i), v]),

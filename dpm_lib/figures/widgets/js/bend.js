@@ -11,6 +11,7 @@ import {
   isCalm,
   keys,
   openFigure,
+  renew,
   svg,
   uniforms,
 } from "./common.js";
@@ -194,7 +195,10 @@ function render({ model, el }) {
 
   function drawLandscape() {
     const plot = scales(landscape, HIGH, [-wall, wall], [0, TOP]);
-    curve.replaceChildren(plot.curve("dpm-line", U, (u, i) => [places[i], u]));
+    renew(
+      curve,
+      plot.curve("dpm-line", U, (u, i) => [places[i], u]),
+    );
     handles.forEach(({ node, place }, k) => {
       moveHandle(node, plot.x(place), plot.y(heights[k]), heights[k], heights[k].toFixed(1));
     });
@@ -221,7 +225,8 @@ function render({ model, el }) {
     const top = Math.max(0.5, (1.25 * Math.max(...rest)) / h, (1.05 * Math.max(...p)) / h);
     const plot = scales(density, LOW, [-wall, wall], [0, top], { held: "y" });
     const half = (0.5 * wide) / (plot.x(wide) - plot.x(0)); // of a pixel
-    density.replaceChildren(
+    renew(
+      density,
       ...Array.from(bars, (v, i) => plot.bar("dpm-walkers", i * wide - wall + half, (i + 1) * wide - wall - half, v)),
       plot.curve("dpm-exact", p, (v, i) => [places[i], v / h]),
       plot.curve("dpm-target", rest, (v, i) => [places[i], v / h]),

@@ -1,6 +1,6 @@
 // The law that a multiplied reverse chain makes, on a line, as a density: no sampling. Twin of posteriors.law_on_grid.
 
-import { controls, html, keys, openFigure, title } from "./common.js";
+import { controls, html, keys, openFigure, renew, title } from "./common.js";
 import { line, minus, openPlot, scales } from "./plot.js";
 import { totalVariation } from "./probability.js";
 
@@ -170,7 +170,8 @@ function render({ model, el }) {
     const top = 1.08 * Math.max(...exact, ...square, ...plain);
     const plot = scales(laws, MARGINS, [-REACH, REACH], [0, top]);
     const show = (kind, p) => plot.curve(`dpm-curve-${kind}`, p, (v, i) => [x[i], v]);
-    laws.replaceChildren(
+    renew(
+      laws,
       plot.axis(),
       ...plot.marks([-4, -2, 0, 2, 4]),
       show("model", plain),
@@ -188,7 +189,8 @@ function render({ model, el }) {
     const inner = { ...MARGINS, left: MARGINS.left + 10, right: MARGINS.right + 10 };
     const plot = scales(curves, inner, [STEPS[0], STEPS.at(-1)], [0, top], { log: "x" });
     const whole = scales(curves, MARGINS, [0, 1], [0, top]);
-    curves.replaceChildren(
+    renew(
+      curves,
       ...whole.rows([0, 0.5 * top, top], (v) => v.toFixed(2)),
       ...plot.marks(STEPS),
       whole.across(limit, "dpm-curve-square"),

@@ -1,6 +1,6 @@
 // Where along the noise several models of the same pictures spend their bits, and what L_simple counts of it.
 
-import { controls, html, keys, numbers, openFigure, title } from "./common.js";
+import { controls, html, keys, numbers, openFigure, renew, title } from "./common.js";
 import { evenly, fixed, openPlot, power, scales, short } from "./plot.js";
 
 /** What stands left of `x` under a density on cells of this width that begin at `low`. */
@@ -57,7 +57,8 @@ function render({ model, el }) {
     const rows = evenly(-20, 40, 60)
       .map((k) => k * every)
       .filter((v) => v >= bottom && v < top);
-    node.replaceChildren(
+    renew(
+      node,
       ...plot.rows(
         rows,
         (v) => short(v),

@@ -1,6 +1,6 @@
 // Two far modes: what the Fisher divergence and the KL divergence see of their shares, at every level of noise.
 
-import { clamp, controls, draggable, html, keys, openFigure, svg, title } from "./common.js";
+import { clamp, controls, draggable, html, keys, openFigure, renew, svg, title } from "./common.js";
 import { integralsToEnd } from "./immse.js";
 import { lineDensity, lineScore } from "./mixture.js";
 import {
@@ -119,7 +119,7 @@ function render({ model, el }) {
 
   function drawStrip() {
     const plot = scales(strip, STRIP, [0, 1], [0, 1]);
-    backdrop.replaceChildren(plot.axis(), ...plot.marks([0, 0.25, 0.5, 0.75, 1]));
+    renew(backdrop, plot.axis(), ...plot.marks([0, 0.25, 0.5, 0.75, 1]));
     for (const [name, node] of handles) {
       const y = plot.floor - (name === "data" ? 16 : 0);
       moveHandle(node, plot.x(shares[name]), y, shares[name], shares[name].toFixed(2));
@@ -133,7 +133,8 @@ function render({ model, el }) {
     const [p, q] = both.map((law) => spots.map((z) => lineDensity(z, t, law)));
     const plot = scales(laws, MARGINS, [-reach, reach], [0, 1.1 * Math.max(...p, ...q)]);
     const marks = [-modes.m, 0, modes.m];
-    laws.replaceChildren(
+    renew(
+      laws,
       plot.axis(),
       ...plot.marks(marks),
       plot.curve("dpm-law dpm-ink-data", spots, (z, i) => [z, p[i]]),
@@ -142,7 +143,8 @@ function render({ model, el }) {
     const [s, r] = both.map((law) => spots.map((z) => lineScore(z, t, law)));
     const top = 1.1 * Math.max(...s.map(Math.abs), ...r.map(Math.abs));
     const field = scales(fields, MARGINS, [-reach, reach], [-top, top]);
-    fields.replaceChildren(
+    renew(
+      fields,
       field.across(0, "dpm-axis"),
       ...field.marks(marks),
       ...field.rows([-0.8 * top, 0.8 * top], (v) => short(v)),
@@ -157,7 +159,8 @@ function render({ model, el }) {
     const decades = evenly(LOW, HIGH, HIGH - LOW);
     const shown = found.rows.slice(0, (HIGH - LOW) * PER_DECADE + 1);
     const show = (kind, name) => plot.curve(kind, shown, (row, i) => [at(i), log(row[name])]);
-    curves.replaceChildren(
+    renew(
+      curves,
       ...decades.map((k) => plot.upright(k, "dpm-grid")),
       ...plot.marks(decades, (k) => (k === HIGH ? "t" : power(k))),
       ...plot.rows([0, -10, -20, FLOOR], power, (v) => (v === FLOOR ? "dpm-axis" : "dpm-grid")),

@@ -1,6 +1,6 @@
 // A Markov chain to edit: its graph, its matrix, its eigenvalues in the unit circle, and its law over time.
 
-import { button, clamp, controls, html, openFigure } from "./common.js";
+import { button, clamp, controls, html, openFigure, renew } from "./common.js";
 import { drawCourse, matrixGrid, showGraph, square } from "./grid.js";
 import { circle, line, openPlot, text } from "./plot.js";
 import { totalVariation } from "./probability.js";
@@ -235,7 +235,8 @@ function render({ model, el }) {
   // --- Drawing ---
 
   function drawDisc() {
-    disc.replaceChildren(
+    renew(
+      disc,
       line(10, 120, 230, 120, "dpm-grid"),
       line(120, 10, 120, 230, "dpm-grid"),
       circle("dpm-unit-circle", 120, 120, 100),

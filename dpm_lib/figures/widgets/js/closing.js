@@ -1,6 +1,6 @@
 // How many trajectories close the gap: the log of a mean of n weights, against log p and the delta method. Nats inside.
 
-import { clamp, controls, html, openFigure, uniforms } from "./common.js";
+import { clamp, controls, html, openFigure, renew, uniforms } from "./common.js";
 import { fixed, inBits, line, minus, openPlot, rect, scales, text } from "./plot.js";
 import { coupledBits, S, weightLaw } from "./tiny.js";
 
@@ -99,7 +99,8 @@ function render({ model, el }) {
       (v) => v > -inBits(reach()) && v < 0.6 * inBits(reach()),
     );
     const mean = exact.logP - about(tally[chosen]).gap;
-    spread.replaceChildren(
+    renew(
+      spread,
       ...Array.from(bins, (count, b) =>
         rect("dpm-bar", (b * width) / BINS, plot.y(count), width / BINS - 0.5, floor - plot.y(count)),
       ),
@@ -131,7 +132,8 @@ function render({ model, el }) {
     const decades = [10, 1, 0.1, 0.01, 1e-3, 1e-4, 1e-5].filter((v) => v < high && v > low);
     const expected = plot.curve("dpm-law dpm-ink-limit", NUMBERS, (n, k) => [k, delta(n)]);
     expected.setAttribute("stroke-dasharray", "5 4");
-    curve.replaceChildren(
+    renew(
+      curve,
       ...whole.rows(decades, String),
       text(0, 11, "gap to log p, bits", "start"),
       text((whole.left + whole.end) / 2, plot.height - 4, "trajectories n"),

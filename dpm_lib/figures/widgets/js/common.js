@@ -16,6 +16,56 @@ export const html = (tag, attributes = {}, ...children) => build(document.create
 export const svg = (tag, attributes = {}, ...children) =>
   build(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
+/**
+ * Makes the children of `node` like the new nodes or strings `wanted`, and touches only what differs: what stays the same
+ * is neither styled nor laid out again. None of them may be a node that the figure holds, or have a listener.
+ */
+export function renew(node, ...wanted) {
+  const old = [...node.childNodes];
+  wanted.forEach((item, i) => {
+    const next = typeof item === "object" ? item : document.createTextNode(item);
+    if (!old[i]) node.append(next);
+    else if (!liken(old[i], next)) old[i].replaceWith(next);
+  });
+  for (const rest of old.slice(wanted.length)) rest.remove();
+}
+
+const drawnFor = new WeakMap();
+
+/** Draws into `node` what `make()` returns, unless it was drawn for the same `about` before. */
+export function renewFor(node, about, make) {
+  const key = JSON.stringify(about);
+  if (drawnFor.get(node) === key) return;
+  renew(node, ...make());
+  drawnFor.set(node, key);
+}
+
+/** Turns `old` into a copy of `next`; false where that needs a node of another kind. */
+function liken(old, next) {
+  if (old.nodeName !== next.nodeName) return false;
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== next.data) old.data = next.data;
+    return true;
+  }
+  for (const { name, value } of next.attributes) attribute(old, name, value);
+  if (old.attributes.length > next.attributes.length) {
+    for (const { name } of [...old.attributes]) next.hasAttribute(name) || old.removeAttribute(name);
+  }
+  renew(old, ...next.childNodes);
+  return true;
+}
+
+/** Writes an attribute if it is another. */
+export const attribute = (node, name, value) =>
+  node.getAttribute(name) === String(value) || node.setAttribute(name, value);
+
+/** Writes the words of a node that holds nothing else. */
+export function say(node, words) {
+  if (node.firstChild?.nodeType === Node.TEXT_NODE && !node.firstChild.nextSibling) {
+    if (node.firstChild.data !== String(words)) node.firstChild.data = words;
+  } else node.textContent = words;
+}
+
 // --- Numbers. ---
 
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -77,6 +127,13 @@ function watchTheme(changed) {
     for (const query of queries) query.removeEventListener("change", changed);
   };
 }
+
+const followed = new WeakMap(); // sizes of nodes
+
+/** The size of a node that a figure follows with `onResize`, without making the browser lay the page out to know it. */
+export const sizeOf = (node) => followed.get(node) ?? { width: node.clientWidth, height: node.clientHeight };
+
+const FRAME = 1 / 60; // seconds
 
 const COLOURS = ["data", "model", "drift", "limit", "ink", "muted", "line", "panel"];
 
@@ -157,6 +214,7 @@ export function openFigure(model, el, name) {
 
   const sizes = new ResizeObserver((entries) => {
     for (const { target, contentRect } of entries) {
+      followed.set(target, { width: Math.round(contentRect.width), height: Math.round(contentRect.height) });
       if (target.tagName !== "CANVAS") continue;
       target.width = Math.round(contentRect.width * devicePixelRatio);
       target.height = Math.round(contentRect.height * devicePixelRatio);
@@ -172,9 +230,14 @@ export function openFigure(model, el, name) {
     return canvas;
   };
 
-  /** Calls `advance(seconds)` at every frame while playing and on the screen; a removed figure is not. */
-  figure.playButton = (advance) => {
+  /**
+   * Calls `advance(seconds)` at every frame while playing and on the screen; a removed figure is not. For `pause()` seconds
+   * nothing will change, and no frame is asked for.
+   */
+  figure.playButton = (advance, pause = () => 0) => {
     let playing = false;
+    let timer = 0;
+    let slept = 0;
     let visible = true;
     let last = null;
     let tick = 0;
@@ -182,12 +245,19 @@ export function openFigure(model, el, name) {
     function step(now) {
       tick = 0;
       if (!playing || !visible) return;
-      advance(last === null ? 0 : Math.min(0.1, (now - last) / 1000));
+      advance(last === null ? 0 : Math.min(0.1 + slept, (now - last) / 1000));
       last = now;
       resume();
     }
+    function wake() {
+      timer = 0;
+      tick ||= requestAnimationFrame(step);
+    }
     function resume() {
-      if (playing && visible) tick ||= requestAnimationFrame(step);
+      if (!playing || !visible || tick || timer) return;
+      slept = clamp(pause() - FRAME, 0, 0.2);
+      if (slept > FRAME) timer = setTimeout(wake, 1000 * slept);
+      else wake();
     }
     function set(value) {
       playing = value;
@@ -205,6 +275,7 @@ export function openFigure(model, el, name) {
     closers.push(
       () => sight.disconnect(),
       () => cancelAnimationFrame(tick),
+      () => clearTimeout(timer),
       () => (playing = false),
     );
     set(false);
@@ -213,12 +284,13 @@ export function openFigure(model, el, name) {
   /** The same for what moves by whole steps, `rate()` of them a second: `advance(count)`. */
   figure.playSteps = (rate, advance) => {
     let owed = 0;
-    return figure.playButton((seconds) => {
+    const act = (seconds) => {
       owed += seconds * rate();
       const count = Math.floor(owed);
       owed -= count;
       if (count) advance(count);
-    });
+    };
+    return figure.playButton(act, () => (1 - owed) / rate());
   };
 
   /** Controls bound to the figure's state: `set(value)` writes what the reader chose; then `after()`, or a redraw. */
@@ -265,8 +337,9 @@ function slider({ label, min, max, step = 1, value, format = String, wide = fals
   const range = html("input", { type: "range", min, max, step, value });
   const words = html("span", { class: "dpm-value" });
   const show = () => {
-    words.textContent = format(range.valueAsNumber);
-    range.setAttribute("aria-valuetext", words.textContent);
+    const shown = String(format(range.valueAsNumber));
+    say(words, shown);
+    attribute(range, "aria-valuetext", shown);
   };
   range.addEventListener("input", () => {
     show();
@@ -276,7 +349,7 @@ function slider({ label, min, max, step = 1, value, format = String, wide = fals
   const kind = `dpm-control dpm-range${wide ? " dpm-time" : ""}`;
   const node = html("label", { class: kind }, html("span", {}, label), range, words);
   const set = (next) => {
-    range.value = next;
+    if (range.value !== String(next)) range.value = next;
     show();
   };
   return { node, range, set };

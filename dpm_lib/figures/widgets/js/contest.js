@@ -1,6 +1,6 @@
 // Several models in training, side by side: their samples at shares of one budget, and the energy distance of each.
 
-import { controls, drawPoints, fixedPoint, html, isCalm, openFigure, openSquare, title } from "./common.js";
+import { controls, drawPoints, fixedPoint, html, isCalm, openFigure, openSquare, renew, title } from "./common.js";
 import { line, openPlot, scales, text } from "./plot.js";
 
 const INKS = ["limit", "data", "drift", "model"];
@@ -51,7 +51,8 @@ function render({ model, el }) {
     const marked = shares.filter((share, i) => (share === 1 || share <= 0.5) && (!narrow || i % 2 === 0));
     const now = plot.x(shares[frame]);
     const kindOf = (i, s) => `dpm-run dpm-ink-${INKS[i % 4]}${s === seed ? " dpm-picked" : ""}`;
-    race.replaceChildren(
+    renew(
+      race,
       ...whole.rows(decades, String),
       whole.across(floor, "dpm-floor"),
       ...plot.marks(marked, percent, (share) => (share === 1 ? "end" : "middle")),

@@ -1,6 +1,6 @@
 // A schedule, typed, pasted or named, under all the names that its levels have; and at one level, what predictions are.
 
-import { clamp, controls, html, keys, openFigure, svg, title } from "./common.js";
+import { clamp, controls, html, keys, openFigure, renew, svg, title } from "./common.js";
 import { openPlot, power, scales, sharesAt } from "./plot.js";
 
 // --- Numbers in a text. ---
@@ -416,7 +416,8 @@ function render({ model, el }) {
     const apart = Math.ceil((highest - lowest) / 6);
     const rows = [];
     for (let k = lowest; k <= highest; k += apart) rows.push(10 ** k);
-    plot.replaceChildren(
+    renew(
+      plot,
       ...axes.rows(rows, (v) => power(Math.round(Math.log10(v)))),
       axes.axis(),
       ...axes.marks(
@@ -440,19 +441,22 @@ function render({ model, el }) {
     drawPlot(sample(levels.length, 400, chosen));
     const u = levels[chosen];
     const values = Object.fromEntries(COLUMNS.map((key) => [key, write(key, levels)]));
-    atLevel.replaceChildren(
+    renew(
+      atLevel,
       row("level", `${chosen + 1} from data, ${levels.length - chosen} from noise`, "k = 1 is next to the data"),
       ...COLUMNS.map((key) => row(NAMES[key].words, shown(values[key][chosen]), NAMES[key].about)),
     );
     const targets = Object.keys(PREDICTIONS).filter((target) => target !== source);
-    predicted.replaceChildren(
+    renew(
+      predicted,
       ...targets.map((target) =>
         row(PREDICTIONS[target], FORMULAS[source][target], inWords(conversion(u, source, target), source)),
       ),
     );
     const some = sample(levels.length, MOST_ROWS, chosen);
     if (fromNoise) some.reverse();
-    all.replaceChildren(
+    renew(
+      all,
       ...some.map((i) => {
         const line = row(String(i + 1), String(levels.length - i), ...COLUMNS.map((key) => shown(values[key][i])));
         if (i === chosen) line.setAttribute("aria-current", "true");

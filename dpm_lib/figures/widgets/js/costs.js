@@ -1,6 +1,6 @@
 // A table of costs that the reader can put in order, and narrow down to one dimension or target.
 
-import { controls, html, openFigure } from "./common.js";
+import { controls, html, openFigure, renew } from "./common.js";
 
 /** Rows in order of `key`; ties keep their order, and rows without a value come last either way. */
 export function sorted(rows, key, descending) {
@@ -86,7 +86,8 @@ function render({ model, el }) {
       cell.setAttribute("aria-sort", name !== key ? "none" : descending ? "descending" : "ascending");
       press.lastChild.textContent = name !== key ? "" : descending ? " ▼" : " ▲";
     }
-    body.replaceChildren(
+    renew(
+      body,
       ...shown.map((row) => {
         const bad = row.error_stderr && Math.abs(row.error) > 4 * row.error_stderr;
         const about = bad ? "more than four standard errors: biased at this budget" : null;

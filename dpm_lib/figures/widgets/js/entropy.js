@@ -1,7 +1,7 @@
 // The entropy of each reverse step between its bounds, for data of any variance. Nats inside, bits on the page.
 // Twins: dpm_lib.exact.entropy_bounds.step_bounds and reverse_entropies.
 
-import { clamp, controls, html, keys, openFigure, svg, title } from "./common.js";
+import { clamp, controls, html, keys, openFigure, renew, svg, title } from "./common.js";
 import { fixed, inBits, joined, keySteps, openPlot, scales, sharesAt } from "./plot.js";
 
 /** beta_1..beta_T of a named schedule: "geometric" is even in log tau from beta_1 = 0.001 to tau = 50. */
@@ -87,7 +87,8 @@ function render({ model, el }) {
     dashed.setAttribute("stroke-dasharray", "6 4");
     const here = plot.upright(chosen);
     here.setAttribute("opacity", 0.4);
-    band.replaceChildren(
+    renew(
+      band,
       ...plot.rows(ticks, (v) => fixed(v, every < 0.1 ? 2 : every < 1 ? 1 : 0)),
       ...plot.marks(times, (t) => (t === 2 ? "t = 2" : t)),
       svg("polygon", {

@@ -1,6 +1,6 @@
 // Steps from 1 to 64 against the exact distance to the data: paths, solvers, and maps that jump.
 
-import { controls, html, keys, openFigure, title } from "./common.js";
+import { controls, html, keys, openFigure, renew, title } from "./common.js";
 import { distanceTo, multistep, NORMAL, PATHS, solve, tableOf } from "./flows.js";
 import { histogram } from "./histogram.js";
 import { lineDensity } from "./mixture.js";
@@ -82,7 +82,8 @@ function render({ model, el }) {
         v,
       ]);
     const jump = (row) => plot.curve("dpm-law dpm-ink-limit dpm-dashed", row);
-    chart.replaceChildren(
+    renew(
+      chart,
       ...plot.rows([1e-4, 1e-3, 0.01, 0.1, 1], (v) => power(Math.round(Math.log10(v)))),
       ...plot.marks([1, 2, 4, 8, 16, 32, 64]),
       text((plot.left + plot.end) / 2, plot.height - 2, "calls"),

@@ -1,6 +1,6 @@
 // The denoising loss at every level of noise: its floor, a network's loss above it, and a wrong denoiser to drag.
 
-import { clamp, controls, draggable, html, keys, numbers, openFigure, svg, title } from "./common.js";
+import { clamp, controls, draggable, html, keys, numbers, openFigure, renew, svg, title } from "./common.js";
 import { estimate, lineRule, momentsOf } from "./immse.js";
 import { lineDensity, lineScore } from "./mixture.js";
 import { circle, evenly, fixed, handle, line, moveHandle, openPlot, power, scales, sharesAt, short } from "./plot.js";
@@ -134,7 +134,8 @@ function render({ model, el }) {
     const hill = spots.map((z) => lineDensity(z, t[place], data));
     const top = Math.max(...hill);
     const ends = [low, high].map((v) => Number((v > 0 ? Math.floor(v) : Math.ceil(v)).toFixed(0)));
-    backdrop.replaceChildren(
+    renew(
+      backdrop,
       ...plot.rows([ends[0], 0, ends[1]]),
       ...plot.marks([spots[20], mean, spots[180]], (v) => fixed(v, 1)),
       plot.curve("dpm-law dpm-ink-muted dpm-faint", spots, (z, i) => [z, low + 0.35 * (high - low) * (hill[i] / top)]),
@@ -170,7 +171,8 @@ function render({ model, el }) {
     const plot = scales(curves, MARGINS, [LOW, HIGH], [low, high]);
     const show = (kind, name) => plot.curve(kind, found, (row, i) => [logAt(i), scaled(row[name], t[i])]);
     const rows = evenly(low, high, high - low).filter((k) => (k - low) % every === 0);
-    curves.replaceChildren(
+    renew(
+      curves,
       ...axes(plot),
       ...plot.rows(rows, power),
       show("dpm-law dpm-ink-data", "floor"),
@@ -184,7 +186,8 @@ function render({ model, el }) {
     const top = clamp(Math.max(...(levels.length ? bands : wrongs)), 1.1, 2); // a network is nearer than what is dragged
     const bottom = Math.min(0.98, ...bands);
     const plot = scales(ratios, MARGINS, [LOW, HIGH], [bottom, top], { held: "y" });
-    ratios.replaceChildren(
+    renew(
+      ratios,
       ...axes(plot),
       ...plot.rows([0.5 * (1 + top), top], (v) => v.toFixed(2)),
       ...plot.rows([1], (v) => v.toFixed(2)),

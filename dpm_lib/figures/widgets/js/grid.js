@@ -1,6 +1,6 @@
 // A matrix as a grid of boxes, each filled up to its value, some of them to drag; and a chain as a graph.
 
-import { clamp, draggable, svg } from "./common.js";
+import { clamp, draggable, renew, svg } from "./common.js";
 import { scales, text } from "./plot.js";
 
 export const INKS = ["data", "model", "drift", "limit", "muted"];
@@ -22,7 +22,8 @@ export function drawCourse(node, { last, now, marks, format }, series, limits = 
       const shown = [...rows.keys()].filter((t) => rows[t]);
       return plot.curve(`dpm-law ${kind} ${inkOf(i)}`, shown, (t) => [t, rows[t][i]]);
     });
-  node.replaceChildren(
+  renew(
+    node,
     ...plot.rows([0, 0.5, 1]),
     ...plot.marks(marks, format, (t) => (t === last && last > 60 ? "end" : "middle")),
     ...limits.map((p, i) => plot.across(p, `dpm-limit-line ${inkOf(i)}`)),
@@ -159,5 +160,5 @@ export function showGraph(node, weights, law) {
       text(x, y + 5, i + 1, "middle", "dpm-state"),
     );
   });
-  node.replaceChildren(...arrows, ...nodes);
+  renew(node, ...arrows, ...nodes);
 }

@@ -1,6 +1,6 @@
 // Data points to drag, and what a noisy point says of them: E[y | t, z], its uncertainty, the score, and the flow.
 
-import { button, clamp, cleared, controls, draggable, html, keys, openFigure, svg } from "./common.js";
+import { button, clamp, cleared, controls, draggable, html, keys, openFigure, renew, svg } from "./common.js";
 import { moments } from "./mixture.js";
 import { circle, handle, line, minus, moveHandle, polyline, sharesAt } from "./plot.js";
 
@@ -181,7 +181,7 @@ function render({ model, el }) {
         lines.push(`m -1.6 0 a 1.6 1.6 0 1 0 3.2 0 a 1.6 1.6 0 1 0 -3.2 0`);
       }
     }
-    field.replaceChildren(svg("path", { d: lines.join(" "), class: "dpm-field" }));
+    renew(field, svg("path", { d: lines.join(" "), class: "dpm-field" }));
   }
   figure.draw = () => {
     const data = finiteSet(points);
@@ -192,7 +192,8 @@ function render({ model, el }) {
     const { long, short, angle } = ellipse(covariance);
     const scale = 400 / (2 * REACH);
     const path = flowDown(probe, t, 1e-4, 60, data).map((p) => [X(p[0]), Y(p[1])]);
-    marks.replaceChildren(
+    renew(
+      marks,
       polyline("dpm-way", path),
       svg("ellipse", {
         rx: Math.max(1, long * scale),

@@ -1,6 +1,6 @@
 // Guidance on a line, as densities: the law that a guided way back makes, with and without weights, beside the tilt.
 
-import { clamp, controls, draggable, html, keys, openFigure, title } from "./common.js";
+import { clamp, controls, draggable, html, keys, openFigure, renew, title } from "./common.js";
 import { evenly, fixed, handle, keySteps, line, minus, moveHandle, openPlot, scales, sharesAt, text } from "./plot.js";
 import { totalVariation } from "./probability.js";
 
@@ -296,7 +296,8 @@ function render({ model, el }) {
     const show = { own: goal.own, tilt: goal.tilt, plain: here.plain, ...(weights && { weighted: here.weighted }) };
     const top = 1.08 * Math.min(2.5 * Math.max(...goal.own), Math.max(...Object.values(show).flat()));
     const plot = scales(laws, MARGINS, [LOW, HIGH], [0, top], { held: "y" });
-    laws.replaceChildren(
+    renew(
+      laws,
       plot.axis(),
       ...plot.marks([-4, -2, 0, 2, 4]),
       ...Object.entries(show).map(([kind, p]) => plot.curve(`dpm-curve-${kind}`, p, (v, i) => [PLACES[i], v])),
@@ -308,7 +309,8 @@ function render({ model, el }) {
     const low = Math.floor(Math.min(...values, ...data.centers));
     const high = Math.max(low + 1, Math.ceil(Math.max(...values, 1)));
     const plot = scales(course, SIDE, [0, 5], [low, high]);
-    course.replaceChildren(
+    renew(
+      course,
       ...plot.rows(evenly(low, high, Math.min(4, high - low))),
       ...plot.marks([0, 1, 2, 3, 4, 5]),
       line(plot.x(w), plot.top, plot.x(w), plot.floor, "dpm-here"),

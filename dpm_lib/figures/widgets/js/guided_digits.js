@@ -1,6 +1,6 @@
 // Digits of a class at each strength of guidance, precomputed, beside a classifier's agreement and the spread that is left.
 
-import { controls, html, keys, numbers, openFigure, title } from "./common.js";
+import { controls, html, keys, numbers, openFigure, renew, title } from "./common.js";
 import { evenly, fixed, line, openPlot, scales, text } from "./plot.js";
 
 const COLUMNS = 4;
@@ -54,7 +54,8 @@ function render({ model, el }) {
     const last = rows.at(-1).w;
     const highest = Math.max(1, ...rows.map(({ spread }) => spread.mean + 2 * spread.stderr));
     const plot = scales(chart, MARGINS, [0, last], [0, highest]);
-    chart.replaceChildren(
+    renew(
+      chart,
       ...plot.rows(
         evenly(0, 5, 10).filter((v) => v <= highest),
         String,

@@ -1,6 +1,6 @@
 // The weights of importance sampling as areas, and how many draws they are worth as the dimension grows.
 
-import { button, clamp, fillNormals, html, openFigure, title, uniforms } from "./common.js";
+import { button, clamp, fillNormals, html, openFigure, renew, title, uniforms } from "./common.js";
 import { circle, evenly, openPlot, scales, text } from "./plot.js";
 import { weigh } from "./probability.js";
 
@@ -66,7 +66,8 @@ function render({ model, el }) {
       return circle("dpm-weight", plot.x(mean + width * z[i * d]), plot.floor + 12, radius.toFixed(2));
     });
     const top = plot.place([mean, bell(mean, mean, width)]);
-    dots.replaceChildren(
+    renew(
+      dots,
       plot.axis(),
       curve("dpm-target", 0, 1),
       curve("dpm-proposal", mean, width),
@@ -83,7 +84,8 @@ function render({ model, el }) {
     const formula = evenly(0, last, 100)
       .map((k) => [k, effectiveShare(k, mean, width)])
       .filter(([, share]) => share > 1e-4); // below, the line leaves the plot
-    decay.replaceChildren(
+    renew(
+      decay,
       ...plot.rows([1, 0.1, 0.01, 0.001], String),
       text(plot.end - 2, plot.y(1 / N) - 4, "one draw: no estimate can be lower", "end"),
       plot.axis(),

@@ -9,6 +9,7 @@ import {
   isCalm,
   keys,
   openFigure,
+  renew,
   svg,
   title,
   uniforms,
@@ -285,7 +286,8 @@ function render({ model, el }) {
     const plot = scales(course, MARGINS, [0, calls], [0.4, 1], { held: "y" });
     const band = (side) => found.slice(0, k + 1).map(({ share, error }, j) => [j, share + side * error]);
     const ink = `dpm-ink-${WAYS[way].ink}`;
-    course.replaceChildren(
+    renew(
+      course,
       plot.axis(),
       ...plot.rows([0.4, 0.6, 0.8, 1], (v) => v.toFixed(1)),
       ...plot.marks([0, calls / 2, calls]),
@@ -301,7 +303,8 @@ function render({ model, el }) {
     const rows = Object.entries(WAYS);
     const margins = { ...MARGINS, left: 12 };
     const plot = scales(all, margins, [0.4, 1], [rows.length, 0], { held: "x" });
-    all.replaceChildren(
+    renew(
+      all,
       line(plot.left, plot.floor, plot.end, plot.floor, "dpm-axis"),
       ...plot.marks([0.4, 0.6, 0.8, 1], (v) => v.toFixed(1)),
       plot.upright(truth.share, "dpm-limit-line"),

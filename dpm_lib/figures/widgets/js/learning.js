@@ -1,6 +1,6 @@
 // A schedule while it is learned: beta_t, what each step costs or loses, and K, over the steps of training.
 
-import { controls, html, isCalm, openFigure, title } from "./common.js";
+import { controls, html, isCalm, openFigure, renew, title } from "./common.js";
 import { fixed, minus, openPlot, scales, short, text } from "./plot.js";
 
 const MARGINS = { left: 58, right: 10, top: 12, bottom: 20, gap: 6, foot: 5 };
@@ -51,7 +51,8 @@ function render({ model, el }) {
     const low = Math.floor(Math.min(...run.beta.flatMap((_, k) => logs(k))));
     const plot = scales(curve, MARGINS, [0.5, run.T + 0.5], [low, 0]);
     const decades = Array.from({ length: -low + 1 }, (_, k) => -k).filter((k) => low > -5 || k % 2 === 0);
-    curve.replaceChildren(
+    renew(
+      curve,
       ...plot.rows(decades, (k) => (k === 0 ? "1" : minus(`1e${k}`))),
       ...timeAxis(plot),
       plot.curve("dpm-ghost", logs(0), (b, i) => [i + 1, b]),
@@ -63,14 +64,15 @@ function render({ model, el }) {
     const start = run.frames[0][what];
     const top = 1.05 * Math.max(...start, ...run.frames.at(-1)[what], 1e-6);
     const plot = scales(bars, MARGINS, [0.5, run.T + 0.5], [0, top], { held: "y" });
-    bars.replaceChildren(
+    renew(
+      bars,
       ...plot.rows([0, 0.5 * top, top], short),
       ...timeAxis(plot),
       ...values.map((v, i) => plot.bar("dpm-bar", i + 1.6, i + 2.4, v)),
       plot.curve("dpm-ghost", start, (v, i) => [i + 2, v]),
     );
     const words = what === "kl_bits" ? "KL of each step, bits" : "What each step loses, bits";
-    barTitle.replaceChildren(words, html("span", { class: "dpm-unit" }, " (dashed: at the start)"));
+    renew(barTitle, words, html("span", { class: "dpm-unit" }, " (dashed: at the start)"));
   }
   function drawCourse() {
     const last = Math.sqrt(run.frames.at(-1).step); // the axis goes by square roots
@@ -80,7 +82,8 @@ function render({ model, el }) {
     const here = run.frames[frame];
     const now = Math.sqrt(here.step);
     const ticks = [0, 0.1, 0.25, 0.5, 1].map((part) => Math.round(part * last ** 2));
-    course.replaceChildren(
+    renew(
+      course,
       plot.across(run.limit, "dpm-ceiling"),
       text(plot.left - 6, plot.top + 4, fixed(run.limit, 2), "end"),
       text(plot.left - 6, plot.floor, fixed(from, 2), "end"),

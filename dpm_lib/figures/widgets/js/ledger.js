@@ -1,6 +1,6 @@
 // The ledger: every line of the derivation of K with its value, recomputed by enumeration as the sliders move.
 
-import { html, openFigure, svg, title } from "./common.js";
+import { attribute, html, openFigure, renew, sizeOf, svg, title } from "./common.js";
 import { circle, fixed, inBits, line, minus, openPlot, rect, text } from "./plot.js";
 import { account, coupledBits } from "./tiny.js";
 
@@ -243,7 +243,7 @@ function render({ model, el }) {
   }
 
   function drawAccounts(lines, parts, at) {
-    const width = accounts.clientWidth || 600;
+    const width = sizeOf(accounts).width || 600;
     const K = lines[8].value;
     const marks = [
       [K, "K"],
@@ -293,7 +293,7 @@ function render({ model, el }) {
         text(printed, 97, "as printed", printed > width - 70 ? "end" : printed < 70 ? "start" : "middle"),
       );
     }
-    accounts.replaceChildren(...children);
+    renew(accounts, ...children);
     const one = `−H(X₀) ${shown(parts.limit, 3)}, L ${shown(lines[0].value, 3)}, K ${shown(K, 3)} bits. `;
     const first = `The gap of ${shown(parts.limit - K, 3)} bits is Jensen ${shown(parts.jensen, 3)} + the model's law ${shown(parts.law, 3)}. `;
     const others = steps
@@ -303,7 +303,7 @@ function render({ model, el }) {
       .join(", ");
     const above = lines[9].value > lines[0].value + 1e-9;
     words.textContent = `${one}${first}Or, step by step: prior ${shown(parts.prior, 3)}, ${others}.${above ? " The printed formula lies above L: it bounds nothing." : ""}`;
-    accounts.setAttribute("aria-label", words.textContent);
+    attribute(accounts, "aria-label", words.textContent);
   }
 
   // --- One chosen line: its terms as a staircase from 0 to its value ---
@@ -399,7 +399,8 @@ function render({ model, el }) {
       const off = Math.abs(K - slackFrom) > 1e-9;
       const between = (kind, from, to, y, high) =>
         rect(kind, at(from, width), y, at(to, width) - at(from, width), high);
-      bar.replaceChildren(
+      renew(
+        bar,
         line(8, 5, width - 8, 5, "dpm-grid"),
         between("dpm-segment dpm-ink-model", slackFrom, L, 2, 6),
         between("dpm-segment dpm-ink-limit", L, parts.limit, 2, 6),
@@ -407,7 +408,8 @@ function render({ model, el }) {
         circle("dpm-dot", at(K, width), 5, 4),
       );
       const about = LINES[i];
-      more.replaceChildren(
+      renew(
+        more,
         ...(open
           ? [
               html("p", {}, html("strong", {}, `${about.name}. `), about.why),

@@ -1,6 +1,6 @@
 // One pixel: what its noisy value says, what the others say of its level, and both together.
 
-import { clamp, controls, draggable, html, openFigure, svg } from "./common.js";
+import { clamp, controls, draggable, html, openFigure, renew, svg } from "./common.js";
 import { handle, joined, keySteps, moveHandle, openPlot, rect, scales, sharesAt } from "./plot.js";
 
 const MARGINS = { left: 12, right: 12, top: 10, bottom: 34 };
@@ -83,7 +83,8 @@ function render({ model, el }) {
     const tallest = Math.max(...weights);
     const [from, to] = [clamp(mean - deviation, 0, L), clamp(mean + deviation, 0, L)];
     const wide = Math.max(1, plot.x(to) - plot.x(from));
-    backdrop.replaceChildren(
+    renew(
+      backdrop,
       ...weights.map((w, k) => plot.bar("dpm-opinion", k + 0.08, k + 0.92, w / tallest)),
       rect("dpm-band", plot.x(from), plot.top, wide, plot.floor - plot.top),
       svg("polygon", { class: "dpm-posterior", points: joined([[0, 0], ...both, [L, 0]].map(plot.place)) }),

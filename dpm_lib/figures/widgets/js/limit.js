@@ -1,6 +1,6 @@
 // Random walks of ever smaller steps: the paths under a lens, the histogram of their ends, and the sum of squared steps.
 
-import { button, clamp, controls, html, keys, openFigure, uniforms } from "./common.js";
+import { button, clamp, controls, html, keys, openFigure, renew, uniforms } from "./common.js";
 import { evenly, openPlot, rect, scales, short, text } from "./plot.js";
 import { normalCdf } from "./probability.js";
 
@@ -118,7 +118,8 @@ function render({ model, el }) {
     const stride = Math.max(1, Math.floor(count / 600));
     const shown = Array.from({ length: Math.floor(count / stride) + 1 }, (_, j) => j * stride);
     const bound = (sign) => plot.curve("dpm-target", evenly(0, until, 40), (t) => [t, 2 * sign * Math.sqrt(t)]);
-    course.replaceChildren(
+    renew(
+      course,
       plot.across(0),
       ...paths.map((path, i) => plot.curve(kindOf(i), shown, (k) => [k / n, path[k]])),
       bound(1),
@@ -139,7 +140,8 @@ function render({ model, el }) {
     const plot = scales(hill, MARGINS, [-3.5, 3.5], [0, 0.62], { held: "xy" });
     const edge = (i) => plot.x((i - many - 0.5) * wide + odd);
     const density = (w) => Math.exp((-w * w) / 2) / Math.sqrt(2 * Math.PI);
-    hill.replaceChildren(
+    renew(
+      hill,
       ...Array.from(bars, (v, i) =>
         rect("dpm-walkers", edge(i), plot.y(v), edge(i + 1) - edge(i) - 1, plot.floor - plot.y(v)),
       ),
@@ -153,7 +155,8 @@ function render({ model, el }) {
     const plot = scales(squares, MARGINS, [0, OCTAVES], [0, 3], { held: "y" });
     const looks = (last) => Array.from({ length: last + 1 }, (_, k) => k);
     const bound = (sign) => plot.curve("dpm-target", looks(OCTAVES), (k) => [k, 1 + 2 * sign * Math.sqrt(2 / 2 ** k)]);
-    squares.replaceChildren(
+    renew(
+      squares,
       plot.across(1),
       ...paths.map((path, i) => plot.curve(kindOf(i), looks(power), (k) => [k, squaredIncrements(path, 2 ** k)])),
       bound(1),

@@ -1,6 +1,6 @@
 // One Brownian path, the exact solution it drives, and Euler-Maruyama with few or many steps of the same noise.
 
-import { button, controls, fillNormals, html, keys, openFigure, uniforms } from "./common.js";
+import { button, controls, fillNormals, html, keys, openFigure, renew, uniforms } from "./common.js";
 import { evenly, openPlot, scales, text } from "./plot.js";
 
 // --- Numbers. Time runs from 0 to 1. ---
@@ -92,7 +92,8 @@ function render({ model, el }) {
     const ends = [Math.min(...exact, ...rough) - 0.1, Math.max(...exact, ...rough) + 0.1];
     const plot = scales(race, MARGINS, [0, 1], ends);
     const coarse = Array.from(rough, (v, k) => [k / (rough.length - 1), v]);
-    race.replaceChildren(
+    renew(
+      race,
       plot.curve("dpm-truth", evenly(0, 1, FINE / 8), (t) => [t, exact[t * FINE]]),
       plot.curve("dpm-steps", coarse),
       ...(rough.length < 70 ? coarse.map(([t, v]) => plot.dot("dpm-dot", t, v, 3)) : []),
@@ -107,7 +108,8 @@ function render({ model, el }) {
     const weak = Array.from({ length: OCTAVES + 1 }, (_, k) => weakError(kind, 2 ** k));
     const order = kind === "additive" ? 1 : 0.5;
     const dots = (name, values) => Array.from(values, (e, k) => plot.dot(name, k, e, k === power ? 6 : 4));
-    fall.replaceChildren(
+    renew(
+      fall,
       ...plot.rows([1, 0.1, 0.01, 0.001]),
       plot.curve("dpm-target", errors, (_, k) => [k, errors[OCTAVES] * 2 ** (order * (OCTAVES - k))]),
       ...dots("dpm-dot", errors),

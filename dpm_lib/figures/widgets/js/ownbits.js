@@ -1,7 +1,7 @@
 // A schedule for bits to bend: alpha_bar by its knots, and the exact bound with its three losses, at once.
 
 import { bentTau, exactBits, heartbeatKinds } from "./bits.js";
-import { clamp, controls, draggable, html, openFigure, svg, title } from "./common.js";
+import { clamp, controls, draggable, html, openFigure, renew, svg, title } from "./common.js";
 import { fixed, handle, inBits, keySteps, moveHandle, openPlot, scales, sharesAt, short } from "./plot.js";
 
 const MARGINS = { left: 58, right: 14, top: 12, bottom: 20, gap: 6, foot: 5 };
@@ -50,7 +50,8 @@ function render({ model, el }) {
   const ends = (plot) => plot.marks([0, T], (t) => (t === 0 ? "t = 0" : t));
   function drawCurve(tau) {
     const plot = scales(curve, MARGINS, [0, T], [0, 1]);
-    backdrop.replaceChildren(
+    renew(
+      backdrop,
       ...plot.rows([0, 0.5, 1]),
       ...ends(plot),
       plot.curve("dpm-line", tau, (v, t) => [t, v === Infinity ? 0 : 1 / (1 + v)]),
@@ -65,7 +66,8 @@ function render({ model, el }) {
   function drawBars(steps) {
     const top = 1.05 * Math.max(...steps.map(inBits), 1e-6);
     const plot = scales(bars, MARGINS, [0, T], [0, top]);
-    bars.replaceChildren(
+    renew(
+      bars,
       ...plot.rows([0, 0.5 * top, top], short),
       ...Array.from(steps.subarray(2), (v, i) => plot.bar("dpm-bar", i + 1.5, i + 2.3, Math.max(0, inBits(v)))),
       ...ends(plot),

@@ -1,6 +1,6 @@
 // A schedule in continuous time, to drag: the bound of infinitely many steps stands still, and all else moves.
 
-import { clamp, controls, draggable, html, keys, openFigure, svg, title } from "./common.js";
+import { clamp, controls, draggable, html, keys, openFigure, renew, svg, title } from "./common.js";
 import { lineRule } from "./immse.js";
 import { fixed, handle, keySteps, line, moveHandle, openPlot, scales, sharesAt, short, text } from "./plot.js";
 
@@ -194,7 +194,8 @@ function render({ model, el }) {
   function drawCurve() {
     const plot = scales(curve, MARGINS, [0, 1], RANGE);
     const decades = [-4, -2, 0, 2];
-    backdrop.replaceChildren(
+    renew(
+      backdrop,
       ...decades.flatMap((d) => {
         const y = plot.y(d * Math.LN10);
         return [
@@ -220,7 +221,8 @@ function render({ model, el }) {
     const bars = losses.map((loss) => loss * (T - 1));
     const top = 1.1 * Math.max(...points.map(([, v]) => v), 1e-9);
     const plot = scales(cost, MARGINS, [0, 1], [0, top], { held: "y" });
-    cost.replaceChildren(
+    renew(
+      cost,
       ...bars.map((v, i) => plot.bar("dpm-bar", i / (T - 1), (i + 0.92) / (T - 1), v)),
       plot.curve("dpm-law dpm-ink-limit", points),
       ...plot.rows(

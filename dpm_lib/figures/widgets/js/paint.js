@@ -450,6 +450,7 @@ function render({ model, el }) {
     change();
   }
   let held = false;
+  let before; // what a swipe that scrolls the page must leave as it was
   const move = (event) => {
     const box = canvas.getBoundingClientRect();
     brush = [((event.clientX - box.left) / box.width) * 2 - 1, 1 - (2 * (event.clientY - box.top)) / box.height].map(
@@ -463,12 +464,17 @@ function render({ model, el }) {
     canvas.focus({ preventScroll: true });
     event.preventDefault();
     held = true;
+    before = [dabs, preset.select.value];
     move(event);
   });
   canvas.addEventListener("pointermove", move);
   for (const name of ["pointerup", "pointercancel"]) {
     canvas.addEventListener(name, () => {
       held = false;
+      if (name === "pointercancel" && dabs !== before[0]) {
+        [dabs, preset.select.value] = before;
+        change();
+      }
       animate ||= requestAnimationFrame(work);
     });
   }

@@ -1,6 +1,6 @@
 // One path in two pictures: x_k, which shrinks and stays of one size, and z(tau), which only gathers noise.
 
-import { button, clamp, controls, fillNormals, html, isCalm, openFigure, uniforms } from "./common.js";
+import { button, clamp, controls, fillNormals, html, isCalm, openFigure, renew, uniforms } from "./common.js";
 import { moments } from "./mixture.js";
 import { evenly, minus, openPlot, polyline, scales, short, text } from "./plot.js";
 
@@ -88,7 +88,8 @@ function render({ model, el }) {
         kind,
         points.map(plot.place).map(([a, b]) => [a, clamp(b, -9, plot.height + 9)]),
       );
-    node.replaceChildren(
+    renew(
+      node,
       ...plot.rows(marks, (v) => short(v, 3)),
       ...xMarks.map(([v, name]) => text(plot.x(v), plot.height - 20, name)),
       text((plot.left + plot.end) / 2, plot.height - 4, places.axis),

@@ -1,6 +1,6 @@
 // Plots in SVG, in pixels of the page: scales, ticks, curves and bars. A figure draws its plots anew at each redraw.
 
-import { clamp, svg } from "./common.js";
+import { attribute, clamp, sizeOf, svg } from "./common.js";
 
 // --- Words and numbers. ---
 
@@ -61,9 +61,9 @@ export const keySteps = (arrow, page, end) => ({
 
 /** Puts a handle where it belongs, with its value, and the value in words. */
 export function moveHandle(node, x, y, value, words) {
-  node.setAttribute("transform", `translate(${x} ${y})`);
-  node.setAttribute("aria-valuenow", value);
-  node.setAttribute("aria-valuetext", words);
+  attribute(node, "transform", `translate(${x} ${y})`);
+  attribute(node, "aria-valuenow", value);
+  attribute(node, "aria-valuetext", words);
 }
 
 // --- The plot. ---
@@ -87,8 +87,9 @@ const shareOf = (v, [low, high], log) => (log ? Math.log(v / low) / Math.log(hig
  */
 export function scales(node, margins, x, y, { log = "", held = "" } = {}) {
   const { left, right, top, bottom, gap = 5, foot = 4 } = margins;
-  const width = node.clientWidth || 600;
-  const height = node.clientHeight || 170;
+  const size = sizeOf(node);
+  const width = size.width || 600;
+  const height = size.height || 170;
   const floor = height - bottom;
   const end = width - right;
   const share = (axis, v, ends) => {

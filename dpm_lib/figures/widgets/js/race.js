@@ -1,6 +1,19 @@
 // A race of samplers on a mixture on the line: points that step down, and the exact law of each sampler beside them.
 
-import { button, cleared, controls, fillNormals, html, isCalm, keys, openFigure, title, uniforms } from "./common.js";
+import {
+  button,
+  cleared,
+  controls,
+  fillNormals,
+  html,
+  isCalm,
+  keys,
+  openFigure,
+  renewFor,
+  sizeOf,
+  title,
+  uniforms,
+} from "./common.js";
 import { histogram } from "./histogram.js";
 import { lineDensity, lineScore } from "./mixture.js";
 import { openPlot, scales, short, text } from "./plot.js";
@@ -178,14 +191,14 @@ function render({ model, el }) {
         all[i],
         v,
       ]);
-    chart.replaceChildren(
+    renewFor(chart, [runner, place, all, Object.keys(RUNNERS).map(exact), sizeOf(chart)], () => [
       ...plot.rows([1e-4, 1e-3, 0.01, 0.1, 1], (v) => String(v)),
       ...plot.marks([2, 5, 10, 20, 40]),
       text((plot.left + plot.end) / 2, plot.height - 2, "calls of the model"),
       plot.upright(all[place]),
       ...Object.keys(RUNNERS).map(curve),
       plot.dot(`dpm-dot dpm-ink-${RUNNERS[runner].ink}`, all[place], exact(runner)[place], 5),
-    );
+    ]);
   }
   figure.draw = () => {
     if (space.width) drawSpace();

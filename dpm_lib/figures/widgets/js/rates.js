@@ -1,6 +1,6 @@
 // A rate matrix to edit: the law forward, the function backward, and the chain reversed by Bayes.
 
-import { button, clamp, controls, html, openFigure } from "./common.js";
+import { attribute, button, clamp, controls, html, openFigure, renew } from "./common.js";
 import { drawCourse, matrixGrid, showGraph, square } from "./grid.js";
 import { minus, openPlot } from "./plot.js";
 
@@ -185,14 +185,14 @@ function render({ model, el }) {
     ];
     drawCourse(course, { last: STEPS, now: k, marks, format }, series);
     const solid = reverse ? "Solid: the law of the reversed chain, started at T" : "Solid: the law, forward";
-    course.setAttribute("aria-label", `${solid}; dashed: the function, backward; one colour per state`);
+    attribute(course, "aria-label", `${solid}; dashed: the function, backward; one colour per state`);
     const seen = `Pr(X_T = ${target + 1})`;
     const words = [
       reverse ? `solid: the reversed chain, Pr(X_s = i | X_T = ${target + 1})` : "solid: forward, p_s(i) = Pr(X_s = i)",
       `dashed: backward, u_s(i) = Pr(X_T = ${target + 1} | X_s = i)`,
       `matrices: Q, and ${reverse ? "the reversed rates R(s)" : "P(s) = exp(Q s)"}`,
     ];
-    legend.replaceChildren(...words.map((each) => html("span", {}, each)));
+    renew(legend, ...words.map((each) => html("span", {}, each)));
     now.textContent = reverse
       ? `At s = ${s.toFixed(2)}: reversed law ${r ? `${list(r)}, sum ${sum(r).toFixed(3)}` : "none, since that end has probability 0"}. u = ${list(u)}, sum ${sum(u).toFixed(3)}${Math.abs(sum(u) - 1) > 0.001 ? ": not a law" : ""}.`
       : `At s = ${s.toFixed(2)}: p = ${list(law)}, sum ${sum(law).toFixed(3)}. u = ${list(u)}. Σ p u = ${sum(law.map((p, i) => p * u[i])).toFixed(4)} = ${seen} at every s.`;

@@ -1,6 +1,6 @@
 // A normal that is rounded to levels: the last step of a model of pictures, and the bits of a level under it.
 
-import { controls, html, keys, openFigure, title } from "./common.js";
+import { controls, html, keys, openFigure, renew, title } from "./common.js";
 import { evenly, fixed, openPlot, scales } from "./plot.js";
 import { normalCdf } from "./probability.js";
 
@@ -32,7 +32,8 @@ function render({ model, el }) {
     const found = masses(mean, deviation, count);
     const plot = scales(bars, MARGINS, [-BEYOND - 0.5, count - 0.5 + BEYOND], [0, 1.05]);
     const curve = evenly(-BEYOND - 0.5, count - 0.5 + BEYOND, 400);
-    bars.replaceChildren(
+    renew(
+      bars,
       ...plot.rows([0, 0.5, 1], String, (v) => (v ? "dpm-grid" : "dpm-axis")),
       ...found.map((p, k) => plot.bar(`dpm-layer dpm-ink-${k === level ? "model" : "data"}`, k - 0.45, k + 0.45, p)),
       plot.curve("dpm-law dpm-ink-limit", curve, (x) => [

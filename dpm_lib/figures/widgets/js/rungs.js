@@ -1,6 +1,6 @@
 // The ladder: a string climbs from data to noise, and each rung costs what it forgets, plus what its way back gets wrong.
 
-import { button, controls, html, keys, openFigure, title, uniforms } from "./common.js";
+import { attribute, button, controls, html, keys, openFigure, renew, sizeOf, title, uniforms } from "./common.js";
 import { account, BITS, CODES, climb, kept, ladder } from "./four.js";
 import { fixed, inBits, line, openPlot, rect, text } from "./plot.js";
 
@@ -46,7 +46,7 @@ function render({ model, el }) {
   const place = (width) => (l) => ((l + 0.5) * width) / (settings.rungs + 1.7);
 
   function drawStrings() {
-    const width = strings.clientWidth || 600;
+    const width = sizeOf(strings).width || 600;
     const x = place(width);
     const step = width / (settings.rungs + 1.7);
     const side = Math.min(22, (step - 14) / BITS);
@@ -66,17 +66,17 @@ function render({ model, el }) {
       if (note) nodes.push(text(x(l), 82, `${shown(sums.information[l], 2)} bits`));
       if (l) nodes.push(text((x(l) + x(l - 1)) / 2, 41, step - BITS * side > 12 ? "→" : "", "middle"));
     });
-    strings.replaceChildren(...nodes);
+    renew(strings, ...nodes);
     const said = path.map(
       (_, l) =>
         `${z(l)} ${cells(l)
           .symbols.map((s) => s || "blank")
           .join(" ")}, ${shown(sums.information[l], 2)} bits left`,
     );
-    strings.setAttribute("aria-label", `A run of the encoder: ${said.join("; ")}`);
+    attribute(strings, "aria-label", `A run of the encoder: ${said.join("; ")}`);
   }
   function drawBars() {
-    const [width, height] = [bars.clientWidth || 600, bars.clientHeight || 150];
+    const [width, height] = [sizeOf(bars).width || 600, sizeOf(bars).height || 150];
     const x = place(width);
     const floor = height - 36;
     const top = Math.max(2.8 * Math.LN2, ...sums.cost) * 1.04;
@@ -96,14 +96,14 @@ function render({ model, el }) {
         text(centre, height - 5, `+${shown(sums.loss[i], 3)}`, "middle", "dpm-lost"),
       );
     });
-    bars.replaceChildren(...nodes);
+    renew(bars, ...nodes);
     const said = sums.cost.map(
       (c, i) => `${i === settings.rungs ? "prior" : `rung ${i + 1}`} ${shown(c)} of which ${shown(sums.loss[i])} lost`,
     );
-    bars.setAttribute("aria-label", `The cost of each rung, bits: ${said.join("; ")}`);
+    attribute(bars, "aria-label", `The cost of each rung, bits: ${said.join("; ")}`);
   }
   function drawGap() {
-    const width = gap.clientWidth || 600;
+    const width = sizeOf(gap).width || 600;
     const low = Math.min(sums.elbo, sums.limit - 1.1 * Math.LN2);
     const x = (v) => 6 + ((v - low) / (sums.limit - low)) * (width - 12);
     const [k, l, h] = [x(sums.elbo), x(sums.likelihood), x(sums.limit)];
@@ -117,7 +117,7 @@ function render({ model, el }) {
     if (h - l > 52) nodes.push(text(l, 13, "L", "middle"));
     if (l - k > 34) nodes.push(text(k, 13, "ELBO", k < 24 ? "start" : "middle"));
     else nodes.push(text(k, 62, "ELBO", k < 24 ? "start" : k > width - 24 ? "end" : "middle"));
-    gap.replaceChildren(...nodes);
+    renew(gap, ...nodes);
     gap.setAttribute(
       "aria-label",
       `ELBO ${shown(sums.elbo)}, L ${shown(sums.likelihood)}, minus H of y ${shown(sums.limit)} bits`,

@@ -1,6 +1,6 @@
 // Where each nat lives: eight points in pairs of pairs of pairs, and the information on each choice along log t.
 
-import { clamp, controls, draggable, html, openFigure, svg, title } from "./common.js";
+import { clamp, controls, draggable, html, openFigure, renew, svg, title } from "./common.js";
 import { dataEntropy, estimate, levelDensities, lineRule, noiseEntropy } from "./immse.js";
 import {
   circle,
@@ -78,7 +78,8 @@ function render({ model, el }) {
       return joined([...stacked.map(above), ...stacked.map(edge).reverse()].map(plot.place));
     };
     const decades = evenly(LOW, HIGH, HIGH - LOW);
-    backdrop.replaceChildren(
+    renew(
+      backdrop,
       ...NAMES.map((_, k) => svg("polygon", { class: `dpm-layer dpm-ink-${INKS[k]}`, points: layer(k) })),
       ...decades.map((k) => plot.upright(k, "dpm-grid")),
       ...plot.marks(decades, (k) => (k === HIGH ? "t" : power(k))),
@@ -98,7 +99,8 @@ function render({ model, el }) {
     const spots = [...evenly(-reach, reach, 480), ...centers].sort((a, b) => a - b);
     const heights = spots.map((v) => centers.reduce((sum, c) => sum + Math.exp(-((v - c) ** 2) / (2 * width)), 0));
     const plot = scales(seen, { ...MARGINS, top: 8, bottom: 18 }, [-reach, reach], [0, Math.max(...heights)]);
-    seen.replaceChildren(
+    renew(
+      seen,
       line(plot.left, plot.floor + 2, plot.end, plot.floor + 2, "dpm-axis"),
       plot.curve("dpm-line", spots, (v, i) => [v, heights[i]]),
       ...centers.map((c) => line(plot.x(c), plot.height - 12, plot.x(c), plot.height - 2, "dpm-tick")),

@@ -1,6 +1,6 @@
 // A beta schedule to bend, above the bars of KL_t that it causes; their sum is what the bound loses.
 
-import { clamp, controls, draggable, html, numbers, openFigure, svg } from "./common.js";
+import { clamp, controls, draggable, html, numbers, openFigure, renew, svg } from "./common.js";
 import {
   fixed,
   handle,
@@ -221,7 +221,8 @@ function render({ model, el }) {
     const decades = Array.from({ length: -low + 1 }, (_, i) => -i).filter((k) => low > -5 || k % 2 === 0);
     const square = rect("dpm-fixed", plot.x(1) - 4, plot.y(logOf(beta[0])) - 4, 8, 8);
     square.append(svg("title", {}, `beta 1 = ${brief(beta[0])}, fixed`));
-    backdrop.replaceChildren(
+    renew(
+      backdrop,
       ...plot.rows(decades, power),
       ...timeAxis(plot),
       plot.curve("dpm-line", beta, (b, i) => [i + 1, logOf(b)]),
@@ -241,7 +242,8 @@ function render({ model, el }) {
     const plot = scales(bars, MARGINS, [0.5, T + 0.5], [0, ceiling], { held: "y" });
     const times = Array.from({ length: T - 1 }, (_, i) => i + 2);
     const kindOf = (t) => (t === chosen ? "dpm-bar dpm-chosen" : "dpm-bar");
-    bars.replaceChildren(
+    renew(
+      bars,
       ...plot.rows([0, 0.5 * ceiling, ceiling], short),
       ...timeAxis(plot),
       ...times.map((t) => plot.bar(kindOf(t), t - 0.4, t + 0.4, inBits(kl[t]))),

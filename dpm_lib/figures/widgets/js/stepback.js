@@ -1,6 +1,6 @@
 // One step of a diffusion, run backwards by Bayes, against the best Gaussian.
 
-import { clamp, controls, draggable, html, keys, openFigure, svg } from "./common.js";
+import { clamp, controls, draggable, html, keys, openFigure, renew, svg } from "./common.js";
 import { evenly, keySteps, line, minus, moveHandle, openPlot, power, scales, sharesAt, text } from "./plot.js";
 
 const LOG_2PI = Math.log(2 * Math.PI);
@@ -89,7 +89,8 @@ function render({ model, el }) {
     const step = zoom ? 10 ** Math.floor(Math.log10(half)) : 1;
     const marks = [];
     for (let v = Math.ceil((centre - half) / step) * step; v <= centre + half; v += step) marks.push(v);
-    view.replaceChildren(
+    renew(
+      view,
       plot.axis(),
       ...plot.marks(
         marks.length < 12 ? marks : marks.filter((_, k) => k % 3 === 0),
@@ -107,7 +108,8 @@ function render({ model, el }) {
     const limit = Math.log10(thirdDerivative(xt, std) ** 2 / 12);
     const low = Math.max(LOW, (-12 - limit) / 3);
     const high = Math.min(HIGH, (0.5 - limit) / 3); // limit may be -Infinity
-    cost.replaceChildren(
+    renew(
+      cost,
       ...plot.rows([-12, -9, -6, -3, 0], (k) => `1e${k}`),
       ...plot.marks([-3, -2, -1, 0], (k) => 10 ** k),
       text((plot.left + plot.end) / 2, plot.height - 4, "beta"),

@@ -1,6 +1,6 @@
 // One flow on three paths: the same trajectories with another clock and scale, and how much they bend.
 
-import { controls, html, isCalm, keys, openFigure, title, uniforms } from "./common.js";
+import { controls, html, isCalm, keys, openFigure, renew, renewFor, sizeOf, svg, title, uniforms } from "./common.js";
 import { budget, lawAt, NORMAL, PATHS, quantile, SIGMA } from "./flows.js";
 import { lineDensity } from "./mixture.js";
 import { circle, evenly, fixed, openPlot, polyline, power, scales, short, text } from "./plot.js";
@@ -56,6 +56,8 @@ function render({ model, el }) {
   const flow = () => ({ target: DATA[data], source: NORMAL, path: PATHS[name] });
   const scale = (t) => Math.sqrt(1 + t);
 
+  for (const plot of [lines, same]) plot.append(svg("g"), svg("g")); // what stands still, and what moves
+
   function compute() {
     rows = threads(U, TIMES, flow());
     spent = budget(flow(), 121, 24);
@@ -81,15 +83,18 @@ function render({ model, el }) {
       return plot.curve("dpm-pairline", TIMES, (at) => [at, path.a(at) * y + path.b(at) * e]);
     };
     const at = Math.round(s * (TIMES.length - 1));
-    lines.replaceChildren(
+    renewFor(lines.firstChild, [name, data, pairs, sizeOf(lines)], () => [
       sideLaw(plot, DATA[data], plot.left, -1, reach, "data"),
       sideLaw(plot, lawAt(1, flow()), plot.end, 1, reach, "limit"),
-      plot.upright(s, "dpm-grid"),
       ...(pairs ? U.map(pair) : []),
       ...rows.map((row) => plot.curve("dpm-thread dpm-ink-model", row, (v, i) => [TIMES[i], v])),
-      ...rows.map((row) => circle("dpm-bead dpm-ink-model", plot.x(s), plot.y(row[at]), 2.6)),
       plot.axis(),
       ...plot.marks([0, 0.5, 1], (v) => ({ 0: "data, s = 0", 0.5: "0.5", 1: "s = 1, noise" })[v]),
+    ]);
+    renew(
+      lines.lastChild,
+      plot.upright(s, "dpm-grid"),
+      ...rows.map((row) => circle("dpm-bead dpm-ink-model", plot.x(s), plot.y(row[at]), 2.6)),
     );
   }
   function drawSame() {
@@ -102,20 +107,22 @@ function render({ model, el }) {
       weights: target.weights,
       variance: (target.variance + t) / (1 + t),
     });
-    const laws = levels.map(unit);
     const tau = (PATHS[name].b(s) / PATHS[name].a(s)) ** 2;
     const inside = tau >= LOW && tau <= top;
     const here = (u) => circle("dpm-bead dpm-ink-model", plot.x(tau), plot.y(quantile([u, 1 - u], unit(tau))), 2.6);
-    same.replaceChildren(
-      ...U.map((u) => {
-        const row = laws.map((law) => quantile([u, 1 - u], law));
-        return plot.curve("dpm-thread dpm-ink-drift", row, (v, i) => [levels[i], v]);
-      }),
-      ...(inside ? [plot.upright(tau, "dpm-grid"), ...U.map(here)] : []),
-      plot.axis(),
-      ...plot.marks([0.001, 0.01, 0.1, 1, 10], (v) => power(Math.round(Math.log10(v)))),
-      text((plot.left + plot.end) / 2, plot.height - 2, "t, the variance of the noise"),
-    );
+    renewFor(same.firstChild, [data, sizeOf(same)], () => {
+      const laws = levels.map(unit);
+      return [
+        ...U.map((u) => {
+          const row = laws.map((law) => quantile([u, 1 - u], law));
+          return plot.curve("dpm-thread dpm-ink-drift", row, (v, i) => [levels[i], v]);
+        }),
+        plot.axis(),
+        ...plot.marks([0.001, 0.01, 0.1, 1, 10], (v) => power(Math.round(Math.log10(v)))),
+        text((plot.left + plot.end) / 2, plot.height - 2, "t, the variance of the noise"),
+      ];
+    });
+    renew(same.lastChild, ...(inside ? [plot.upright(tau, "dpm-grid"), ...U.map(here)] : []));
   }
   figure.draw = () => {
     drawLines();

@@ -1,6 +1,6 @@
 // What training each recipe takes at least: time, price and memory, for GPUs of the reader's choice.
 
-import { clamp, controls, html, openFigure } from "./common.js";
+import { clamp, controls, html, openFigure, renew } from "./common.js";
 
 const HOURS = [1 / 3600, 1000]; // the ends of the two axes
 const BYTES = [1e6, 1e11];
@@ -83,7 +83,8 @@ function render({ model, el }) {
   );
   figure.draw = () => {
     const rows = model.get("rows").filter(({ name }) => groups.find(([key]) => key === group)[1].includes(name));
-    body.replaceChildren(
+    renew(
+      body,
       ...rows.map((row) => {
         const hours = hoursOf(row, tflops, gpus);
         const memory = memoryOf(row, gpus);

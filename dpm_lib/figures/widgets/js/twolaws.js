@@ -1,6 +1,6 @@
 // Two laws on the line, to drag: pairs, their flow, and its lines made straight, with Euler's method in few steps.
 
-import { clamp, controls, draggable, html, keys, openFigure, svg, title, uniforms } from "./common.js";
+import { clamp, controls, draggable, html, keys, openFigure, renew, svg, title, uniforms } from "./common.js";
 import { budget, distanceTo, lawAt, PATHS, quantile, solve, tableOf } from "./flows.js";
 import { lineDensity } from "./mixture.js";
 import {
@@ -114,7 +114,8 @@ function render({ model, el }) {
     const few = eulers({ x: U.map((u) => quantile([u, 1 - u], sides.source)), cdf: U });
     const spent = budget(flow(), 101, 24);
     const shown = view === "pairs" ? [] : few[0].map((_, j) => few.map((row, i) => [1 - i / steps, row[j]]));
-    backdrop.replaceChildren(
+    renew(
+      backdrop,
       sideLaw(plot, sides.target, plot.left, -1, "data"),
       sideLaw(plot, sides.source, plot.end, 1, "limit"),
       ...exactLines(plot),

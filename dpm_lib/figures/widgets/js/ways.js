@@ -1,6 +1,18 @@
 // From noise back to data by the exact score of a mixture on the line, with more noise or less, in many steps or few.
 
-import { button, clamp, cleared, controls, fillNormals, html, isCalm, keys, openFigure, uniforms } from "./common.js";
+import {
+  button,
+  clamp,
+  cleared,
+  controls,
+  fillNormals,
+  html,
+  isCalm,
+  keys,
+  openFigure,
+  renew,
+  uniforms,
+} from "./common.js";
 import { lineCdf, lineDensity, lineDraw, lineScore } from "./mixture.js";
 import { evenly, openPlot, rect, scales } from "./plot.js";
 
@@ -92,16 +104,19 @@ function render({ model, el }) {
   const gapAt = (i) => (gaps[i] ??= distance(path[i], times[i], DATA[name]));
 
   const across = (v, width) => (width * (v + REACH)) / (2 * REACH);
-  function drawSpace() {
-    const context = cleared(space, figure.colours.panel);
-    const pixel = devicePixelRatio;
-    const { width, height } = space;
-    const steps = times.length - 1;
+  const backdrop = html("canvas");
+  let painted = "";
+  /** The true density, each row by its own largest value; drawn again for other data, another size or other colours. */
+  function paintTruth({ width, height }) {
+    const wanted = [name, width, height, figure.colours.panel, figure.colours.limit].join();
+    if (painted === wanted) return;
+    painted = wanted;
+    Object.assign(backdrop, { width, height });
+    const context = cleared(backdrop, figure.colours.panel);
     const rows = 48;
     const columns = 96;
     context.fillStyle = figure.colours.limit;
     for (let r = 0; r < rows; r++) {
-      // the true density, each row by its own largest value
       const t = FIRST * (LAST / FIRST) ** ((r + 0.5) / rows);
       const values = Array.from({ length: columns }, (_, c) =>
         lineDensity(-REACH + (2 * REACH * (c + 0.5)) / columns, t, DATA[name]),
@@ -114,6 +129,14 @@ function render({ model, el }) {
         context.fillRect(x, y, Math.round(((c + 1) * width) / columns) - x, Math.round(((r + 1) * height) / rows) - y);
       });
     }
+  }
+  function drawSpace() {
+    const context = cleared(space, figure.colours.panel);
+    const pixel = devicePixelRatio;
+    const { width, height } = space;
+    const steps = times.length - 1;
+    paintTruth(space);
+    context.drawImage(backdrop, 0, 0);
     context.strokeStyle = figure.colours.model;
     context.lineWidth = pixel;
     for (let i = 0; i < THREADS; i++) {
@@ -148,7 +171,8 @@ function render({ model, el }) {
     const top = 1.15 * Math.max(...truth.map(([, p]) => p));
     const plot = scales(hill, { left: 0, right: 0, top: 4, bottom: 18 }, [-REACH, REACH], [0, top], { held: "y" });
     const slot = plot.width / BARS;
-    hill.replaceChildren(
+    renew(
+      hill,
       ...Array.from(bars, (p, i) => rect("dpm-walkers", i * slot + 0.3, plot.y(p), slot - 0.6, plot.floor - plot.y(p))),
       plot.curve("dpm-law dpm-ink-limit", truth),
       plot.axis(),

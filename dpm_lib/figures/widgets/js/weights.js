@@ -1,6 +1,6 @@
 // Objectives as weights of one squared error: where along log tau the loss of two of them stands.
 
-import { controls, html, keys, numbers, openFigure, svg, title } from "./common.js";
+import { controls, html, keys, numbers, openFigure, renew, svg, title } from "./common.js";
 import { evenly, fixed, joined, openPlot, power, scales, short } from "./plot.js";
 
 // --- Numbers: those of dpm_lib's `diffusion.loss_weights`. x is log tau. ---
@@ -121,7 +121,8 @@ function render({ model, el }) {
         plot.curve(`dpm-law dpm-ink-${INKS[which]}${which === "second" ? " dpm-dashed" : ""}`, line),
       ];
     });
-    areas.replaceChildren(
+    renew(
+      areas,
       ...plot.rows(
         rows.filter((v) => v < top),
         (v) => short(v),
@@ -137,7 +138,8 @@ function render({ model, el }) {
       return [which, values.map((v) => Math.log10(Math.max(v / most, 1e-12)))];
     });
     const plot = scales(ratios, MARGINS, [low, high], [-4, 0.3], { held: "y" });
-    ratios.replaceChildren(
+    renew(
+      ratios,
       ...plot.rows([-4, -2, 0], power),
       ...curves.map(([which, values]) =>
         plot.curve(`dpm-law dpm-ink-${INKS[which]}${which === "second" ? " dpm-dashed" : ""}`, values, (v, i) => [
@@ -151,7 +153,8 @@ function render({ model, el }) {
   function drawError() {
     const top = 1.1 * Math.max(...error.map((e) => e / dim));
     const plot = scales(errors, MARGINS, [low, high], [0, top]);
-    errors.replaceChildren(
+    renew(
+      errors,
       ...plot.rows([0, 0.5, 1, 1.5].filter((v) => v < top)),
       plot.curve("dpm-law dpm-ink-limit", error, (e, i) => [levels[i], e / dim]),
       ...axes(plot),

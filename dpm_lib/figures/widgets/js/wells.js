@@ -1,6 +1,6 @@
 // A walk between two wells: its exact law, a crowd of walkers, and the distance from the law it tends to.
 
-import { button, controls, html, keys, openFigure, uniforms } from "./common.js";
+import { button, controls, html, keys, openFigure, renew, uniforms } from "./common.js";
 import { minus, openPlot, power, scales, text } from "./plot.js";
 import { totalVariation } from "./probability.js";
 
@@ -145,7 +145,8 @@ function render({ model, el }) {
     const plot = scales(hills, MARGINS, [-0.5, n - 0.5], [0, top], { held: "y" });
     const steep = Math.max(...chain.energy, 1e-9) / Math.min(1, barrier / 4);
     const counts = past.counts.subarray(k * n, (k + 1) * n);
-    hills.replaceChildren(
+    renew(
+      hills,
       plot.curve("dpm-hill", chain.energy, (u, i) => [i, (0.9 * top * u) / steep]),
       ...Array.from(counts, (number, i) => plot.bar("dpm-walkers", i - 0.42, i + 0.42, number / WALKERS)),
       plot.curve("dpm-exact", past.laws.subarray(k * n, (k + 1) * n), (p, i) => [i, p]),
@@ -159,7 +160,8 @@ function render({ model, el }) {
     const plot = scales(fall, MARGINS, [1, times.at(-1) + 1], [0, 1], { log: "x" });
     const tens = Array.from({ length: 8 }, (_, k) => 10 ** k).filter((t) => t <= times.at(-1));
     const slowest = (t) => 0.5 * Math.exp(t * Math.log1p(-gap));
-    fall.replaceChildren(
+    renew(
+      fall,
       ...plot.rows([0, 0.5, 1]),
       ...tens.map((t, k) => text(plot.x(t + 1), plot.height - 4, k < 3 ? t : power(k))),
       plot.curve("dpm-target", times, (t) => [t + 1, slowest(t)]),
