@@ -6,6 +6,7 @@
 # make pdf     the whole book as one PDF    make zip       all pages in one file
 # make slides  slides for lectures          make site      book, PDF, slides and zip, as they are published
 # make jupyter chapters and figures in a real JupyterLab and Notebook (half an hour)
+# make engines every page and figure in Firefox and in WebKit (a quarter of an hour)
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -19,7 +20,7 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 
-.PHONY: book pdf slides zip site test jupyter serve figure lint bench outputs portable mutants clean
+.PHONY: book pdf slides zip site test jupyter engines serve figure lint bench outputs portable mutants clean
 
 book: $(STAMP)
 	@$(BIN)/python tools/build_book.py -q
@@ -68,6 +69,10 @@ test: lint
 jupyter: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN) --editable '.[lab]' 'notebook>=7'
 	$(BIN)/pytest tests/jupyter
+
+# Not in `make test`: it needs Firefox and WebKit. On Debian: firefox-esr, webkit2gtk-driver, xvfb.
+engines: book
+	$(BIN)/pytest tests/engines
 
 # PDF and slides need Chromium, as the browser tests do.
 pdf: book

@@ -237,7 +237,24 @@
     return Promise.all(shown.values());
   }
 
-  const showAll = () => showFigures().then(() => performance.mark("figures-done"));
+  // A link into the page leads to its target, also when figures and formulas above it still grow: WebKit does not hold
+  // the place. Whoever has moved by then, or comes back, is left in peace.
+  function holdPlace() {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target || performance.getEntriesByType("navigation")[0]?.type === "back_forward") return;
+    const sizes = new ResizeObserver(() => target.scrollIntoView());
+    sizes.observe(document.body);
+    const letGo = () => sizes.disconnect();
+    for (const sign of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+      window.addEventListener(sign, letGo, { once: true, passive: true });
+    }
+    window.addEventListener("load", () => setTimeout(letGo, 5000));
+  }
+
+  const showAll = () => {
+    holdPlace();
+    return showFigures().then(() => performance.mark("figures-done"));
+  };
 
   // The first figure as soon as it has been read: its page says when (book/_ext/figure_files.py). The others when the
   // whole page has, and before the scripts of the theme, which wait for that too.

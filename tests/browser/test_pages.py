@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from accessibility import violations
 
 ROOT = Path(__file__).parents[2]
 HTML = Path(os.environ.get("DPM_BOOK_HTML") or ROOT / "_build" / "html").resolve()
@@ -128,7 +129,15 @@ def every_control_does_something(page):
             button.press("Enter")
 
 
+def has_nothing_that_axe_holds_against_it(page):
+    assert not violations(page, names=True)
+
+
 # --- By night, on a phone ---
+
+
+def can_be_read_in_the_dark(page):
+    assert not violations(page, names=False)
 
 
 def wide_equations_are_made_smaller(page):
@@ -162,9 +171,10 @@ BY_DAY = [
     pictures_have_alternative_text,
     does_not_overflow,
     equations_are_as_large_as_the_text,
+    has_nothing_that_axe_holds_against_it,
     every_control_does_something,
 ]
-BY_NIGHT = [wide_equations_are_made_smaller, does_not_overflow, no_figure_is_white]
+BY_NIGHT = [wide_equations_are_made_smaller, does_not_overflow, no_figure_is_white, can_be_read_in_the_dark]
 
 
 @pytest.mark.parametrize("name", PAGES)
