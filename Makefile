@@ -22,6 +22,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 
 .PHONY: book pdf slides zip site test jupyter engines serve figure lint bench outputs portable mutants clean
 
+# `make book SOLUTIONS=0` builds it without solutions, in a folder of its own, which it names.
 book: $(STAMP)
 	@$(BIN)/python tools/build_book.py -q
 

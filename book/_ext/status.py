@@ -77,7 +77,8 @@ def counts(path: Path) -> dict[str, list[str]]:
     return {
         "claims": LABEL.findall(text["markdown"]),
         "exercises": re.findall(r"^:::+\{exercise\}", text["markdown"], re.M),
-        "questions": re.findall(r"^questions\.ask\(", text["code"], re.M),
+        "questions": re.findall(r"^questions\.ask\(", text["code"], re.M)
+        + re.findall(" data-sealed=", text["markdown"]),
         "figures": re.findall(
             rf"\b(?:{'|'.join(figures())})(?:\.from_\w+)?\(", text["code"]
         ),

@@ -15,6 +15,20 @@
     return Number.isFinite(value) ? value : null;
   }
 
+  /** The 32-bit FNV-1a hash of ASCII. */
+  function fnv(text) {
+    let value = 0x811c9dc5;
+    for (const letter of text) value = Math.imul(value ^ letter.charCodeAt(0), 0x01000193) >>> 0;
+    return value;
+  }
+
+  /** Is a value in the interval that a seal means? (tools/without_solutions.py) `edge` is what its ends may be missed by. */
+  function opens(sealed, value, edge) {
+    const [salt, low, width, hash] = sealed.split(" ");
+    const number = (x) => Math.floor((x - Number(low)) / Number(width));
+    return [-edge, 0, edge].some((shift) => fnv(`${salt} ${number(value + shift)}`) === Number(hash));
+  }
+
   function make(name, attributes, ...children) {
     const element = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -23,7 +37,7 @@
   }
 
   function open(question, index) {
-    const { answer, within, unit } = question.dataset;
+    const { answer, sealed, within, unit } = question.dataset;
     const text = question.querySelector("p");
     const hint = question.querySelector(".question-hint");
     text.id ||= `question-text-${index + 1}`;
@@ -52,7 +66,8 @@
         return;
       }
       const edge = 1e-9 * Math.max(Math.abs(value), Number(within)); // of numbers such as 0.1 + 0.2
-      if (Math.abs(value - Number(answer)) <= Number(within) + edge) {
+      const right = sealed ? opens(sealed, value, edge) : Math.abs(value - Number(answer)) <= Number(within) + edge;
+      if (right) {
         say("right", `Right: ${value} is within ${within} of the answer.`);
         return;
       }
@@ -64,7 +79,7 @@
     question.dataset.state = "open";
   }
 
-  window.bookQuestions = { parse };
+  window.bookQuestions = { parse, opens };
   const start = () => document.querySelectorAll(".question").forEach(open);
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();

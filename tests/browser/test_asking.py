@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from without_solutions import seal, sealed
 
 from dpm_lib.figures.questions import ask
 
@@ -93,3 +94,24 @@ def test_without_scripts_hint_and_answer_are_folded_below(profile, address):
     assert page.locator("form").count() == 0 and page.locator("summary:visible").count() == 4
     page.locator(".question-answer summary").first.click()
     assert page.get_by_text("0.667 nats").is_visible() and not page.get_by_text("Count to three").is_visible()
+
+
+def test_a_sealed_question_takes_the_same_numbers_and_shows_no_answer(profile, address, tmp_path):
+    body = MarkdownIt("commonmark").render(
+        sealed(ask("Which sign?", -0.1 - 0.2, hint="It falls.", within=0.01)._repr_markdown_(), "salt")
+    )
+    assert "0.3" not in body
+    (tmp_path / "page.html").write_text(PAGE.format(css="", body=body), encoding="utf-8")
+    page = profile().page
+    page.goto(address)
+    for typed, word in (("0.3", "Not"), ("-0.29", "Right"), ("-0.31", "Right"), ("-0.3101", "Not"), ("-0.2899", "Not")):
+        page.get_by_label("Your answer").fill(typed)
+        page.get_by_role("button").click()
+        assert page.get_by_role("status").inner_text().startswith(word), typed
+    assert page.get_by_text("Answer", exact=True).count() == 0
+    opens = "([seal, values]) => values.map((value) => bookQuestions.opens(seal, value, 0))"
+    for answer, within in (("0.143", "0.001"), ("0", "0.25"), ("-0.50", "0.02"), ("12345", "50"), ("1.234e-5", "1e-8")):
+        a, w = float(answer), float(within)
+        values = [a - 3 * w, a - 1.1 * w, a - 0.9 * w, a, a + 0.9 * w, a + 1.1 * w, a + 3 * w]
+        right = page.evaluate(opens, [seal(answer, within, "s"), values])
+        assert right == [False, False, True, True, True, False, False], answer
