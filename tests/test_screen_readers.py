@@ -8,6 +8,8 @@ def test_visible_words_are_the_name():
     assert mend(search) == search.replace(' aria-label="Search"', "")
     fold = '<summary aria-label="Toggle hidden content"><p>Show code</p></summary>'
     assert mend(fold) == "<summary><p>Show code</p></summary>"
+    arrow = '<summary><span class="toctree-toggle" role="presentation"></span></summary>'  # without words
+    assert mend(arrow) == arrow.replace("<summary>", '<summary aria-label="Pages below this one">')
 
 
 def test_roles_and_landmarks():

@@ -12,6 +12,10 @@ from sphinx.application import Sphinx
 MENDED = (
     (r'(<button class="btn search-button-field[^>]*?) aria-label="Search"', r"\1"),
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
+    (
+        r'<summary>(?=<span class="toctree-toggle")',
+        '<summary aria-label="Pages below this one">',
+    ),
     (r'role="doc-biblioentry"', 'role="listitem"'),
     (
         r'(<div class="book-table[^"]*") role="region"',
