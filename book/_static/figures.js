@@ -206,8 +206,11 @@
       if (!model) throw new Error(`no state is saved for widget ${id}`);
       if (!started.has(model)) started.set(model, start(model));
       const widget = await started.get(model);
+      // Now, and when its reader has put it back.
+      place.addEventListener("figure-opened", () => {
+        if (place.childElementCount === 1) heights.observe(place.firstElementChild);
+      });
       await widget.render({ model, el: place, experimental: {} });
-      if (place.childElementCount === 1) heights.observe(place.firstElementChild);
       place.dataset.figure = "ready";
       performance.mark("figure-ready");
     } catch (error) {

@@ -150,6 +150,56 @@ def turns_light_with_the_page(page):
     assert page.locator(".dpm-figure").screenshot() != dark
 
 
+SETTINGS = """() => [
+  ...[...document.querySelectorAll(".dpm-figure :is(select, input[type=range])")].map((c) => c.value),
+  ...[...document.querySelectorAll(".dpm-figure input[type=checkbox]")].map((c) => c.checked),
+  ...[...document.querySelectorAll(".dpm-figure [role=slider]")].map((c) => c.getAttribute("aria-valuetext")),
+]"""
+SET_ALL = """() => {
+  Object.defineProperty(navigator, "clipboard", { value: { writeText: async (text) => (window.copied = text) } });
+  const all = (selector) => [...document.querySelectorAll(`.dpm-figure ${selector}`)];
+  const typed = (control, type) => control.dispatchEvent(new Event(type, { bubbles: true }));
+  for (const select of all("select")) {
+    const options = [...select.options].filter((option) => !option.disabled);
+    select.value = options[(options.findIndex((option) => option.selected) + 1) % options.length]?.value;
+    typed(select, "change");
+  }
+  for (const box of all("input[type=checkbox]")) {
+    box.checked = !box.checked;
+    typed(box, "change");
+  }
+  for (const range of all("input[type=range]")) {
+    const before = range.value;
+    range.stepUp();
+    if (range.value === before) range.stepDown();
+    typed(range, "input");
+  }
+  for (const handle of all("[role=slider]")) {
+    for (const key of ["ArrowUp", "ArrowUp", "ArrowRight", "ArrowLeft", "ArrowLeft"])
+      handle.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  }
+}"""
+
+
+def can_be_put_back_and_sent_to_others(page):
+    """Everything set otherwise, then put back; and a link brings all of it to another reader."""
+    at_first = page.evaluate(SETTINGS)
+    page.evaluate(SET_ALL)
+    settle(page)
+    changed = page.evaluate(SETTINGS)
+    foot = page.locator(".dpm-foot")
+    foot.get_by_role("button", name="Copy link").click()
+    link = page.evaluate("() => window.copied")
+    foot.get_by_role("button", name="Reset").click()
+    settle(page)
+    assert page.evaluate(SETTINGS) == at_first
+    assert page.evaluate("() => document.activeElement.textContent") == "Reset"
+    page.goto(link)
+    page.wait_for_selector("[data-figure=ready]")
+    settle(page)
+    assert page.evaluate(SETTINGS) == changed
+
+
 CHECKS = [
     has_its_name_and_caption,
     stands_still_for_readers_who_want_calm,
@@ -159,6 +209,7 @@ CHECKS = [
     controls_have_names_and_room_for_a_finger,
     the_keyboard_reaches_every_control,
     turns_light_with_the_page,
+    can_be_put_back_and_sent_to_others,
 ]
 
 

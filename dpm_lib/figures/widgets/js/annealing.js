@@ -2,6 +2,7 @@
 
 import { button, cleared, controls, fillNormals, html, isCalm, openFigure, uniforms } from "./common.js";
 import { systematic, weigh } from "./probability.js";
+import { live } from "./view.js";
 
 const logNormal = (x, mean, std) => -0.5 * ((x - mean) / std) ** 2 - Math.log(std) - 0.5 * Math.log(2 * Math.PI);
 const logAdd = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
@@ -307,4 +308,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -17,6 +17,7 @@ import {
   short,
   text,
 } from "./plot.js";
+import { live } from "./view.js";
 
 const LOW = -3;
 const HIGH = 4;
@@ -222,8 +223,17 @@ function render({ model, el }) {
     keys({ data: "area beyond t₀", model: "what z(t₀) leaves open", limit: "their sum" }),
     detail,
   );
+  figure.keep(
+    "points",
+    () => (data.count ? null : [data.centers, data.weights]),
+    ([centers, weights]) => {
+      data.centers = centers.map((v) => clamp(v, -SPAN, SPAN));
+      data.weights = weights.map((v) => clamp(v, 0.02, 1));
+      found = null;
+    },
+  );
   makeHandles();
   return figure.close;
 }
 
-export default { render };
+export default live(render);

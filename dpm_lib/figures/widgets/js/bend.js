@@ -17,6 +17,7 @@ import {
 } from "./common.js";
 import { handle, keySteps, minus, moveHandle, openPlot, scales, sharesAt } from "./plot.js";
 import { totalVariation } from "./probability.js";
+import { live } from "./view.js";
 
 // --- Numbers; the twins are dpm_lib.figures.widgets.diffusion.potential and dpm_lib.sde.fokker_planck. ---
 
@@ -192,6 +193,17 @@ function render({ model, el }) {
     return { node, place };
   });
   landscape.append(curve, ...handles.map(({ node }) => node));
+  const raise = (value, k) => {
+    heights[k] = clamp(value, 0, TOP);
+  };
+  figure.keep(
+    "heights",
+    () => [...heights],
+    (values) => {
+      values.forEach(raise);
+      bend();
+    },
+  );
 
   function drawLandscape() {
     const plot = scales(landscape, HIGH, [-wall, wall], [0, TOP]);
@@ -295,4 +307,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

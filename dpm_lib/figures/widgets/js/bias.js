@@ -3,6 +3,7 @@
 import { controls, html, keys, openFigure, renew, title } from "./common.js";
 import { line, minus, openPlot, scales } from "./plot.js";
 import { totalVariation } from "./probability.js";
+import { live } from "./view.js";
 
 export const REACH = 4.5,
   POINTS = 181,
@@ -276,4 +277,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

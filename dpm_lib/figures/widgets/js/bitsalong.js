@@ -2,6 +2,7 @@
 
 import { controls, html, keys, numbers, openFigure, renew, title } from "./common.js";
 import { evenly, fixed, openPlot, power, scales, short } from "./plot.js";
+import { live } from "./view.js";
 
 /** What stands left of `x` under a density on cells of this width that begin at `low`. */
 export const leftOf = (density, low, cell, x) =>
@@ -116,4 +117,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

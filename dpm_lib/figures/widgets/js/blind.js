@@ -17,6 +17,7 @@ import {
   sharesAt,
   short,
 } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers. Modes at -m and m, each N(., variance); data with the share w on the right, a model with the share v. ---
 
@@ -116,6 +117,14 @@ function render({ model, el }) {
     return [name, node];
   });
   strip.append(backdrop, ...handles.map(([, node]) => node));
+  figure.keep(
+    "shares",
+    () => [shares.data, shares.model],
+    (values) => {
+      [shares.data, shares.model] = values.map((v) => clamp(v, 0.01, 0.99));
+      found = null;
+    },
+  );
 
   function drawStrip() {
     const plot = scales(strip, STRIP, [0, 1], [0, 1]);
@@ -224,4 +233,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

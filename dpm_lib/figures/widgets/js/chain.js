@@ -1,9 +1,10 @@
 // A Markov chain to edit: its graph, its matrix, its eigenvalues in the unit circle, and its law over time.
 
-import { button, clamp, controls, html, openFigure, renew } from "./common.js";
+import { clamp, controls, html, openFigure, renew } from "./common.js";
 import { drawCourse, matrixGrid, showGraph, square } from "./grid.js";
 import { circle, line, openPlot, text } from "./plot.js";
 import { totalVariation } from "./probability.js";
+import { live } from "./view.js";
 
 // --- Numbers: P is an array of rows, each summing to 1. ---
 
@@ -179,7 +180,6 @@ function render({ model, el }) {
   const steps = model.get("steps");
   let P;
   let n;
-  let name;
   let start;
   let about;
   let laws;
@@ -205,8 +205,7 @@ function render({ model, el }) {
   });
 
   function load(chosen) {
-    name = chosen;
-    P = presets[name].map((row) => row.slice());
+    P = presets[chosen].map((row) => row.slice());
     const before = n;
     n = P.length;
     start = Math.min(start ?? 0, n - 1);
@@ -278,9 +277,18 @@ function render({ model, el }) {
     () => 5,
     () => moveTo(t >= steps ? 0 : t + 1),
   );
-  const reset = button("Reset", () => load(name));
+  figure.keep(
+    "P",
+    () => P,
+    (rows) => {
+      const sums = rows.map((row) => row.reduce((sum, v) => sum + Math.max(v, 0), 0));
+      if (sums.some((sum) => sum <= 0)) return;
+      P = rows.map((row, i) => row.map((v) => Math.max(v, 0) / sums[i]));
+      update();
+    },
+  );
   figure.add(
-    controls(preset, begin, reset),
+    controls(preset, begin),
     html("div", { class: "dpm-three" }, graph, grid, disc),
     detail,
     course,
@@ -291,4 +299,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

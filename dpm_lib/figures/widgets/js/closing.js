@@ -3,6 +3,7 @@
 import { clamp, controls, html, openFigure, renew, uniforms } from "./common.js";
 import { fixed, inBits, line, minus, openPlot, rect, scales, text } from "./plot.js";
 import { coupledBits, S, weightLaw } from "./tiny.js";
+import { live } from "./view.js";
 
 const NUMBERS = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 const RUNS = 40; // of every n, at each frame
@@ -194,4 +195,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -139,6 +139,17 @@ const COLOURS = ["data", "model", "drift", "limit", "ink", "muted", "line", "pan
 
 // --- The figure. ---
 
+/** The figure that stands in an element: for `live` (view.js). */
+export const figureIn = new WeakMap();
+
+/** Is `value` of the shape of `model`, with finite numbers? What an address brings may be anything. */
+function isLike(value, model) {
+  if (Array.isArray(model)) {
+    return Array.isArray(value) && value.length === model.length && value.every((item, i) => isLike(item, model[i]));
+  }
+  return typeof value === typeof model && (typeof value !== "number" || Number.isFinite(value));
+}
+
 /** The still picture that a notebook shows before the figure, as long as no kernel holds the figure. */
 function posterBefore(root) {
   const all = [...document.querySelectorAll(".dpm-poster, .dpm-figure")];
@@ -153,7 +164,8 @@ function posterBefore(root) {
 export function openFigure(model, el, name) {
   const caption = html("figcaption");
   const root = html("figure", { class: `dpm-figure dpm-${name}`, role: "group" }, caption);
-  const figure = { root, colours: {}, draw() {}, add: (...nodes) => caption.before(...nodes) };
+  const figure = { root, name, kept: [], colours: {}, draw() {}, add: (...nodes) => caption.before(...nodes) };
+  figureIn.set(el, figure);
   // A notebook takes every key for itself: arrows change its cell, letters edit it. Its own chords go through.
   // JupyterLab hears a key after the figure; Notebook hears it before, and passes over who has the attribute.
   const isChord = (event) => event.ctrlKey || event.metaKey || event.altKey;
@@ -293,17 +305,39 @@ export function openFigure(model, el, name) {
     return figure.playButton(act, () => (1 - owed) / rate());
   };
 
+  function hold(setting) {
+    while (figure.kept.some(({ key }) => key === setting.key)) setting.key += " again";
+    figure.kept.push(setting);
+  }
+  /**
+   * What else than controls a link to a view must hold: `read()` gives numbers, in lists if it likes (null for nothing), and
+   * `write` takes them back, if they pass `check`; their ranges are its own affair.
+   */
+  figure.keep = (key, read, write, check = (value) => isLike(value, read())) => {
+    const rounded = (_, value) => (typeof value === "number" ? Number(value.toPrecision(6)) : value);
+    hold({
+      key,
+      rank: 3,
+      read: () => (read() === null ? null : JSON.stringify(read(), rounded)),
+      write(words) {
+        const value = JSON.parse(words);
+        if (read() !== null && check(value)) write(value);
+      },
+    });
+  };
+
   /** Controls bound to the figure's state: `set(value)` writes what the reader chose; then `after()`, or a redraw. */
   const bound =
     (make) =>
-    ({ set, after = figure.redraw, ...options }) =>
-      make({
-        ...options,
-        act: (value) => {
-          set(value);
-          after();
-        },
-      });
+    ({ set, after = figure.redraw, ...options }) => {
+      const act = (value) => {
+        set(value);
+        after();
+      };
+      const control = make({ ...options, act });
+      hold({ key: options.label, ...control.kept });
+      return make === checkbox ? control.node : control;
+    };
   Object.assign(figure, {
     slider: bound(slider),
     chooser: bound(chooser),
@@ -352,7 +386,14 @@ function slider({ label, min, max, step = 1, value, format = String, wide = fals
     if (range.value !== String(next)) range.value = next;
     show();
   };
-  return { node, range, set };
+  const kept = { rank: 2, read: () => range.value, write: (next) => typed(range, "value", next, "input") };
+  return { node, range, set, kept };
+}
+
+/** Sets a control as its reader would. */
+function typed(control, property, value, event) {
+  control[property] = value;
+  control.dispatchEvent(new Event(event, { bubbles: true }));
 }
 
 /** A labelled select; `options` are [value, text] pairs, or texts. */
@@ -360,22 +401,43 @@ function chooser({ label, options, value, act }) {
   const pairs = options.map((option) => [option].flat());
   const select = html("select", {}, ...pairs.map(([key, text = key]) => html("option", { value: key }, text)));
   select.value = value;
-  select.addEventListener("change", () => act(select.value));
+  let last = select.value; // that could be chosen: not "your own"
+  select.addEventListener("change", () => {
+    last = select.value;
+    act(last);
+  });
   const node = html("label", { class: "dpm-control" }, html("span", {}, label), select);
-  return { node, select };
+  const isOwn = () => Boolean(select.selectedOptions[0]?.disabled);
+  const kept = {
+    rank: 1,
+    read: () => (isOwn() ? last + OWN : select.value),
+    write(words) {
+      const wanted = words.endsWith(OWN) ? words.slice(0, -OWN.length) : words;
+      const known = [...select.options].some((option) => option.value === wanted && !option.disabled);
+      if (known) typed(select, "value", wanted, "change");
+    },
+    after: (words) =>
+      words.endsWith(OWN) && select.lastElementChild?.disabled && (select.selectedIndex = select.length - 1),
+  };
+  return { node, select, kept };
 }
+
+const OWN = "*"; // behind the name of a preset that the reader has changed
 
 /** A chooser of presets; its last entry says that the reader has changed one, and cannot be chosen. */
 function presetChooser({ names, value = names[0], ...options }) {
   const preset = chooser({ options: [...names, "your own"], value, ...options });
   preset.select.lastChild.disabled = true;
+  preset.kept.rank = 0;
   return preset;
 }
 
 function checkbox({ label, checked = false, act }) {
   const box = html("input", { type: "checkbox", checked });
   box.addEventListener("change", () => act(box.checked));
-  return html("label", { class: "dpm-control" }, box, html("span", {}, label));
+  const node = html("label", { class: "dpm-control" }, box, html("span", {}, label));
+  const write = (words) => typed(box, "checked", words === "1", "change");
+  return { node, kept: { rank: 1, read: () => (box.checked ? "1" : "0"), write } };
 }
 
 /** A button; `actions` are called one after the other. */

@@ -2,6 +2,7 @@
 
 import { controls, drawPoints, fixedPoint, html, isCalm, openFigure, openSquare, renew, title } from "./common.js";
 import { line, openPlot, scales, text } from "./plot.js";
+import { live } from "./view.js";
 
 const INKS = ["limit", "data", "drift", "model"];
 const EXTENT = 2.6;
@@ -111,4 +112,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -2,6 +2,7 @@
 
 import { clamp, controls, html, keys, openFigure, renew, svg, title } from "./common.js";
 import { openPlot, power, scales, sharesAt } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers in a text. ---
 
@@ -493,4 +494,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -1,6 +1,7 @@
 // A table of costs that the reader can put in order, and narrow down to one dimension or target.
 
 import { controls, html, openFigure, renew } from "./common.js";
+import { live } from "./view.js";
 
 /** Rows in order of `key`; ties keep their order, and rows without a value come last either way. */
 export function sorted(rows, key, descending) {
@@ -144,4 +145,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

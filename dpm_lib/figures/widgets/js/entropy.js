@@ -3,6 +3,7 @@
 
 import { clamp, controls, html, keys, openFigure, renew, svg, title } from "./common.js";
 import { fixed, inBits, joined, keySteps, openPlot, scales, sharesAt } from "./plot.js";
+import { live } from "./view.js";
 
 /** beta_1..beta_T of a named schedule: "geometric" is even in log tau from beta_1 = 0.001 to tau = 50. */
 export function schedule(name, T) {
@@ -126,6 +127,11 @@ function render({ model, el }) {
     chosen = clamp(t, 2, T);
     figure.redraw();
   };
+  figure.keep(
+    "step",
+    () => chosen,
+    (t) => choose(Math.round(t)),
+  );
   const point = (event) => choose(Math.round(1.5 + sharesAt(event, band, MARGINS).x * (T - 1)));
   band.addEventListener("pointermove", point);
   band.addEventListener("pointerdown", point);
@@ -181,4 +187,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

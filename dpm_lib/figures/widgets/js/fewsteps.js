@@ -5,6 +5,7 @@ import { distanceTo, multistep, NORMAL, PATHS, solve, tableOf } from "./flows.js
 import { histogram } from "./histogram.js";
 import { lineDensity } from "./mixture.js";
 import { openPlot, power, scales, short, text } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers. ---
 
@@ -143,4 +144,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

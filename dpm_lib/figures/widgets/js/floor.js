@@ -4,6 +4,7 @@ import { clamp, controls, draggable, html, keys, numbers, openFigure, renew, svg
 import { estimate, lineRule, momentsOf } from "./immse.js";
 import { lineDensity, lineScore } from "./mixture.js";
 import { circle, evenly, fixed, handle, line, moveHandle, openPlot, power, scales, sharesAt, short } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers. Data { centers, weights, variance } on the line; the wrong guess is mean + keep (guess - mean) + bias. ---
 
@@ -120,6 +121,11 @@ function render({ model, el }) {
     },
   );
   guesses.append(backdrop, ...handles.map(([, node]) => node));
+  figure.keep(
+    "wrong",
+    () => [wrong.bias, wrong.keep],
+    ([bias, keep]) => Object.assign(wrong, { bias: clamp(bias, -1, 1), keep: clamp(keep, 0, 1.5) }),
+  );
   const heights = () => {
     const [low, high] = [Math.min(...data.centers), Math.max(...data.centers)];
     const room = 0.35 * (high - low) + 2 * Math.sqrt(data.variance) + 0.4;
@@ -252,4 +258,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

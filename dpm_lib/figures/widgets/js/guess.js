@@ -3,6 +3,7 @@
 import { button, clamp, cleared, controls, draggable, html, keys, openFigure, renew, svg } from "./common.js";
 import { moments } from "./mixture.js";
 import { circle, handle, line, minus, moveHandle, polyline, sharesAt } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers. ---
 
@@ -128,6 +129,15 @@ function render({ model, el }) {
     });
     return { node, get };
   }
+  figure.keep(
+    "points",
+    () => [...points, probe],
+    (values) => {
+      const within = values.map((p) => p.map((v) => clamp(v, -REACH, REACH)));
+      probe = within.pop();
+      points = within;
+    },
+  );
   function makeHandles() {
     const datum = (k) => [() => points[k], (p) => (points[k] = p)];
     const ofProbe = [() => probe, (p) => (probe = p)];
@@ -266,4 +276,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

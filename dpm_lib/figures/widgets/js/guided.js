@@ -3,6 +3,7 @@
 import { clamp, controls, draggable, html, keys, openFigure, renew, title } from "./common.js";
 import { evenly, fixed, handle, keySteps, line, minus, moveHandle, openPlot, scales, sharesAt, text } from "./plot.js";
 import { totalVariation } from "./probability.js";
+import { live } from "./view.js";
 
 export const LOW = -4,
   HIGH = 5,
@@ -243,6 +244,17 @@ function render({ model, el }) {
     data.weights = data.weights.map((v, j) => (j === k ? value : (v * (1 - value)) / rest));
     edited();
   }
+  figure.keep(
+    "clumps",
+    () => [data.centers, data.weights],
+    ([centers, weights]) => {
+      const shares = weights.map((v) => clamp(v, 0.01, 1));
+      const sum = shares.reduce((a, b) => a + b, 0);
+      data.centers = centers.map((v) => clamp(v, -3, 3));
+      data.weights = shares.map((v) => v / sum);
+      change();
+    },
+  );
   const boxes = NAMES.map((name, k) =>
     figure.checkbox({
       label: name,
@@ -375,4 +387,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

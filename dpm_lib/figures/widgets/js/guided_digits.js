@@ -2,6 +2,7 @@
 
 import { controls, html, keys, numbers, openFigure, renew, title } from "./common.js";
 import { evenly, fixed, line, openPlot, scales, text } from "./plot.js";
+import { live } from "./view.js";
 
 const COLUMNS = 4;
 const MARGINS = { left: 36, right: 12, top: 10, bottom: 34, foot: 18 };
@@ -118,4 +119,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -2,6 +2,7 @@
 
 import { flipped, isHeartbeat, readLayers, thinned, unflipped } from "./bits.js";
 import { button, clamp, cleared, controls, html, isCalm, numbers, openFigure, uniforms } from "./common.js";
+import { live } from "./view.js";
 
 const ROWS = 40;
 const SECONDS = 4; // from data to noise
@@ -134,4 +135,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -1,6 +1,7 @@
 // Pictures un-diffusing: what the chain holds at time t, and what the network then expects, side by side.
 
 import { clamp, html, isCalm, numbers, openFigure } from "./common.js";
+import { live } from "./view.js";
 
 const SECONDS = 6; // from noise to picture
 
@@ -119,4 +120,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

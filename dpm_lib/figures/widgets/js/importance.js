@@ -3,6 +3,7 @@
 import { button, clamp, fillNormals, html, openFigure, renew, title, uniforms } from "./common.js";
 import { circle, evenly, openPlot, scales, text } from "./plot.js";
 import { weigh } from "./probability.js";
+import { live } from "./view.js";
 
 /** Log weights N(x; 0, 1) / N(x; mean, width^2) of n draws x = mean + width z in d dimensions; z is flat, n * d. */
 export function logWeights(z, d, mean, width) {
@@ -176,4 +177,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

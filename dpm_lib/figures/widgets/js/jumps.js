@@ -2,6 +2,7 @@
 
 import { button, cleared, controls, html, isCalm, openFigure, uniforms } from "./common.js";
 import { INKS } from "./grid.js";
+import { live } from "./view.js";
 
 /** The jumps of a walker from `start` until `end`: times (0 first) and states. Exponential waits, then a target. */
 export function jumpPath(Q, start, end, uniform) {
@@ -183,4 +184,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -17,6 +17,7 @@ import {
 import { lineCdf, lineDensity, lineScore } from "./mixture.js";
 import { evenly, fixed, line, openPlot, scales, short, text } from "./plot.js";
 import { weigh } from "./probability.js";
+import { live } from "./view.js";
 
 // --- Numbers. A setting is { share, m, variance, top, bottom, ratio, level }: modes N(-m, variance) and N(m, variance),
 // the right one with this share; levels of noise from top to bottom; steps of variance ratio t at level t. Each way gives
@@ -440,4 +441,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -2,6 +2,7 @@
 
 import { controls, html, isCalm, openFigure, renew, title } from "./common.js";
 import { fixed, minus, openPlot, scales, short, text } from "./plot.js";
+import { live } from "./view.js";
 
 const MARGINS = { left: 58, right: 10, top: 12, bottom: 20, gap: 6, foot: 5 };
 
@@ -177,4 +178,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -3,6 +3,7 @@
 import { attribute, html, openFigure, renew, sizeOf, svg, title } from "./common.js";
 import { circle, fixed, inBits, line, minus, openPlot, rect, text } from "./plot.js";
 import { account, coupledBits } from "./tiny.js";
+import { live } from "./view.js";
 
 const shown = (nats, digits = 4) => fixed(inBits(nats), digits);
 
@@ -480,4 +481,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

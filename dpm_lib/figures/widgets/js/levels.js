@@ -2,6 +2,7 @@
 
 import { clamp, controls, draggable, html, openFigure, renew, svg } from "./common.js";
 import { handle, joined, keySteps, moveHandle, openPlot, rect, scales, sharesAt } from "./plot.js";
+import { live } from "./view.js";
 
 const MARGINS = { left: 12, right: 12, top: 10, bottom: 34 };
 
@@ -64,6 +65,7 @@ function render({ model, el }) {
     y = clamp(next, 0, L);
     figure.redraw();
   };
+  figure.keep("value", () => y, put);
   draggable(grip, {
     keys: keySteps(0.05, 1),
     step: (by) => put(y + by),
@@ -131,4 +133,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

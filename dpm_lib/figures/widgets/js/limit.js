@@ -3,6 +3,7 @@
 import { button, clamp, controls, html, keys, openFigure, renew, uniforms } from "./common.js";
 import { evenly, openPlot, rect, scales, short, text } from "./plot.js";
 import { normalCdf } from "./probability.js";
+import { live } from "./view.js";
 
 // --- Numbers. ---
 
@@ -208,4 +209,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

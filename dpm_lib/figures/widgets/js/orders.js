@@ -2,6 +2,7 @@
 
 import { button, controls, fillNormals, html, keys, openFigure, renew, uniforms } from "./common.js";
 import { evenly, openPlot, scales, text } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers. Time runs from 0 to 1. ---
 
@@ -163,4 +164,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -3,6 +3,7 @@
 import { bentTau, exactBits, heartbeatKinds } from "./bits.js";
 import { clamp, controls, draggable, html, openFigure, renew, svg, title } from "./common.js";
 import { fixed, handle, inBits, keySteps, moveHandle, openPlot, scales, sharesAt, short } from "./plot.js";
+import { live } from "./view.js";
 
 const MARGINS = { left: 58, right: 14, top: 12, bottom: 20, gap: 6, foot: 5 };
 
@@ -118,6 +119,14 @@ function render({ model, el }) {
       makeHandles();
     },
   });
+  figure.keep(
+    "knots",
+    () => knots,
+    (values) => {
+      const inner = values.slice(1, -1).map((v) => clamp(v, 0, 1));
+      knots = [knots[0], ...inner.sort((a, b) => b - a), knots.at(-1)];
+    },
+  );
   function own() {
     preset.select.value = "your own";
     figure.redraw();
@@ -147,4 +156,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

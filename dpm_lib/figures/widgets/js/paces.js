@@ -3,6 +3,7 @@
 import { clamp, controls, draggable, html, keys, openFigure, renew, svg, title } from "./common.js";
 import { lineRule } from "./immse.js";
 import { fixed, handle, keySteps, line, moveHandle, openPlot, scales, sharesAt, short, text } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers; the twin is dpm_lib.diffusion.continuous_bound. A pace { u, logTau } goes in straight lines. ---
 
@@ -162,6 +163,11 @@ function render({ model, el }) {
   function bent(chosen, ends = logTau ? [logTau[0], logTau.at(-1)] : ENDS) {
     logTau = paceOf(PRESETS[chosen](DATA[name]), ...ends, KNOTS, 300);
   }
+  figure.keep(
+    "levels",
+    () => Array.from({ length: HANDLES }, (_, k) => logTau[k * EACH]),
+    (values) => values.forEach((value, k) => move(k, value - logTau[k * EACH])),
+  );
   function move(k, by) {
     const at = k * EACH;
     const left = Math.max(0, at - EACH);
@@ -274,4 +280,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -14,6 +14,7 @@ import {
   uniforms,
 } from "./common.js";
 import { normalCdf, systematic, totalVariation, weigh } from "./probability.js";
+import { live } from "./view.js";
 
 const EXTENT = 2.5;
 const CELLS = 20;
@@ -449,6 +450,16 @@ function render({ model, el }) {
     preset.select.value = "your own";
     change();
   }
+  const isDab = (dab) => Array.isArray(dab) && dab.length === 2 && dab.every(Number.isFinite);
+  figure.keep(
+    "painted",
+    () => dabs,
+    (values) => {
+      dabs = values.map((dab) => dab.map((v) => clamp(v, -EXTENT, EXTENT)));
+      change();
+    },
+    (values) => Array.isArray(values) && values.length <= MOST && values.every(isDab),
+  );
   let held = false;
   let before; // what a swipe that scrolls the page must leave as it was
   const move = (event) => {
@@ -563,4 +574,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -3,6 +3,7 @@
 import { button, clamp, controls, fillNormals, html, isCalm, openFigure, renew, uniforms } from "./common.js";
 import { moments } from "./mixture.js";
 import { evenly, minus, openPlot, polyline, scales, short, text } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers; the twins are in dpm_lib.diffusion.schedules. ---
 
@@ -213,4 +214,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -1,6 +1,7 @@
 // Three rows over one time slider: data diffusing, the model un-diffusing, the drift it has learned.
 
 import { clamp, controls, drawPoints, fixedPoint, html, isCalm, openFigure, openSquare } from "./common.js";
+import { live } from "./view.js";
 
 const FOLLOWED = 5; // points drawn large, with their trail
 const SECONDS = 5; // from data to noise at speed 1
@@ -258,4 +259,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -17,6 +17,7 @@ import {
 import { histogram } from "./histogram.js";
 import { lineDensity, lineScore } from "./mixture.js";
 import { openPlot, scales, short, text } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers; the twin is dpm_lib.diffusion.samplers. A level is its tau, and the last is 0. ---
 
@@ -285,4 +286,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

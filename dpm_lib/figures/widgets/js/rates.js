@@ -1,8 +1,9 @@
 // A rate matrix to edit: the law forward, the function backward, and the chain reversed by Bayes.
 
-import { attribute, button, clamp, controls, html, openFigure, renew } from "./common.js";
+import { attribute, clamp, controls, html, openFigure, renew } from "./common.js";
 import { drawCourse, matrixGrid, showGraph, square } from "./grid.js";
 import { minus, openPlot } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers: Q is an array of rows, each summing to 0. ---
 
@@ -232,9 +233,17 @@ function render({ model, el }) {
       moveTo(next > STEPS ? 0 : next < 0 ? STEPS : next);
     },
   );
-  const reset = button("Reset", () => load(name));
+  figure.keep(
+    "Q",
+    () => Q,
+    (rows) => {
+      Q = rows.map((row, i) => row.map((v, j) => (i === j ? 0 : clamp(v, 0, MOST))));
+      Q.forEach((row, i) => (row[i] = -sum(row)));
+      update();
+    },
+  );
   figure.add(
-    controls(preset, begin, end, turn, reset),
+    controls(preset, begin, end, turn),
     html("div", { class: "dpm-three" }, graph, editor, other),
     course,
     controls(play, time),
@@ -245,4 +254,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -3,6 +3,7 @@
 import { controls, html, keys, openFigure, renew, title } from "./common.js";
 import { evenly, fixed, openPlot, scales } from "./plot.js";
 import { normalCdf } from "./probability.js";
+import { live } from "./view.js";
 
 const density = (x) => Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
 
@@ -67,4 +68,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -3,6 +3,7 @@
 import { attribute, button, controls, html, keys, openFigure, renew, sizeOf, title, uniforms } from "./common.js";
 import { account, BITS, CODES, climb, kept, ladder } from "./four.js";
 import { fixed, inBits, line, openPlot, rect, text } from "./plot.js";
+import { live } from "./view.js";
 
 const NAMES = { autoregressive: "autoregressive model", vae: "VAE with a code of two bits", diffusion: "diffusion" };
 const shown = (nats, digits = 3) => fixed(inBits(nats), digits);
@@ -189,4 +190,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -13,6 +13,7 @@ import {
   openSquare,
   uniforms,
 } from "./common.js";
+import { live } from "./view.js";
 
 /**
  * The network and the chain as `reverseStep` wants them.
@@ -288,4 +289,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

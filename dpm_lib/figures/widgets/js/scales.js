@@ -17,6 +17,7 @@ import {
   sharesAt,
   short,
 } from "./plot.js";
+import { live } from "./view.js";
 
 const LOW = -4;
 const HIGH = 4;
@@ -66,6 +67,14 @@ function render({ model, el }) {
     return node;
   });
   hills.append(backdrop, ...handles);
+  figure.keep(
+    "spacings",
+    () => spacings.map((v) => Math.log10(v)),
+    (values) => {
+      values.forEach((v, k) => (spacings[k] = 10 ** clamp(v, -1.7, 2)));
+      densities = null;
+    },
+  );
 
   function drawHills() {
     const stacked = densities.map((parts) => [0, 1, 2, 3, 4].map((k) => parts.slice(0, k).reduce((a, b) => a + b, 0)));
@@ -168,4 +177,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -15,6 +15,7 @@ import {
   sharesAt,
   short,
 } from "./plot.js";
+import { live } from "./view.js";
 
 const SMALLEST = 1e-9;
 const HANDLES = 7;
@@ -195,6 +196,15 @@ function render({ model, el }) {
   }
 
   // --- The curve and its handles ---
+  figure.keep(
+    "beta",
+    () => handles.map((t) => logOf(beta[t - 1])),
+    (values) =>
+      handles.forEach((t, k) => {
+        const wanted = clamp(10 ** values[k], SMALLEST, 1 - SMALLEST);
+        setBeta(bend(beta, t, handles[k - 1] ?? 1, handles[k + 1] ?? T + 1, wanted / beta[t - 1]));
+      }),
+  );
   const knobs = [];
   const backdrop = svg("g");
   function makeHandles() {
@@ -297,4 +307,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

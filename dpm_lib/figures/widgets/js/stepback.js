@@ -2,6 +2,7 @@
 
 import { clamp, controls, draggable, html, keys, openFigure, renew, svg } from "./common.js";
 import { evenly, keySteps, line, minus, moveHandle, openPlot, power, scales, sharesAt, text } from "./plot.js";
+import { live } from "./view.js";
 
 const LOG_2PI = Math.log(2 * Math.PI);
 const normalPdf = (x, mean, variance) => Math.exp(-0.5 * ((x - mean) ** 2 / variance + LOG_2PI + Math.log(variance)));
@@ -144,6 +145,8 @@ function render({ model, el }) {
   const drag = (event) => setX((2 * sharesAt(event, rail, ENDS).x - 1) * REACH);
   draggable(grip, { keys: keySteps(0.05, 0.5, 9), step: (by) => setX(xt + by), take: drag, drag });
 
+  figure.keep("x", () => xt, setX);
+
   figure.draw = () => {
     const back = stepBack(std, xt, beta);
     drawView(back);
@@ -192,4 +195,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

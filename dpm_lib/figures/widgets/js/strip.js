@@ -1,6 +1,7 @@
 // Digits with a strip of columns missing: drag the strip, and see what each method puts there. The draws are precomputed.
 
 import { clamp, controls, draggable, html, numbers, openFigure, title } from "./common.js";
+import { live } from "./view.js";
 
 const SIDE = 8;
 const LEVELS = 16;
@@ -91,6 +92,7 @@ function render({ model, el }) {
     place = clamp(Math.round(next), 0, last);
     figure.redraw();
   }
+  figure.keep("place", () => place, put);
   draggable(pad, {
     keys: { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -last, End: last },
     step: (by) => put(place + by),
@@ -115,4 +117,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

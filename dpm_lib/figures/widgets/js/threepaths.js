@@ -4,6 +4,7 @@ import { controls, html, isCalm, keys, openFigure, renew, renewFor, sizeOf, svg,
 import { budget, lawAt, NORMAL, PATHS, quantile, SIGMA } from "./flows.js";
 import { lineDensity } from "./mixture.js";
 import { circle, evenly, fixed, openPlot, polyline, power, scales, short, text } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers. ---
 
@@ -187,4 +188,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -1,6 +1,7 @@
 // What training each recipe takes at least: time, price and memory, for GPUs of the reader's choice.
 
 import { clamp, controls, html, openFigure, renew } from "./common.js";
+import { live } from "./view.js";
 
 const HOURS = [1 / 3600, 1000]; // the ends of the two axes
 const BYTES = [1e6, 1e11];
@@ -137,4 +138,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

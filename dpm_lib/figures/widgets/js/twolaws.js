@@ -16,6 +16,7 @@ import {
   sharesAt,
   short,
 } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers. ---
 
@@ -75,6 +76,15 @@ function render({ model, el }) {
     lines.replaceChildren(backdrop, ...knobs.map(({ node }) => node));
     figure.redraw();
   }
+  figure.keep(
+    "clumps",
+    () => [sides.target.centers, sides.source.centers],
+    (both) => {
+      const [target, source] = both.map((side) => side.map((v) => clamp(v, -SIDE + 0.5, SIDE - 0.5)));
+      sides.target.centers = target;
+      sides.source.centers = source;
+    },
+  );
   function choose(key) {
     sides = { target: law(PRESETS[key].target), source: law(PRESETS[key].source) };
     makeKnobs();
@@ -164,4 +174,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -1,6 +1,7 @@
 // Metropolis and Gibbs walking on the same banana, side by side.
 
 import { button, controls, drawPoints, fillNormals, html, isCalm, openFigure, openSquare, uniforms } from "./common.js";
+import { live } from "./view.js";
 
 /** log p at (x, y) of the bent Gaussian: x ~ N(0, std^2), y given x ~ N(bend (x^2 - std^2), 1). */
 export function bananaLogProb([x, y], { std, bend }) {
@@ -231,4 +232,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

@@ -15,6 +15,7 @@ import {
 } from "./common.js";
 import { lineCdf, lineDensity, lineDraw, lineScore } from "./mixture.js";
 import { evenly, openPlot, rect, scales } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers; the twins are dpm_lib.diffusion.variance_exploding and dpm_lib.sde.sde. ---
 
@@ -267,4 +268,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

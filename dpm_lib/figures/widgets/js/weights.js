@@ -2,6 +2,7 @@
 
 import { controls, html, keys, numbers, openFigure, renew, svg, title } from "./common.js";
 import { evenly, fixed, joined, openPlot, power, scales, short } from "./plot.js";
+import { live } from "./view.js";
 
 // --- Numbers: those of dpm_lib's `diffusion.loss_weights`. x is log tau. ---
 
@@ -219,4 +220,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

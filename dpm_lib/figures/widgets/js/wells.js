@@ -3,6 +3,7 @@
 import { button, controls, html, keys, openFigure, renew, uniforms } from "./common.js";
 import { minus, openPlot, power, scales, text } from "./plot.js";
 import { totalVariation } from "./probability.js";
+import { live } from "./view.js";
 
 // --- Numbers. Matrices are flat, row by row. ---
 
@@ -229,4 +230,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);

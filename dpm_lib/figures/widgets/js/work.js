@@ -2,6 +2,7 @@
 
 import { button, cleared, controls, fillNormals, html, openFigure, uniforms } from "./common.js";
 import { minus } from "./plot.js";
+import { live } from "./view.js";
 
 /**
  * The work -log w of n paths from N(0, 1) to Z N(shift, 1) in K steps, for normal noise (flat, n * K).
@@ -206,4 +207,4 @@ function render({ model, el }) {
   return figure.close;
 }
 
-export default { render };
+export default live(render);
