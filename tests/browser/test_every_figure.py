@@ -183,11 +183,13 @@ SET_ALL = """() => {
 
 def can_be_put_back_and_sent_to_others(page):
     """Everything set otherwise, then put back; and a link brings all of it to another reader."""
+    foot = page.locator(".dpm-foot")
+    foot.get_by_role("button", name="Reset").click()
+    settle(page)
     at_first = page.evaluate(SETTINGS)
     page.evaluate(SET_ALL)
     settle(page)
     changed = page.evaluate(SETTINGS)
-    foot = page.locator(".dpm-foot")
     foot.get_by_role("button", name="Copy link").click()
     link = page.evaluate("() => window.copied")
     foot.get_by_role("button", name="Reset").click()

@@ -267,6 +267,11 @@ function render({ model, el }) {
     chosen = clamp(t, 2, T);
     figure.redraw();
   }
+  figure.keep(
+    "step",
+    () => chosen,
+    (t) => (chosen = clamp(Math.round(t), 1, T)),
+  );
   const point = (event) => choose(Math.round(sharesAt(event, bars, MARGINS).x * T + 0.5));
   bars.addEventListener("pointermove", point);
   bars.addEventListener("pointerdown", point);

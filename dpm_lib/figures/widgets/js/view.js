@@ -24,8 +24,9 @@ function queryOf(figure, first) {
 
 /** Sets a figure as a query says; what it does not know, or cannot be, it leaves as it is. */
 function setView(figure, query) {
-  const asked = figure.kept.filter(({ key }) => query.has(key));
-  for (const { key, write } of asked.sort((a, b) => a.rank - b.rank)) {
+  const asked = figure.kept.filter(({ key }) => query.has(key)).sort((a, b) => a.rank - b.rank);
+  const sliders = asked.filter(({ rank }) => rank === 2); // twice: one may set the range of another
+  for (const { key, write } of [...asked, ...sliders]) {
     try {
       write(query.get(key));
     } catch (error) {
