@@ -144,9 +144,10 @@ def test_a_broken_figure_shows_its_poster_and_the_others_go_on(watch, write_page
 
 def wrap_render(state, figure, body):
     record = state[figure.model_id]["state"]
-    record["_esm"] = record["_esm"].replace(
-        "export default { render };", f"export default {{ render(c) {{ {body} }} }};"
-    )
+    default = "export default live(render);"
+    assert default in record["_esm"]
+    body = body.replace("render(c)", "live(render).render(c)")
+    record["_esm"] = record["_esm"].replace(default, f"export default {{ render(c) {{ {body} }} }};")
 
 
 def test_in_a_notebook_a_figure_stands_for_its_poster_while_it_lives(page, write_page):
