@@ -204,7 +204,7 @@ def table(rows: list[list[object]]) -> nodes.table:
             for cell in row
         ]
         lines.append(nodes.row("", *cells))
-    columns = [nodes.colspec(colwidth=1) for _ in rows[0]]
+    columns = [nodes.colspec(colwidth=1 if k else 3) for k, _ in enumerate(rows[0])]
     group = nodes.tgroup(
         "",
         *columns,
@@ -212,7 +212,7 @@ def table(rows: list[list[object]]) -> nodes.table:
         nodes.tbody("", *lines[1:]),
         cols=len(columns),
     )
-    return nodes.table("", group)
+    return nodes.table("", group, classes=["status"])
 
 
 def weigh(app: Sphinx, error: Exception | None) -> None:
