@@ -43,7 +43,7 @@ def digits() -> None:
         row["share_of_calls_at_equal_error"] = row["share_of_calls"] * ratio**2
         row["paired_difference"] = float((bits - whole).mean())
         row["paired_difference_stderr"] = float((bits - whole).std()) / len(bits) ** 0.5
-        rows[f"{calls} calls"] = row
+        rows[f"{calls} calls" if calls > 1 else "1 call"] = row
         print(calls, {key: value for key, value in row.items() if key != "along"}, flush=True)
     write("bits", {"model": "digits-ddpm", "recipe": recipe.name, "T": model.T, "ways": rows}, COMMAND)
 

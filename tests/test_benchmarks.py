@@ -138,7 +138,7 @@ def test_bits(place, monkeypatch):
     same_form(place, "bits")
     ways = load_json(MEASURED / "bits.json")["ways"]
     assert ways["10 calls"]["share_of_calls"] < 1 / 20 and ways["10 calls"]["stderr_over_full"] < 1
-    for name in ("50 calls", "10 calls", "1 calls"):
+    for name in ("50 calls", "10 calls", "1 call"):
         assert abs(ways[name]["paired_difference"]) < 4 * ways[name]["paired_difference_stderr"]
 
 
