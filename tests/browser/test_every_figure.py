@@ -24,6 +24,7 @@ NEED_NO_DATA = [
     widgets.LangevinLevels,
     widgets.Ledger,
     widgets.LevelConverter,
+    widgets.LiveTraining,
     widgets.LossFloor,
     widgets.LossWeights,
     widgets.OwnBits,

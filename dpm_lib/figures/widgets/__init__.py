@@ -30,6 +30,7 @@ from dpm_lib.figures.widgets.schedule import ScheduleBars
 from dpm_lib.figures.widgets.score_matching import BlindShare, LangevinLevels, LossFloor
 from dpm_lib.figures.widgets.steering import GuidedMixture
 from dpm_lib.figures.widgets.straight import FewSteps, ThreePaths, TwoLaws
+from dpm_lib.figures.widgets.training import LiveTraining
 from dpm_lib.figures.widgets.tweedie import GuessField, TwoPictures, WaysBack
 from dpm_lib.figures.widgets.vae import Contest, Rungs
 
@@ -62,6 +63,7 @@ __all__ = [
     "LevelConverter",
     "LevelPosterior",
     "LiveSampler",
+    "LiveTraining",
     "LossFloor",
     "LossWeights",
     "OwnBits",
