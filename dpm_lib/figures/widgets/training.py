@@ -61,7 +61,7 @@ class LiveTraining(Figure):
         for axes, (words, (ink, tau)) in zip(panels(figure, 1, 3), clouds.items(), strict=True):
             x = law.sample(900, generator)
             x = (x + tau**0.5 * x.new_empty(x.shape).normal_(generator=generator)) / (1 + tau) ** 0.5
-            axes.scatter(*x.T, s=2, color=PALETTE[ink], linewidths=0)
+            axes.scatter(x[:, 0], x[:, 1], s=2, color=PALETTE[ink], linewidths=0)
             axes.set(title=words, aspect="equal")
         figure.suptitle(f"Limit of K for the swiss roll: −H(X₀) = {-law.entropy() / LN2:.3f} bits", size=9)
         return png(figure)
