@@ -19,7 +19,7 @@ from figure_files import write
 from launch import find_repository
 from without_solutions import PLACE, make_tree
 
-SHARED = ("book/_ext/**/*.py", "tools/notebook_copies.py", "_*.yml")
+SHARED = ("book/_ext/**/*.py", "tools/notebook_copies.py", "tools/facts.py", "_*.yml", "CITATION.cff")
 SOURCES = ("book/*.ipynb", "book/*.md", "book/*.bib", "tests/**/*.py")  # the tests: pages name those of an equation
 
 

@@ -21,7 +21,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import facts
 import nbformat
+import yaml
 from chapters import ROOT, chapter_numbers, notebooks, pages
 from contract import MARKDOWN, text
 from effort import effort
@@ -54,6 +56,7 @@ HERE = ': in the folder of the book\'s source, `pip install ".[all]"`'
 ONLINE = ': `pip install "dpm_lib[all] @ {url}/archive/{commit}.zip"`'
 
 MYST = {"myst_role", "myst_target", "myst_line_comment", "myst_block_break", "math_block_label", "colon_fence"}
+FRONT = ("chapter-map", "chapter-cards", "path", "doors", "cite-book")
 BOXES = ("attention", "caution", "danger", "error", "hint", "important", "note", "seealso", "tip", "warning")
 ROLE_OR_LINK = re.compile(
     r"(?P<skip>\\.|(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)|\$\$.+?\$\$|\$.+?(?<!\\)\$)"
@@ -122,6 +125,8 @@ class Book:
         bibliography = root / "book" / "references.bib"
         self.references = parse_file(bibliography).entries if bibliography.exists() else {}
         tell_apart(self.references)
+        config = root / "_config.yml"
+        self.year = yaml.safe_load(config.read_text(encoding="utf8"))["copyright"] if config.exists() else ""
         self.style = Style()  # looking for its parts takes pybtex a second
         self.titles: dict[str, str] = {}
         self.targets: dict[str, Target] = {}
@@ -253,6 +258,8 @@ class Copy:
             except ValueError as fault:
                 raise CopyError(f"exercise {label!r}: {fault}") from None
             return f"{anchor(label)}\n\n### {title}\n\n*{words}*\n\n{body}"
+        if name in FRONT:
+            return self.front(name, found.body)
         title = self.inline(found.title)
         if name == "dropdown" or "dropdown" in found.options.get("class", ""):
             return folded(title, body)
@@ -263,6 +270,24 @@ class Copy:
             title = self.target(label).long if label else name.capitalize() + (f" ({title})" if title else "")
             return (f"{anchor(label)}\n\n" if label else "") + boxed(title, body)
         raise CopyError(f"directive {found.name!r}: tools/notebook_copies.py does not know how to copy it")
+
+    def front(self, name: str, body: str) -> str:
+        """What the front page makes of the chapters (book/_ext/front.py), as text."""
+        if name == "doors":
+            return self.markdown(body)
+        if name == "cite-book":
+            words, bibtex = facts.citation(str(self.book.year))
+            return f"{words}\n\n```bibtex\n{bibtex}\n```"
+        if name == "chapter-cards":
+            lines = [f"[{c.title}]({self.address(c.name)}). {c.question}" for c in facts.book(self.book.root).values()]
+            return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+        if name == "path" and body.strip():
+            found = facts.stops(body, self.book.root)
+            words = [f"{stop.section}, in " if stop.section else "" for stop in found]
+            links = [f"[{stop.chapter.title}]({self.address(stop.chapter.name)})" for stop in found]
+            ends = [f": {stop.minutes} minutes" for stop in found]
+            return "\n".join(f"- {a}{b}{c}" for a, b, c in zip(words, links, ends, strict=True))
+        return facts.whole(self.book.root) if name == "path" else ""  # the map is a picture
 
     # Lines
 
