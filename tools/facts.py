@@ -1,7 +1,7 @@
 """What the front page says of a chapter, read from the chapter itself.
 
 - Its question: the bold sentence under its title.
-- What it needs: the earlier chapters that its paragraph `Assumed: ...` names. What only helps stands in another paragraph.
+- What it needs: the earlier chapters that its paragraph `Assumed: ...` names. What only helps stands elsewhere.
 - Its first figure's label.
 - How long it takes to read: see `minutes`.
 """
@@ -24,8 +24,8 @@ from nbformat import NotebookNode
 WORDS_A_MINUTE = 180
 OF_EQUATION, OF_CELL, OF_FIGURE = 0.5, 0.5, 2.0  # minutes
 RULE = (
-    f"{WORDS_A_MINUTE} words a minute, half a minute for a displayed equation and for a cell of code, and {OF_FIGURE:g} "
-    "minutes for a figure that moves. Exercises, and what is folded, are not counted."
+    f"{WORDS_A_MINUTE} words a minute, half a minute for a displayed equation and for a cell of code, and "
+    f"{OF_FIGURE:g} minutes for a figure that moves. Exercises, and what is folded, are not counted."
 )
 LINK = re.compile(r"\{(doc|eq)\}`(?:[^`<]*<)?([^`<>]+)>?`|\]\(([\w-]+)\)")
 LABEL = re.compile(r"\$\$ \(([\w-]+)\)")
@@ -34,7 +34,7 @@ FOLDED = re.compile(r"^:class:.*\bdropdown\b", re.M)
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one chapter. ``sections``: the headings of the second level, with their minutes; ``exercises``: their minutes."""
+    """Of one chapter. ``sections``: second-level headings, with their minutes; ``exercises``: their minutes."""
 
     name: str
     title: str
@@ -223,8 +223,8 @@ def whole(root: Path = ROOT) -> str:
     effort = [minutes for facts in known for minutes in facts.exercises]
     reading = duration(sum(facts.minutes for facts in known))
     return (
-        f"All {len(known)} chapters in their order: about {reading} of reading, and {len(effort)} exercises, which take "
-        f"about {duration(sum(effort))}."
+        f"All {len(known)} chapters in their order: about {reading} of reading, and {len(effort)} exercises, which "
+        f"take about {duration(sum(effort))}."
     )
 
 

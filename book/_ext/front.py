@@ -28,6 +28,7 @@ LOG = logging.getLogger(__name__)
 FOLDER = "book"
 CARDS = "_static/cards"
 WIDTH = 320  # of a card's picture, in its own pixels
+STRAIGHT = str.maketrans("‘’“”", "''\"\"")
 POSTER = re.compile(
     r'<img class="figure-poster"[^>]*src="data:image/png;base64,([^"]+)"'
 )
@@ -52,9 +53,7 @@ class Place(SphinxDirective):
             ROOT / "tools" / "facts.py",
         ):
             self.env.note_dependency(str(path))
-        found = place(
-            "", kind=self.name, lines="\n".join(self.content), classes=[self.name]
-        )
+        found = place("", kind=self.name, lines="\n".join(self.content))
         self.set_source_info(found)
         if self.name == "doors":
             self.state.nested_parse(self.content, self.content_offset, found)
@@ -97,9 +96,7 @@ class Fill(SphinxPostTransform):
             arcs = "".join(
                 ARC.format(rows=k - order.index(need)) for need in direct
             )
-            numbers = facts.listed(
-                [str(order.index(need) + 1) for need in direct]
-            )
+            numbers = facts.listed([str(order.index(need) + 1) for need in direct])
             after = f"builds on {numbers}" if direct else "needs no other chapter"
             rows.append(
                 f'<li id="map-{name}">{arcs}<a href="{escape(self.address(name))}"><b>{k + 1}</b>'
@@ -157,7 +154,8 @@ class Fill(SphinxPostTransform):
     def anchor(self, stop: facts.Stop) -> str:
         toc = self.env.tocs[f"{FOLDER}/{stop.chapter.name}"]
         for entry in toc.findall(nodes.reference):
-            if entry.astext() == stop.section:
+            # The page has typographic quotes.
+            if entry.astext().translate(STRAIGHT) == stop.section:
                 return entry["anchorname"].removeprefix("#")
         raise ValueError(
             f"path: {stop.section!r}: the page {stop.chapter.name} has no such section"
@@ -168,9 +166,7 @@ class Fill(SphinxPostTransform):
     def doors(self, found: place) -> list[nodes.Node]:
         [doors] = found.findall(nodes.bullet_list)
         repository, here = self.app.config.book_repository, self.env.docname
-        links = {
-            1: {"All notebooks": "../" * here.count("/") + "notebooks.zip"}
-        }
+        links = {1: {"All notebooks": "../" * here.count("/") + "notebooks.zip"}}
         if repository:
             links[1]["Open in Colab"] = repository.colab(
                 self.env.doc2path(here, base=False)
