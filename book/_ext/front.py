@@ -201,7 +201,10 @@ def pictures(app: Sphinx, exception: Exception | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in facts.book():
         page = (Path(app.outdir) / FOLDER / f"{name}.html").read_text("utf-8")
-        poster = Image.open(io.BytesIO(base64.b64decode(POSTER.search(page)[1])))
+        found = POSTER.search(page)
+        if not found:  # it was not executed
+            continue
+        poster = Image.open(io.BytesIO(base64.b64decode(found[1])))
         size = (WIDTH, round(WIDTH * poster.height / poster.width))
         poster.convert("RGBA").resize(size, Image.Resampling.LANCZOS).save(
             folder / f"{name}.webp", quality=80
