@@ -1,9 +1,14 @@
 """What of a chapter comes on its slides: sentences, equations, outputs; and what is refused."""
 
+import re
+
+import nbformat
 import pytest
 import slides
 from bs4 import BeautifulSoup
 from built_page import BuiltPage
+from chapters import chapters
+from contract import tags
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ARTICLE = """<article><h1>1. A title<a class="headerlink">#</a></h1>
@@ -81,3 +86,20 @@ def test_a_notebook_that_does_not_fit_its_page_is_refused():
     del found.notebook.cells[1]
     with pytest.raises(slides.SlideError, match="2 code cells on the page, 1 in the notebook"):
         found.slides()
+
+
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
+def test_every_chapter_has_slides(path):
+    cells = nbformat.read(path, as_version=4).cells
+    tagged = [cell for cell in cells if {slides.OPENS, slides.CONTINUES} & tags(cell)]
+    listed = [item for cell in tagged for item in cell.metadata.get("slide", [])]
+    opened = sum(slides.OPENS in tags(cell) for cell in tagged)
+    assert 10 <= opened + listed.count("---") <= 20
+    assert tagged[0] is cells[0] and slides.OPENS in tags(cells[0]), "the first shows the chapter's question"
+    assert not [cell.id for cell in cells if "slide" in cell.metadata and cell not in tagged]
+    assert not [cell.id for cell in tagged if len({slides.OPENS, slides.CONTINUES} & tags(cell)) > 1]
+    assert sum(cell.cell_type == "code" for cell in tagged) >= 3, "figures and numbers"
+    sources = "".join(cell.source for cell in cells if cell.cell_type == "markdown").lower()
+    labels = [item for item in listed if re.match(r"(eq|def)-", item)]
+    assert len(labels) >= 5
+    assert not [label for label in labels if not re.search(rf"\b{label}\b(?!-)", sources)]

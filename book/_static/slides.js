@@ -8,6 +8,7 @@
   const wide = matchMedia("(min-width: 700px)");
   const SMALLEST = 0.62; // of the size of the text; then a slide is too full, which a test finds
   const WIDTHS = [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.42];
+  const SCALES = [1, 0.9, 0.8, 0.7, 0.6, 0.5]; // of a figure that is too tall at every width
   let at = 0;
 
   const make = (name, attributes, ...children) => {
@@ -18,6 +19,18 @@
   const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
   const tooFull = (body) => body.scrollHeight > body.clientHeight + 1 || body.scrollWidth > body.clientWidth + 1;
 
+  /** The widest at the largest scale. Narrower, a figure may put its parts below each other, and grow. */
+  async function fitFigure(figure, height) {
+    for (const scale of SCALES) {
+      figure.style.setProperty("--scale", scale);
+      for (const width of WIDTHS) {
+        figure.style.setProperty("--width", width);
+        await frame();
+        if (figure.scrollHeight <= height) return;
+      }
+    }
+  }
+
   /** Text smaller, and figures narrower, until all of a slide is on it. */
   async function fit(slide) {
     const body = slide.querySelector(".slide-body");
@@ -25,13 +38,7 @@
     const height = () => body.clientHeight + 1;
     body.style.removeProperty("--fit");
     body.style.removeProperty("--width");
-    if (figure) {
-      for (const width of WIDTHS) {
-        figure.style.setProperty("--width", width);
-        await frame();
-        if (figure.scrollHeight <= height()) break;
-      }
-    }
+    if (figure) await fitFigure(figure, height());
     const full = () => (text ? text.scrollHeight > height() || text.scrollWidth > text.clientWidth + 1 : tooFull(body));
     for (let size = 1; size >= SMALLEST && full(); size -= 0.04) body.style.setProperty("--fit", size.toFixed(2));
     slide.dataset.fit = tooFull(body) ? "too full" : "fits";

@@ -120,9 +120,10 @@ export function scales(node, margins, x, y, { log = "", held = "" } = {}) {
 /** Where a pointer is on a plot with these margins, as shares of its axes. */
 export function sharesAt(event, node, { left, right, top, bottom }) {
   const box = node.getBoundingClientRect();
+  const zoom = node.currentCSSZoom ?? 1; // slides have it
   return {
-    x: (event.clientX - box.left - left) / (box.width - left - right),
-    y: (box.height - bottom - (event.clientY - box.top)) / (box.height - top - bottom),
+    x: (event.clientX - box.left - zoom * left) / (box.width - zoom * (left + right)),
+    y: (box.height - zoom * bottom - (event.clientY - box.top)) / (box.height - zoom * (top + bottom)),
   };
 }
 
