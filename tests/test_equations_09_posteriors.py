@@ -161,6 +161,26 @@ def test_stationary_law_of_a_multiplied_reversible_step():
     close(lazy_law / lazy_law.sum(), p * r**2 / (p * r**2).sum(), rtol=0.02)
 
 
+@pytest.mark.equation("eq-post-limit")
+def test_small_multiplied_steps_settle_on_the_square():
+    """Normal data, an r that is no Gaussian, a grid: the chain's own stationary law, and its distance from p r^2."""
+    x = torch.linspace(-5, 5, 301).double()  # given: the grid
+    r = 1.2 + torch.sin(1.7 * x) + torch.exp(-((x - 1.0) ** 2))
+    p = torch.exp(-(x**2) / 2)
+    off = {}
+    for beta in (0.08, 0.04, 0.02):
+        step = torch.exp(-((x - math.sqrt(1 - beta) * x.unsqueeze(1)) ** 2) / (2 * beta)) * r
+        step = step / step.sum(1, keepdim=True)
+        law = torch.linalg.matrix_power(step, 2**16)[150]
+        close(law @ step, law, atol=1e-10)
+        for power in (1, 2):
+            limit = p * r**power / (p * r**power).sum()
+            off[power, beta] = float((law - limit).abs().sum()) / 2
+    assert off[2, 0.02] < 0.01 and off[1, 0.02] > 0.1
+    assert off[2, 0.08] / off[2, 0.04] == pytest.approx(2, rel=0.15)
+    assert off[2, 0.04] / off[2, 0.02] == pytest.approx(2, rel=0.15)
+
+
 @pytest.mark.equation("eq-post-product", "eq-post-normaliser")
 @pytest.mark.parametrize("mean, v, c, b, a", [(0.4, 0.7, 0.2, 1.5, 2.0), (-1.0, 0.1, 0.0, -3.0, 0.0)])
 def test_a_gaussian_times_a_gaussian(mean, v, c, b, a):

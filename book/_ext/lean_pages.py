@@ -1,6 +1,7 @@
 """Pages without what they do not need, and without scripts that hold up their reading.
 
-The theme's icons come as a font, and as a script of 1.5 MB that draws them again. The scripts of the theme and of
+The theme's icons come as a font, and as a script of 1.5 MB that draws them again. Its every page would read Sphinx's
+index of words, where the book has its own search (`search_index.py`). The scripts of the theme and of
 Sphinx wait for the whole page before they do anything; so it is read first (`defer`).
 """
 
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-ICONS = re.compile(
-    r'\s*<script defer src="[^"]*/fontawesome\.js[^"]*"></script>|\s*<link rel="preload"[^>]*fontawesome\.js[^>]*>'
+NEEDLESS = re.compile(
+    r'\s*<script (?:defer )?src="[^"]*/?(?:fontawesome|searchtools|language_data|searchindex)\.js[^"]*"></script>'
+    r'|\s*<link rel="preload"[^>]*fontawesome\.js[^>]*>'
 )
 HEAD = re.compile(r"(?<=<head>).*?(?=</head>)", re.DOTALL)
 # Not those of which another in the page makes use as it is read; nor those that must not wait.
@@ -21,10 +23,10 @@ LATER = re.compile(
 
 
 def lean(page: str) -> str:
-    """A page without the script of icons, whose head holds up nothing."""
+    """A page without the scripts of icons and of Sphinx's search, whose head holds up nothing."""
     return HEAD.sub(
         lambda head: LATER.sub("<script defer ", head[0]),
-        ICONS.sub("", page),
+        NEEDLESS.sub("", page),
         count=1,
     )
 

@@ -34,5 +34,4 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(path.read_text(encoding="utf-8").replace("<head>", NOTE, 1), encoding="utf-8")
     (folder / "_static").symlink_to(HTML / "_static")
-    (folder / "searchindex.js").symlink_to(HTML / "searchindex.js")
     return folder
