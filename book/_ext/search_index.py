@@ -150,7 +150,14 @@ def entries(
             names = line(
                 [label, tex_words(block.astext()), emphasised(before[-1:])]
             )
-            yield Entry("Equation", page, f"equation-{label}", title, names, near)
+            yield Entry(
+                "Equation",
+                page,
+                nodes.make_id(f"equation-{label}"),
+                title,
+                names,
+                near,
+            )
     numbers = env.toc_fignumbers.get(page, {}).get("exercise", {})
     for node in doctree.findall(exercise_enumerable_node):
         number = ".".join(map(str, numbers.get(node["label"], ())))

@@ -11,17 +11,11 @@
   const SHOWN = 50;
 
   const plain = (text) =>
-    text
-      .normalize("NFKD")
-      .replace(/\p{M}/gu, "")
-      .toLowerCase()
-      .replace(/[–−]/g, "-")
-      .replace(/[’]/g, "'");
+    text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase().replace(/[–−]/g, "-").replace(/[’]/g, "'");
 
   /** The words of a query: TeX's backslashes and braces only part them. */
   const wordsOf = (query) => plain(query).match(/[\p{L}\p{N}]+(?:[._'-]+[\p{L}\p{N}]+)*/gu) ?? [];
-  const begins = (word) =>
-    new RegExp(`(?<![\\p{L}\\p{N}])${word.replaceAll(".", "\\.")}`, "u");
+  const begins = (word) => new RegExp(`(?<![\\p{L}\\p{N}])${word.replaceAll(".", "\\.")}`, "u");
 
   function prepare(index) {
     return index.entries.map(([kind, page, anchor, title, names, text]) => ({
