@@ -1,7 +1,8 @@
 """The glossary's words in the chapters: linked at their first use on a page, and gathered into a subject index.
 
 `glossary.md` holds Sphinx's directive `glossary`; the last paragraph of each definition says where the book introduces the
-word. The role `{place}`, as in {place}`02-chains#two-clumps`, is the title of a section, with a link. On every other page
+word. The role `{place}`, as in {place}`02-chains#two-clumps`, is the title of a section, with a link; {not-in}`08-heartbeat`
+in that paragraph names pages that mean something else by the word. On every other numbered page
 the first use of a word, or of a synonym, becomes a link with the definition at the end of the page, which `glossary.js`
 shows. The directive `subject-index` becomes the index. All is made from the pages themselves; nothing is kept by hand.
 """
@@ -9,7 +10,7 @@ shows. The directive `subject-index` becomes the index. All is made from the pag
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from docutils import nodes
 from sphinx import addnodes
@@ -33,6 +34,7 @@ QUIET = (
     addnodes.pending_xref,
     nodes.citation,
 )
+FOLDED = {"dropdown", "sd-dropdown", "cell", "cell_output", "exercise-effort"}
 
 
 # --- Words ---
@@ -44,7 +46,8 @@ class Entry:
 
     names: list[str]
     anchor: str
-    definition: list[nodes.Element] = field(default_factory=list)
+    definition: list[nodes.Element]
+    not_in: set[str]
 
     @property
     def said(self) -> list[nodes.Element]:
@@ -70,16 +73,17 @@ class Words:
 
     def __init__(self, entries: list[Entry]) -> None:
         self.of = {key(name): entry for entry in entries for name in entry.names}
-        names = sorted(self.of, key=len, reverse=True)
+        names = "|".join(
+            plural(name) for name in sorted(self.of, key=len, reverse=True)
+        )
         self.pattern = re.compile(
-            r"(?<![\w\-‐‑$\\])(?:%s)(?![\w]|[-‐‑]\w)"
-            % "|".join(plural(name) for name in names),
-            re.IGNORECASE,
+            rf"(?<![\w\-‐‑$\\])(?:{names})(?!\w|[-‐‑]\w)", re.IGNORECASE
         )
 
-    def find(self, text: str) -> Iterator[tuple[int, int, Entry]]:
+    def find(self, text: str, page: str) -> Iterator[tuple[int, int, Entry]]:
         for found in self.pattern.finditer(text):
-            if entry := self.entry(squeezed(found[0])):
+            entry = self.entry(squeezed(found[0]))
+            if entry and page not in entry.not_in:
                 yield found.start(), found.end(), entry
 
     def entry(self, word: str) -> Entry | None:
@@ -119,9 +123,11 @@ def read_glossary(env: BuildEnvironment) -> tuple[str, list[Entry]]:
                 for part in node
             ]
             names = [term.astext() for term in terms]
+            away = [node for part in body for node in part.findall(not_in)]
+            others = {other for node in away for other in node["pages"]}
             for node in (each for part in body for each in part.findall()):
                 node.document = None  # which would be kept with it
-            entries.append(Entry(names, terms[0]["ids"][0], body))
+            entries.append(Entry(names, terms[0]["ids"][0], body, others))
     return page, entries
 
 
@@ -149,7 +155,7 @@ def in_prose(node: nodes.Text) -> bool:
         return False
     while above is not None:
         classes = set(above.get("classes", []))
-        if classes & {"dropdown", "cell", "cell_output", "exercise-effort"}:
+        if classes & FOLDED:
             return False
         if "solution" in above.__class__.__name__:
             return False
@@ -184,12 +190,9 @@ def uses(page: str, tree: nodes.document, words: Words) -> dict[str, list[Use]]:
             continue
         anchor = section["ids"][0]
         top = isinstance(section.parent, nodes.document)
-        places.setdefault(
-            anchor,
-            (len(places), "" if top else anchor),
-        )
+        places.setdefault(anchor, (len(places), "" if top else anchor))
         loud = isinstance(node.parent, nodes.title | nodes.strong)
-        for _, _, entry in words.find(node.astext()):
+        for _, _, entry in words.find(node.astext(), page):
             count[entry.anchor][anchor] += 1
             if loud:
                 chief.add((entry.anchor, anchor))
@@ -216,6 +219,25 @@ class PlaceRole(SphinxRole):
         return [node], []
 
 
+class not_in(nodes.Invisible, nodes.Element):
+    """The pages that mean something else by a word: `pages`."""
+
+
+class NotInRole(SphinxRole):
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        folder = self.env.docname.rpartition("/")[0]
+        pages = [f"{folder}/{name}".lstrip("/") for name in self.text.split()]
+        for name in pages:
+            if name not in self.env.found_docs:
+                LOG.warning(
+                    "no page %r in the book",
+                    name,
+                    location=self.get_location(),
+                    type="glossary",
+                )
+        return [not_in(pages=pages)], []
+
+
 class subject_index(nodes.General, nodes.Element):
     """The place where the index is to stand."""
 
@@ -226,7 +248,7 @@ class SubjectIndex(SphinxDirective):
 
 
 def gather(app: Sphinx, env: BuildEnvironment) -> list[str]:
-    """Read the glossary and the uses of its words, when all pages are read; the pages to be written again."""
+    """Read the glossary and the uses of its words, when chapters have numbers; the pages to be written again."""
     page, entries = read_glossary(env)
     words = Words(entries) if entries else None
     old = getattr(env, "glossary_said", None)
@@ -244,7 +266,9 @@ def gather(app: Sphinx, env: BuildEnvironment) -> list[str]:
             for word, found in uses(name, tree, words).items():
                 env.glossary_uses[word] += found
     everywhere = (
-        sorted(env.found_docs) if old is not None and old != env.glossary_said else []
+        sorted(env.found_docs)
+        if old is not None and old != env.glossary_said
+        else []
     )
     return [*env.glossary_index, *everywhere]
 
@@ -261,6 +285,8 @@ class ShowWords(SphinxPostTransform):
     def run(self) -> None:
         for node in list(self.document.findall(place)):
             node.replace_self(self.resolved(node))
+        for node in list(self.document.findall(not_in)):
+            node.parent.remove(node)
         for node in list(self.document.findall(subject_index)):
             node.replace_self(self.index())
         if self.env.docname in self.env.toc_secnumbers:
@@ -273,7 +299,10 @@ class ShowWords(SphinxPostTransform):
         if title := self.title(page, anchor):
             return self.reference(page, anchor, *title)
         LOG.warning(
-            "no section %r in the book", node["target"], location=node, type="glossary"
+            "no section %r in the book",
+            node["target"],
+            location=node,
+            type="glossary",
         )
         return nodes.Text(node["target"])
 
@@ -296,9 +325,11 @@ class ShowWords(SphinxPostTransform):
         if seen:
             self.document += self.definitions(seen)
 
-    def link_in(self, node: nodes.Text, words: Words, seen: dict[str, Entry]) -> None:
+    def link_in(
+        self, node: nodes.Text, words: Words, seen: dict[str, Entry]
+    ) -> None:
         text, parts, at = node.astext(), [], 0
-        for start, end, entry in words.find(text):
+        for start, end, entry in words.find(text, self.env.docname):
             if entry.anchor in seen:
                 continue
             seen[entry.anchor] = entry
@@ -344,7 +375,9 @@ class ShowWords(SphinxPostTransform):
             part = nodes.section(ids=[f"letter-{letter.lower()}"])
             part += nodes.title("", letter)
             items = nodes.bullet_list(classes=["subject-index"])
-            for _, line in sorted(letters[letter], key=lambda pair: pair[0].lower()):
+            for _, line in sorted(
+                letters[letter], key=lambda pair: pair[0].lower()
+            ):
                 items += nodes.list_item("", line)
             part += items
             out.append(part)
@@ -364,7 +397,12 @@ class ShowWords(SphinxPostTransform):
             self.env.docname, index_id(entry), nodes.Text(entry.names[0])
         )
         return nodes.paragraph(
-            "", "", nodes.Text(f"{name}, "), nodes.emphasis("", "see"), nodes.Text(" "), link
+            "",
+            "",
+            nodes.Text(f"{name}, "),
+            nodes.emphasis("", "see"),
+            nodes.Text(" "),
+            link,
         )
 
     def line(self, entry: Entry) -> nodes.paragraph:
@@ -380,7 +418,8 @@ class ShowWords(SphinxPostTransform):
             line += nodes.Text("; ")
             line += self.reference(page, "", nodes.Text(f"ch. {number}"))
             best = sorted(
-                chapters[page], key=lambda use: (not use.chief, -use.count, use.order)
+                chapters[page],
+                key=lambda use: (not use.chief, -use.count, use.order),
             )[:SHOWN]
             for k, use in enumerate(sorted(best, key=lambda use: use.order)):
                 line += nodes.Text(", " if k else ": ")
@@ -393,7 +432,11 @@ class ShowWords(SphinxPostTransform):
 
 def initial(name: str) -> str:
     letter = name[0].upper()
-    return letter if letter.isascii() and letter.isalpha() else {"Ε": "E"}.get(letter, "#")
+    return (
+        letter
+        if letter.isascii() and letter.isalpha()
+        else {"Ε": "E"}.get(letter, "#")
+    )
 
 
 def said_id(entry: Entry) -> str:
@@ -431,17 +474,21 @@ def close_box(translator: nodes.NodeVisitor, node: word_box) -> None:
     translator.body.append("</div>\n")
 
 
-def skip(translator: nodes.NodeVisitor, node: nodes.Node) -> None:
-    raise nodes.SkipNode
-
-
 def setup(app: Sphinx) -> dict[str, bool | int]:
     app.add_node(place)
     app.add_node(subject_index)
     app.add_node(word_link, html=(open_link, close_link))
     app.add_node(word_box, html=(open_box, close_box))
+    app.add_node(not_in)
     app.add_role("place", PlaceRole())
+    app.add_role("not-in", NotInRole())
     app.add_directive("subject-index", SubjectIndex)
     app.add_post_transform(ShowWords)
-    app.connect("env-updated", gather)
-    return {"env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}
+    app.connect(
+        "env-get-updated", gather, priority=900
+    )  # after the numbers of chapters
+    return {
+        "env_version": 1,
+        "parallel_read_safe": True,
+        "parallel_write_safe": True,
+    }
