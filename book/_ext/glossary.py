@@ -157,6 +157,8 @@ def in_prose(node: nodes.Text) -> bool:
         classes = set(above.get("classes", []))
         if classes & FOLDED:
             return False
+        if above.get("design_component") == "dropdown":
+            return False
         if "solution" in above.__class__.__name__:
             return False
         above = above.parent
@@ -164,7 +166,10 @@ def in_prose(node: nodes.Text) -> bool:
 
 
 def section_of(node: nodes.Node) -> nodes.section | None:
-    while node is not None and not isinstance(node, nodes.section):
+    """The section around a node; exercises hold sections without a title, which are not meant."""
+    while node is not None and not (
+        isinstance(node, nodes.section) and isinstance(node[0], nodes.title)
+    ):
         node = node.parent
     return node
 
