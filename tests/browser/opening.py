@@ -10,7 +10,8 @@ def open_figures(page, write_page, *shown, **options):
 
 
 def settle(page):
-    """Waits for what has been asked to be drawn."""
+    """Waits for what has been asked to be computed, and then drawn."""
+    page.wait_for_function("() => !document.querySelector('.dpm-figure[data-busy]')")
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 

@@ -34,7 +34,16 @@ export function exactLogZ(b, model, cells = 800) {
 }
 
 /** A whole run with K temperatures: the particles, weights and summaries at each k = 0..K. */
-export function wholeRun(n, K, resampling, seed, model) {
+export function wholeRun(...about) {
+  const steps = temperatures(...about);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The same, with a yield after each temperature. */
+function* temperatures(n, K, resampling, seed, model) {
   const uniform = uniforms(seed);
   let x = fillNormals(new Float64Array(n), uniform).map((z) => z * model.spread);
   let logWeights = new Float64Array(n);
@@ -51,6 +60,7 @@ export function wholeRun(n, K, resampling, seed, model) {
       logWeights = new Float64Array(n).fill(logZ);
     }
     rows.push({ x: x.slice(), logWeights: logWeights.slice(), resampled, logZ, ess });
+    yield;
   }
   return rows;
 }
@@ -88,14 +98,14 @@ function render({ model, el }) {
   function read() {
     setting = Object.fromEntries(["distance", "std", "share", "spread", "step"].map((key) => [key, model.get(key)]));
     n = model.get("n");
-  }
-  function run() {
-    rows = wholeRun(n, K, resampling, seed, setting);
     truth = Array.from({ length: 65 }, (_, i) => exactLogZ(i / 64, setting));
+  }
+  const run = figure.inSlices(function* () {
+    rows = yield* temperatures(n, K, resampling, seed, setting);
     shade = null;
     k = Math.min(k, K);
     figure.redraw();
-  }
+  });
 
   const cloud = figure.canvas("Particles along the temperatures: height is x, area is weight");
   cloud.style.aspectRatio = "2.2";
@@ -228,7 +238,7 @@ function render({ model, el }) {
     title(context, "running log Z; dashed: exact");
   }
   figure.draw = () => {
-    if (!cloud.width) return;
+    if (!cloud.width || rows?.length !== K + 1) return; // a run of so many temperatures is not there yet
     drawCloud();
     drawSize();
     drawRunning();

@@ -134,6 +134,7 @@ const followed = new WeakMap(); // sizes of nodes
 export const sizeOf = (node) => followed.get(node) ?? { width: node.clientWidth, height: node.clientHeight };
 
 const FRAME = 1 / 60; // seconds
+const SLICE = 8; // milliseconds
 
 const COLOURS = ["data", "model", "drift", "limit", "ink", "muted", "line", "panel"];
 
@@ -344,6 +345,31 @@ export function openFigure(model, el, name) {
     presetChooser: bound(presetChooser),
     checkbox: bound(checkbox),
   });
+
+  /**
+   * Work that would hold the page up, in slices: `steps()` is a generator, between whose yields the page may do other things.
+   * The first slice is done at once; a new call drops what is left of the last.
+   */
+  figure.inSlices = (steps) => {
+    let current = null;
+    const go = (work) => {
+      if (work !== current) return;
+      const end = performance.now() + SLICE;
+      do {
+        if (!work.next().done) continue;
+        current = null;
+        delete root.dataset.busy;
+        return;
+      } while (performance.now() < end);
+      setTimeout(go, 0, work);
+    };
+    closers.push(() => (current = null));
+    return () => {
+      current = steps();
+      root.dataset.busy = true;
+      go(current);
+    };
+  };
 
   figure.close = () => {
     cancelAnimationFrame(request);

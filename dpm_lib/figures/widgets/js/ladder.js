@@ -208,16 +208,18 @@ function render({ model, el }) {
   let runs;
   let shade;
 
-  function run() {
-    runs = Object.fromEntries(
-      Object.keys(WAYS).map((name) => {
-        const rows = wholeWay(name, setting, calls, n, seed);
-        return [name, { rows, found: rows.map((row) => summary(row, setting.m)) }];
-      }),
-    );
+  const run = figure.inSlices(function* () {
+    const ways = {};
+    for (const name of Object.keys(WAYS)) {
+      const rows = wholeWay(name, setting, calls, n, seed);
+      yield;
+      ways[name] = { rows, found: rows.map((row) => summary(row, setting.m)) };
+      yield;
+    }
+    runs = ways;
     shade = null;
     figure.redraw();
-  }
+  });
 
   const cloud = figure.canvas("Particles on the line against the calls that they have used; area is weight");
   const course = openPlot(figure, "dpm-course", "Share of the right mode against the calls, with its standard error");
@@ -325,7 +327,7 @@ function render({ model, el }) {
     );
   }
   figure.draw = () => {
-    if (!cloud.width) return;
+    if (!cloud.width || runs?.[way].rows.length !== calls + 1) return; // ways of so many calls are not there yet
     drawCloud();
     drawCourse();
     drawAll();

@@ -41,6 +41,7 @@ export function freeEnergy(work) {
 export const average = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
 
 const NUMBERS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
+const BLOCK = 32768; // normal numbers between two looks at the clock
 
 function render({ model, el }) {
   const figure = openFigure(model, el, "work");
@@ -56,14 +57,24 @@ function render({ model, el }) {
     setting = { shift: model.get("shift"), logZ: model.get("log_z") };
     n = model.get("n");
   }
-  function run() {
+  const run = figure.inSlices(function* () {
     const uniform = uniforms(seed);
-    ladder = NUMBERS.map((K) => {
-      const draw = (back) => works(K, rho, setting, fillNormals(new Float64Array(n * K), uniform), back);
-      return { K, forward: draw(false), back: draw(true) };
-    });
+    const rows = [];
+    for (const K of NUMBERS) {
+      const both = [];
+      for (const back of [false, true]) {
+        const noise = new Float64Array(n * K);
+        for (let at = 0; at < noise.length; at += BLOCK) {
+          fillNormals(noise.subarray(at, at + BLOCK), uniform);
+          yield;
+        }
+        both.push(works(K, rho, setting, noise, back));
+      }
+      rows.push({ K, rho, forward: both[0], back: both[1] });
+    }
+    ladder = rows;
     figure.redraw();
-  }
+  });
 
   const bars = figure.canvas("Histograms of work, forward and back, over their exact densities");
   const bounds = figure.canvas("Bounds on log Z from below and above, by the number of temperatures");
@@ -81,7 +92,7 @@ function render({ model, el }) {
   }
   function drawBars() {
     const context = cleared(bars, colours.panel);
-    const { K, forward, back } = ladder[chosen];
+    const { K, rho, forward, back } = ladder[chosen];
     const pixel = devicePixelRatio;
     const variance = workVariance(K, rho, setting);
     const reach = 0.5 * variance + 3.6 * Math.sqrt(variance);
@@ -142,7 +153,9 @@ function render({ model, el }) {
     ]) {
       context.strokeStyle = context.fillStyle = colour;
       context.beginPath();
-      ladder.forEach(({ K }, i) => context.lineTo(x(i), y(setting.logZ + 0.5 * sign * workVariance(K, rho, setting))));
+      ladder.forEach(({ K, rho }, i) =>
+        context.lineTo(x(i), y(setting.logZ + 0.5 * sign * workVariance(K, rho, setting))),
+      );
       context.stroke();
       ladder.forEach((row, i) => {
         context.beginPath();
@@ -160,10 +173,10 @@ function render({ model, el }) {
     }
   }
   figure.draw = () => {
-    if (!bars.width) return;
+    if (!bars.width || !ladder) return;
     drawBars();
     drawBounds();
-    const { K, forward, back } = ladder[chosen];
+    const { K, rho, forward, back } = ladder[chosen];
     readout.textContent =
       `K = ${K}: log Z is at least ${(-average(forward)).toFixed(2)} and at most ${(-average(back)).toFixed(2)} on ` +
       `average; by Jarzynski's equality ${(-freeEnergy(forward)).toFixed(2)}; exactly ${setting.logZ.toFixed(2)}. ` +
