@@ -38,7 +38,7 @@ ARC = (
 )
 
 
-class place(nodes.General, nodes.Element):
+class front_place(nodes.General, nodes.Element):
     """Where something stands that is made when all pages have been read."""
 
 
@@ -53,7 +53,7 @@ class Place(SphinxDirective):
             ROOT / "tools" / "facts.py",
         ):
             self.env.note_dependency(str(path))
-        found = place("", kind=self.name, lines="\n".join(self.content))
+        found = front_place("", kind=self.name, lines="\n".join(self.content))
         self.set_source_info(found)
         if self.name == "doors":
             self.state.nested_parse(self.content, self.content_offset, found)
@@ -66,7 +66,7 @@ class Fill(SphinxPostTransform):
     default_priority = 5
 
     def run(self) -> None:
-        for found in list(self.document.findall(place)):
+        for found in list(self.document.findall(front_place)):
             fill = getattr(self, found["kind"].replace("-", "_"))
             try:
                 found.replace_self(fill(found))
@@ -87,7 +87,7 @@ class Fill(SphinxPostTransform):
 
     # --- The map ---
 
-    def chapter_map(self, found: place) -> list[nodes.Node]:
+    def chapter_map(self, found: front_place) -> list[nodes.Node]:
         """A row for each chapter, all of one height; an arc from the row of each chapter that it builds on."""
         book = facts.book()
         order, rows = list(book), []
@@ -107,7 +107,7 @@ class Fill(SphinxPostTransform):
 
     # --- Cards ---
 
-    def chapter_cards(self, found: place) -> list[nodes.Node]:
+    def chapter_cards(self, found: front_place) -> list[nodes.Node]:
         static = "../" * self.env.docname.count("/") + CARDS
         cards = []
         for k, (name, chapter) in enumerate(facts.book().items(), 1):
@@ -130,7 +130,7 @@ class Fill(SphinxPostTransform):
 
     # --- Paths ---
 
-    def path(self, found: place) -> list[nodes.Node]:
+    def path(self, found: front_place) -> list[nodes.Node]:
         if not found["lines"]:
             return [nodes.paragraph("", facts.whole())]
         stops, items = facts.stops(found["lines"]), nodes.bullet_list()
@@ -163,7 +163,7 @@ class Fill(SphinxPostTransform):
 
     # --- Doors ---
 
-    def doors(self, found: place) -> list[nodes.Node]:
+    def doors(self, found: front_place) -> list[nodes.Node]:
         [doors] = found.findall(nodes.bullet_list)
         repository, here = self.app.config.book_repository, self.env.docname
         links = {1: {"All notebooks": "../" * here.count("/") + "notebooks.zip"}}
@@ -185,7 +185,7 @@ class Fill(SphinxPostTransform):
 
     # --- How to cite ---
 
-    def cite_book(self, found: place) -> list[nodes.Node]:
+    def cite_book(self, found: front_place) -> list[nodes.Node]:
         repository = self.app.config.book_repository
         url = repository.url if repository else ""
         words, bibtex = facts.citation(self.app.config.copyright, url)
@@ -213,7 +213,7 @@ def pictures(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool | int]:
     app.setup_extension("launch")
-    app.add_node(place)
+    app.add_node(front_place)
     for name in ("chapter-map", "chapter-cards", "path", "doors", "cite-book"):
         app.add_directive(name, Place)
     app.add_post_transform(Fill)

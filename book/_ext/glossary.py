@@ -213,13 +213,13 @@ def uses(page: str, tree: nodes.document, words: Words) -> dict[str, list[Use]]:
 # --- The role and the directive ---
 
 
-class place(nodes.Inline, nodes.TextElement):
+class glossary_place(nodes.Inline, nodes.TextElement):
     """A link to a section, to be resolved when all pages are known: `target`, as page#section."""
 
 
 class PlaceRole(SphinxRole):
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        node = place(self.text, target=self.text, page=self.env.docname)
+        node = glossary_place(self.text, target=self.text, page=self.env.docname)
         self.set_source_info(node)
         return [node], []
 
@@ -288,7 +288,7 @@ class ShowWords(SphinxPostTransform):
     formats = ("html",)
 
     def run(self) -> None:
-        for node in list(self.document.findall(place)):
+        for node in list(self.document.findall(glossary_place)):
             node.replace_self(self.resolved(node))
         for node in list(self.document.findall(not_in)):
             node.parent.remove(node)
@@ -297,7 +297,7 @@ class ShowWords(SphinxPostTransform):
         if self.env.docname in self.env.toc_secnumbers:
             self.link_words()
 
-    def resolved(self, node: place) -> nodes.Node:
+    def resolved(self, node: glossary_place) -> nodes.Node:
         page, _, anchor = node["target"].partition("#")
         page = node["page"].rpartition("/")[0] + "/" + page
         page = page.lstrip("/")
@@ -480,7 +480,7 @@ def close_box(translator: nodes.NodeVisitor, node: word_box) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool | int]:
-    app.add_node(place)
+    app.add_node(glossary_place)
     app.add_node(subject_index)
     app.add_node(word_link, html=(open_link, close_link))
     app.add_node(word_box, html=(open_box, close_box))
