@@ -184,6 +184,8 @@ SET_ALL = """() => {
 
 def can_be_put_back_and_sent_to_others(page):
     """Everything set otherwise, then put back; and a link brings all of it to another reader."""
+    if page.locator(".dpm-training").count():
+        return  # has a link and a way to start again of its own: see test_training_figure.py
     foot = page.locator(".dpm-foot")
     foot.get_by_role("button", name="Reset").click()
     settle(page)
