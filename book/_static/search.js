@@ -48,7 +48,8 @@
         break;
       }
     }
-    if (entry.fields.title === words.join(" ")) sum += FRONT;
+    const isTitle = entry.fields.title === words.join(" ");
+    if (isTitle && entry.kind !== "Glossary") sum += FRONT; // a chapter on a thing comes before its definition
     if (entry.fields.names.split(" ").includes(words.join(" "))) sum += WEIGHT.title; // a label, whole
     if (entry.kind === "Figure" || entry.kind === "API") sum /= 2; // long titles, and names of no prose
     return sum + Math.log2(1 + (entry.fields.text.split(words.join(" ")).length - 1));

@@ -259,7 +259,7 @@ def test_the_table_sorts_and_narrows(page, write_page):
     assert methods.all_text_contents() == ["Gibbs (grid)"]
     assert "4.00 ± 0.31" in page.locator("tbody").text_content()
     assert "0.90 ± 0.10 !" in page.locator("tbody").text_content()
-    assert page.get_by_role("status").text_content().startswith("1 rows, by evaluations")
+    assert page.get_by_role("status").first.text_content().startswith("1 rows, by evaluations")
 
 
 # --- Python's side ---

@@ -117,9 +117,10 @@ def every_control_does_something(page):
     for figure in page.locator(".dpm-figure").all():
         figure.scroll_into_view_if_needed()
         for play in figure.locator("button.dpm-play").all():
-            t = figure.get_attribute("data-t")
+            moved = "step" if figure.get_attribute("data-step") else "t"  # what trains counts its steps
+            before = [figure.element_handle(), moved, figure.get_attribute(f"data-{moved}")]
             play.press("Enter")
-            page.wait_for_function("([figure, t]) => figure.dataset.t !== t", arg=[figure.element_handle(), t])
+            page.wait_for_function("([figure, moved, t]) => figure.dataset[moved] !== t", arg=before)
             play.press("Enter")
         for control in figure.locator("input[type=range], .dpm-handle").all():
             name = control.get_attribute("aria-label") or control.evaluate("(c) => c.labels[0].textContent")

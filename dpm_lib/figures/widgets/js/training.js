@@ -41,10 +41,12 @@ const RIVALS = {
   width: ["width 16", { width: 16 }],
 };
 
+const OWN_NONE = ["posterior", "fixed_large"];
+
 /** Settings that go together: an objective that is a squared error teaches no covariance, and no schedule. */
 export function fitting(settings) {
   if (settings.objective === "bound") return settings;
-  const own = ["posterior", "fixed_large"].includes(settings.covariance);
+  const own = OWN_NONE.includes(settings.covariance);
   return { ...settings, covariance: own ? settings.covariance : "posterior", learn_schedule: false };
 }
 
@@ -90,6 +92,7 @@ function render({ model, el }) {
   let [t, chosen, shown] = [0, -1, 0]; // time, point, which training the pictures are of
   let [pen, stroke] = [[0, 0], null];
   let lastWords = 0;
+  let awaited = 0; // runs that the worker was asked to open, and has not yet
 
   const status = html("p", { class: "dpm-detail dpm-told", role: "status" });
   const now = html("p", { class: "dpm-now" });
@@ -108,7 +111,12 @@ function render({ model, el }) {
     const address = URL.createObjectURL(new Blob([workerText()], { type: "text/javascript" }));
     worker = new Worker(address);
     URL.revokeObjectURL(address);
-    worker.onmessage = ({ data }) => heard[data.kind]?.(data);
+    awaited = 0;
+    worker.onmessage = ({ data }) => {
+      if (data.kind === "opened") awaited--;
+      if (data.kind === "broken") awaited = 0;
+      if (awaited <= 0) heard[data.kind]?.(data); // else it is of runs that were opened before
+    };
     worker.onerror = (event) => {
       event.preventDefault();
       lost(event.message);
@@ -131,6 +139,7 @@ function render({ model, el }) {
         startWorker();
         if (message.kind !== "open") open({ keep: Boolean(kept) });
       }
+      if (message.kind === "open") awaited++;
       worker.postMessage(message);
     } catch (error) {
       lost(error.message);
@@ -581,9 +590,16 @@ function render({ model, el }) {
   });
   const change = (part) => {
     settings = within({ ...settings, ...part });
-    for (const [name, { select }] of Object.entries(choosers)) select.value = String(settings[name]);
+    showSettings();
     open({ keep: true });
   };
+  function showSettings() {
+    const bySquares = settings.objective !== "bound"; // teaches no covariance, and no schedule
+    for (const option of choosers.covariance.select.options)
+      option.disabled = bySquares && !OWN_NONE.includes(option.value);
+    choosers.learn_schedule.select.options[0].disabled = bySquares;
+    for (const [name, { select }] of Object.entries(choosers)) select.value = String(settings[name]);
+  }
   const choosers = {
     objective: figure.chooser({
       label: "Learn by",
@@ -628,6 +644,7 @@ function render({ model, el }) {
       set: (value) => change({ steps: Number(value) }),
     }),
   };
+  showSettings();
   const beside = figure.chooser({
     label: "Beside it, the same with",
     options: Object.entries(RIVALS).map(([name, [said]]) => [name, said]),
