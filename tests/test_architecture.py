@@ -97,8 +97,8 @@ def test_a_circle_and_a_forbidden_import_are_seen():
 @pytest.mark.parametrize(("what", "name", "shown", "path"), PLACES, ids=[place[0] for place in PLACES])
 def test_a_thing_is_where_the_page_says(what, name, shown, path):
     assert shown == path and (ROOT / path).is_file()
-    extension = path.startswith("book/_ext/")  # of the build: no package
-    module = import_module(Path(path).stem if extension else dotted(ROOT / path))
+    alone = not path.startswith("dpm_lib/")  # tools, and extensions of the build: no package
+    module = import_module(Path(path).stem if alone else dotted(ROOT / path))
     thing = getattr(module, name)
     assert getattr(thing, "__module__", module.__name__) == module.__name__, "it is defined elsewhere"
 
