@@ -189,6 +189,7 @@ function render({ model, el }) {
         carried.includes("schedule") ? "with their schedule" : "with a new schedule",
       ];
       say(kept ? `${parts.join(", ")}. ${limit}` : `${limit}${by}`);
+      lastWords = performance.now(); // so that the first look does not talk over it
       root.dataset.limit = -inBits(message.entropy);
       root.dataset.fast = message.fast;
       figure.redraw();
