@@ -9,14 +9,12 @@ figure draws; `script`, `style` and `layout` are parts of it. `fps` is what was 
 """
 
 import argparse
-import shutil
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from chromium import chromium
+from playwright.sync_api import Page
 
-BROWSERS = ("chromium-headless-shell", "google-chrome", "chromium")  # else Playwright's own
-FLAGS = ["--no-sandbox", "--disable-gpu"]
 READY = """() => {
   const places = [...document.querySelectorAll(".figure-place")];
   return places.every((place) => place.dataset.figure === "ready");
@@ -86,9 +84,7 @@ def main() -> None:
         p.name for p in (options.sites[0] / "book").glob("*.html") if p.name.startswith(tuple(options.pages))
     )
     print(f"{'page':<22}{'figure':<26}" + "".join(f"{k:>9}" for k in (*PARTS, "layouts", "fps", "input")) + "   ratio")
-    with sync_playwright() as playwright:
-        chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    with chromium() as browser:
         for name in names:
             pages = [opened(browser, site / "book" / name) for site in options.sites]
             kinds = pages[0][0].evaluate("[...document.querySelectorAll('.dpm-figure')].map((f) => f.classList[1])")
