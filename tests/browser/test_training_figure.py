@@ -181,6 +181,23 @@ def test_settings_change_and_two_trainings_stand_side_by_side(page, write_page):
     assert len(lines[-1].split("\t")) == 7
 
 
+def test_what_cannot_be_trained_on_is_not_trained_on(page, write_page):
+    """A drawing of nothing ends the training before it: nothing of that is heard any more."""
+    open_figures(page, write_page, LiveTraining(T=5, width=16, steps=2000))
+    looked(page)
+    button(page, "Train").click()
+    looked(page, 20)
+    choose(page, "Data", "drawn")
+    choose(page, "Beside it, the same with", "simple")
+    choose(page, "Pictures of", "1")
+    page.wait_for_timeout(500)
+    assert [row[1] for row in rows(page)] == ["0", "0"]
+    assert page.evaluate(SAID, "Draw")
+    choose(page, "Data", "swiss-roll")
+    page.wait_for_function("() => document.querySelectorAll('.dpm-trained td')[2].textContent !== '–'")
+    assert len(rows(page)) == 2
+
+
 def test_a_lost_worker_is_told_and_what_was_trained_is_kept(page, write_page):
     page.add_init_script(
         "const Own = Worker; window.Worker = class extends Own { constructor(a) { super(a); window.made = this; } };"

@@ -151,7 +151,7 @@ function render({ model, el }) {
     setGoing(false);
     const why = refused(drawing);
     all = [settings, ...(rival === "none" ? [] : [within({ ...settings, ...RIVALS[rival][1] })])];
-    if (shown >= all.length) shown = 0;
+    if (shown >= all.length) whose.select.value = shown = 0;
     whosePlace.replaceChildren(...(all.length > 1 ? [whose.node] : []));
     if (keep && last) {
       before = { step: before.step + last.step, spent: before.spent + last.spent };
@@ -162,8 +162,11 @@ function render({ model, el }) {
     }
     [last, drifts, step, spent] = [null, [], 0, 0];
     train.disabled = once.disabled = Boolean(why);
-    if (why) say(why);
-    else tell({ kind: "open", drawing, all, seed: seed++, kept });
+    if (why) {
+      worker?.terminate(); // else it would train on, and be heard
+      worker = null;
+      say(why);
+    } else tell({ kind: "open", drawing, all, seed: seed++, kept });
     time.range.max = settings.T;
     if (t > settings.T) time.set((t = settings.T));
     figure.redraw();
