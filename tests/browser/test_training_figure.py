@@ -192,8 +192,8 @@ def test_what_cannot_be_trained_on_is_not_trained_on(page, write_page):
     choose(page, "Pictures of", "1")
     page.wait_for_timeout(500)
     assert [row[1] for row in rows(page)] == ["0", "0"]
-    assert page.evaluate(SAID, "Draw")
-    choose(page, "Data", "swiss-roll")
+    assert button(page, "Train").is_disabled()
+    choose(page, "Data", "roll")
     page.wait_for_function("() => document.querySelectorAll('.dpm-trained td')[2].textContent !== '–'")
     assert len(rows(page)) == 2
 
