@@ -20,6 +20,7 @@ from dpm_lib.training.checkpoints import load_model
 LOOKED = "(step) => Number(document.querySelector('.dpm-figure').dataset.step) >= step"
 TABLE_IS_FRESH = """() => document.querySelector('.dpm-trained td').textContent
   === document.querySelector('.dpm-figure').dataset.step"""
+FIRST = "(words) => document.querySelector('.dpm-trained tbody th').textContent.endsWith(words)"
 SAID = "(words) => document.querySelector('.dpm-told').textContent.includes(words)"
 
 
@@ -147,8 +148,8 @@ def test_settings_change_and_two_trainings_stand_side_by_side(page, write_page):
     looked(page, 3)
     assert rows(page)[0][0].startswith("the bound K, T = 5, width 16")
     choose(page, "Learn by", "simple")
+    page.wait_for_function(FIRST, arg="covariance none of its own (fixed small), schedule fixed")
     page.wait_for_function(SAID, arg="The weights go on")
-    assert rows(page)[0][0].endswith("covariance none of its own (fixed small), schedule fixed")
     choose(page, "Width", "32")
     page.wait_for_function(SAID, arg="The network begins anew")
     choose(page, "Learn by", "bound")
