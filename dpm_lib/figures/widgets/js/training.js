@@ -153,9 +153,11 @@ function render({ model, el }) {
     all = [settings, ...(rival === "none" ? [] : [within({ ...settings, ...RIVALS[rival][1] })])];
     if (shown >= all.length) whose.select.value = shown = 0;
     whosePlace.replaceChildren(...(all.length > 1 ? [whose.node] : []));
-    if (keep && last) {
-      before = { step: before.step + last.step, spent: before.spent + last.spent };
-      legs.push(before.step);
+    if (keep && kept) {
+      if (last) {
+        before = { step: before.step + last.step, spent: before.spent + last.spent };
+        legs.push(before.step);
+      }
     } else {
       [kept, looks, legs, before] = [null, [], [], { step: 0, spent: 0 }];
       opened = null;
