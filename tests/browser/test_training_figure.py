@@ -186,8 +186,9 @@ def test_what_cannot_be_trained_on_is_not_trained_on(page, write_page):
     """A drawing of nothing ends the training before it: nothing of that is heard any more."""
     open_figures(page, write_page, LiveTraining(T=5, width=16, steps=2000))
     looked(page)
+    untrained = float(data(page, "k"))
     button(page, "Train").click()
-    looked(page, 20)
+    page.wait_for_function("() => Number(document.querySelector('.dpm-trained td').textContent) >= 20")
     choose(page, "Data", "drawn")
     choose(page, "Beside it, the same with", "simple")
     choose(page, "Pictures of", "1")
@@ -196,7 +197,14 @@ def test_what_cannot_be_trained_on_is_not_trained_on(page, write_page):
     assert button(page, "Train").is_disabled()
     choose(page, "Data", "roll")
     page.wait_for_function("() => document.querySelectorAll('.dpm-trained td')[2].textContent !== '–'")
-    assert len(rows(page)) == 2
+    assert len(rows(page)) == 2 and rows(page)[0][1] == "0"
+    button(page, "Bring back").press("Enter")
+    page.wait_for_function(SAID, arg="The weights go on, with their schedule")
+    page.wait_for_function(LOOKED, arg=20)
+    page.wait_for_function(TABLE_IS_FRESH)
+    [[_, steps, K, _, _]] = rows(page)
+    assert int(steps) >= 20 and read(K) > untrained + 0.05
+    assert button(page, "Bring back").is_disabled()
 
 
 def test_a_lost_worker_is_told_and_what_was_trained_is_kept(page, write_page):

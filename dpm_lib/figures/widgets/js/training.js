@@ -91,6 +91,7 @@ function render({ model, el }) {
   let [going, worker, seed, opening] = [false, null, 1, 0];
   let [t, chosen, shown] = [0, -1, 0]; // time, point, which training the pictures are of
   let [pen, stroke] = [[0, 0], null];
+  let [at, spare] = [null, null]; // what is being trained, on what; and what was, before something else was opened
   let lastWords = 0;
   let awaited = 0; // runs that the worker was asked to open, and has not yet
 
@@ -145,6 +146,7 @@ function render({ model, el }) {
       lost(error.message);
     }
   }
+  const trained = () => (last && before.step + last.step > 0 ? { at, kept, looks, legs, before, last } : null);
   /** Opens the runs anew: on the drawing, or, with `keep`, from the weights that there are. */
   function open({ keep = false } = {}) {
     clearTimeout(opening);
@@ -159,9 +161,12 @@ function render({ model, el }) {
         legs.push(before.step);
       }
     } else {
+      spare = trained() ?? spare;
       [kept, looks, legs, before] = [null, [], [], { step: 0, spent: 0 }];
       opened = null;
     }
+    at = structuredClone({ drawing, settings, rival });
+    bringBack.disabled = !spare;
     [last, drifts, step, spent] = [null, [], 0, 0];
     train.disabled = once.disabled = Boolean(why);
     if (why) {
@@ -172,6 +177,18 @@ function render({ model, el }) {
     time.range.max = settings.T;
     if (t > settings.T) time.set((t = settings.T));
     figure.redraw();
+  }
+  /** What was trained before the data, or what stands beside it, were changed: it goes on from there. */
+  function takeSpare() {
+    const old = spare;
+    spare = trained();
+    ({ drawing, settings, rival } = structuredClone(old.at));
+    ({ kept, looks, legs, before, last } = old);
+    undo = inOrder();
+    [kind.select.value, beside.select.value] = [drawing.kind, rival];
+    blur.set(drawing.noise);
+    showSettings();
+    open({ keep: true });
   }
   const openSoon = () => {
     clearTimeout(opening);
@@ -269,7 +286,8 @@ function render({ model, el }) {
       unit(EXTENT - ((event.clientY - box.top) / box.height) * 2 * EXTENT),
     ];
   };
-  let undo = [...(drawing.strokes ?? []).map(() => "strokes"), ...(drawing.dots ?? []).map(() => "dots")];
+  const inOrder = () => [...(drawing.strokes ?? []).map(() => "strokes"), ...(drawing.dots ?? []).map(() => "dots")];
+  let undo = inOrder();
   function put(what, part) {
     drawing[what].push(part);
     undo.push(what);
@@ -573,6 +591,8 @@ function render({ model, el }) {
     tell({ kind: "once" });
   });
   const again = button("Start again", () => open());
+  const bringBack = button("Bring back", takeSpare);
+  bringBack.title = "What was trained before the data changed, or before Start again";
   const kind = figure.chooser({
     label: "Data",
     options: KINDS,
@@ -714,7 +734,10 @@ function render({ model, el }) {
       ...one.found.flatMap(({ K, error, gap }) => [K, error, gap].map((v) => inBits(v).toFixed(4))),
     ]);
     const about = all.map((own, i) => `# ${i + 1}: ${inWords(own)}`);
-    const limit = opened ? [`# limit -H(X0): ${inBits(-opened.entropy).toFixed(6)} bits`] : [];
+    const error = opened && Math.max(inBits(opened.entropyError), 1e-12).toExponential(0); // sums of doubles are no better
+    const limit = opened
+      ? [`# limit -H(X0): ${inBits(-opened.entropy).toFixed(6)} bits, off by less than ${error}`]
+      : [];
     return [...about, ...limit, ["step", ...heads].join("\t"), ...rows.map((row) => row.join("\t"))].join("\n");
   };
   const link = button("Copy link", () => {
@@ -740,7 +763,7 @@ function render({ model, el }) {
   );
   figure.add(
     controls(kind, blur, button("Take back", takeBack), clear),
-    controls(train, once, again, beside),
+    controls(train, once, again, bringBack, beside),
     html(
       "div",
       { class: "dpm-two" },
