@@ -130,7 +130,7 @@ class StringLaw:
 
 
 def chain_mean_entropies(start: Tensor, transition: Tensor, length: int) -> Tensor:
-    """``mean_entropies`` of a Markov chain of any length, (length+1,), nats, without its table.
+    """``mean_entropies`` of a Markov chain of any length, (length+1,), nats, without its table. ValueError for no law.
 
     By the chain rule H(x_A) is the entropy of the first token of A, and of each next one given the one before; so
     h_k = sum_i H(x_i) P(i is first) + sum_{i<j} H(x_j | x_i) P(i, j are neighbours in A), for A uniform of size k.
