@@ -27,6 +27,7 @@ NEED_NO_DATA = [
     widgets.LiveTraining,
     widgets.LossFloor,
     widgets.LossWeights,
+    widgets.MaskedString,
     widgets.OwnBits,
     widgets.PaintedPosterior,
     widgets.RatePlayground,

@@ -21,6 +21,7 @@ from dpm_lib.figures.widgets.guided_digits import GuidedDigits
 from dpm_lib.figures.widgets.images import ImagePlayer, LevelPosterior
 from dpm_lib.figures.widgets.information import InformationArea, InformationScales
 from dpm_lib.figures.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
+from dpm_lib.figures.widgets.masks import MaskedString
 from dpm_lib.figures.widgets.objectives import LossWeights
 from dpm_lib.figures.widgets.player import TrajectoryPlayer
 from dpm_lib.figures.widgets.posteriors import BiasOnALine, DigitStrip, PaintedPosterior
@@ -66,6 +67,7 @@ __all__ = [
     "LiveTraining",
     "LossFloor",
     "LossWeights",
+    "MaskedString",
     "OwnBits",
     "PaintedPosterior",
     "RatePlayground",
