@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dpm_lib.data.registry import as_data
     from dpm_lib.data.registry import load as load_data
     from dpm_lib.diffusion.bound import terms as bound_terms
+    from dpm_lib.diffusion.categorical_kernel import CategoricalKernel
+    from dpm_lib.diffusion.categorical_reverse import CategoricalReverse
     from dpm_lib.diffusion.conditioning import tilt
     from dpm_lib.diffusion.forward_kernels import BinomialKernel, GaussianKernel
     from dpm_lib.diffusion.inpainting import inpaint
@@ -46,6 +48,8 @@ __all__ = [
     "SDE",
     "BernoulliReverse",
     "BinomialKernel",
+    "CategoricalKernel",
+    "CategoricalReverse",
     "Codebook",
     "DiffusionModel",
     "GaussianKernel",
@@ -71,6 +75,8 @@ __all__ = [
 _HOMES = {
     "BernoulliReverse": "diffusion.reverse_kernels",
     "BinomialKernel": "diffusion.forward_kernels",
+    "CategoricalKernel": "diffusion.categorical_kernel",
+    "CategoricalReverse": "diffusion.categorical_reverse",
     "Codebook": "probability.codebooks",
     "DiffusionModel": "diffusion.model",
     "GaussianKernel": "diffusion.forward_kernels",

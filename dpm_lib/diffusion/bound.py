@@ -62,10 +62,11 @@ def terms(model: DiffusionModel, x0: Tensor, generator: torch.Generator) -> Boun
 def step_kl(model: DiffusionModel, x0: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
     """D_KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), (n,), nats, at the x_t made of standard normal ``noise`` (n, d).
 
-    For t in 2..T: one int, or an integer tensor (n,). ValueError for others: at t = 1 the divergence is infinite.
+    For t in 2..T: one int, or an integer tensor (n,); from 1 where the last step is the reverse kernel's. ValueError
+    for others: at t = 1 the divergence is infinite.
     Drawn bits carry no gradient: it enters by the ratio, {eq}`eq-bits-score`.
     """
-    kernel, t = model.kernel, checked_step(t, model.T, first=2)
+    kernel, t = model.kernel, checked_step(t, model.T, first=model.first)
     if noise.shape != x0.shape:
         raise ValueError(f"noise: need the shape of x0, {tuple(x0.shape)}, got {tuple(noise.shape)}")
     forward = kernel.marginal(x0, t)
@@ -92,12 +93,14 @@ def ends_of(model: DiffusionModel, x0: Tensor, generator: torch.Generator) -> tu
 def estimate(model: DiffusionModel, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     """An unbiased estimate of K(x_0) from one time per row, (n,), nats: the objective of training.
 
-    ``t`` (n,) holds times that are uniform on 2..T over the batch; the sum over t becomes (T-1) times a mean.
+    ``t`` (n,) holds times that are uniform on 2..T over the batch; the sum over t becomes (T-1) times a mean. Where the
+    reverse kernel makes the last step too, they are uniform on 1..T, and there are T terms.
     ValueError for other shapes, and for a model with a last step of its own, which needs a call more for each row.
     """
-    if model.last is not None:
+    if model.last is not None and model.first > 1:
         raise ValueError("model: has a last step of its own: take `terms`")
     if t.shape != x0.shape[:1]:
         raise ValueError(f"t: need one time per row of x0, {len(x0)}, got shape {tuple(t.shape)}")
     prior, edge, entropy_T, entropy_1 = ends(model.kernel, x0)
-    return prior + edge + entropy_T - entropy_1 - (model.T - 1) * step_kl(model, x0, t, noise)
+    known = prior + entropy_T + (edge - entropy_1 if model.first > 1 else 0)
+    return known - (model.T + 1 - model.first) * step_kl(model, x0, t, noise)

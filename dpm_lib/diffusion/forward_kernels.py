@@ -24,6 +24,11 @@ class Kernel(Protocol):
     dim: int
     schedule: Schedule
 
+    @property
+    def reversible(self) -> bool:
+        """Whether T_pi(x_0 | x_1; beta_1) is a step back: the model's last, if so, and else it has to learn one."""
+        ...
+
     def state(self, x0: Tensor) -> Tensor:
         """x0 (..., d) as float64 chain state; ValueError, naming the entry, where it is none."""
         ...
@@ -56,6 +61,8 @@ class GaussianKernel(nn.Module):
 
     ValueError for dim < 1, for states of another width, and for times outside of 1..T.
     """
+
+    reversible = True
 
     def __init__(self, dim: int, schedule: Schedule) -> None:
         super().__init__()
@@ -113,6 +120,8 @@ class BinomialKernel(nn.Module):
     alpha_bar is the fraction of the signal's amplitude that is left. (Sohl-Dickstein et al. 2015, table App.1)
     ValueError for dim < 1, for states of another width, and for times outside of 1..T.
     """
+
+    reversible = True
 
     def __init__(self, dim: int, schedule: Schedule) -> None:
         super().__init__()

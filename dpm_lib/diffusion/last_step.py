@@ -47,6 +47,17 @@ class LevelStep(nn.Module):
         return DiscretisedGaussian(mean, variance.sqrt(), self.centres)
 
 
+class LearnedStep(nn.Module):
+    """p(x_0 | x_1) by the reverse kernel itself, at t = 1: where states are finitely many, a step like all others.
+
+    A mask needs it: its kernel does not lead back. K is then -sum_{t=1}^T E D_KL, but for the start in pi.
+    """
+
+    def forward(self, x1: Tensor, reverse: Any, kernel: Any) -> Law:
+        """p(x_0 | x_1), for x_1 (..., d): one call of the network."""
+        return reverse(x1, 1, kernel)
+
+
 def levels(count: int, low: float = -1.0, high: float = 1.0) -> Tensor:
     """So many levels evenly from ``low`` to ``high``, (count,). ValueError for fewer than 2, or a range that falls."""
     if not low < high < math.inf:

@@ -3,7 +3,7 @@
     q(x_0..x_T) = q(x_0) prod_t q(x_t | x_{t-1})          p(x_0..x_T) = pi(x_T) prod_t p(x_{t-1} | x_t)
 
 The last reverse step is not learned: p(x_0 | x_1) = T_pi(x_0 | x_1; beta_1), the paper's edge kernel, unless a model is
-given another (``last_step``).
+given another (``last_step``), or the kernel does not lead back.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from dpm_lib.core import checks
 from dpm_lib.core.checks import checked_step
 from dpm_lib.diffusion.forward_kernels import GaussianKernel, Kernel
 from dpm_lib.diffusion.labels import told
-from dpm_lib.diffusion.last_step import LastStep
+from dpm_lib.diffusion.last_step import LastStep, LearnedStep
 from dpm_lib.diffusion.reverse_kernels import GaussianReverse, Reverse
 from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.probability.distributions import Law
@@ -25,7 +25,8 @@ from dpm_lib.probability.weighted_samples import WeightedSamples
 class DiffusionModel(nn.Module):
     """A forward ``kernel`` (with its schedule) and a ``reverse`` kernel. States are float64, (..., d).
 
-    ``last`` is p(x_0 | x_1), where it is not the edge kernel: of states that are levels, say.
+    ``last`` is p(x_0 | x_1), where it is not the edge kernel: of states that are levels, say. A kernel that is not
+    reversible in pi, such as a mask, has no edge kernel: there the last step is learned as the others are.
     ``data_set`` says which data it was trained on, and their units, as ``Data.record`` does; {} where nobody said.
     """
 
@@ -33,7 +34,7 @@ class DiffusionModel(nn.Module):
         super().__init__()
         self.kernel = kernel
         self.reverse = reverse
-        self.last = last
+        self.last = LearnedStep() if last is None and not kernel.reversible else last
         self.data_set: dict[str, Any] = {}
 
     @property
@@ -45,6 +46,11 @@ class DiffusionModel(nn.Module):
     def T(self) -> int:
         """Number of steps."""
         return self.schedule.T
+
+    @property
+    def first(self) -> int:
+        """The first step back that costs a D_KL of the reverse kernel: 2, or 1 where it makes the last one too."""
+        return 1 if isinstance(self.last, LearnedStep) else 2
 
     def given(self, label: int | Tensor | None) -> "DiffusionModel":
         """The model of p(x_0 | label): the same weights, the network told a class. With None it is told nothing.

@@ -161,18 +161,22 @@ class BernoulliReverse(nn.Module):
 
 
 def call_network(
-    network: nn.Module, x: Tensor, t: int | Tensor, schedule: Schedule, width: int, surplus: bool = False
-) -> Tensor:
+    network: nn.Module, x: Tensor, t: int | Tensor, schedule: Schedule, width: int, surplus: bool = False,
+    timeless: bool = False,
+) -> Tensor:  # fmt: skip
     """``network(x, t, log_tau)`` in the network's own precision, for x (..., d): (..., width), of x's type.
 
-    ValueError, with both numbers, where the network gives other than ``width`` outputs; with ``surplus``, less.
+    With ``timeless`` t and log_tau are 0. ValueError, with both numbers, where the network gives other than ``width``
+    outputs; with ``surplus``, less.
     """
     batch, log_tau = x.shape[:-1], schedule.log_tau[t].clamp(max=MAX_LOG_TAU)
     dtype = next(network.parameters(), x).dtype
     times = t if isinstance(t, Tensor) else torch.full((), t, device=x.device)  # filled there: nothing is copied
     times = times.expand(batch).reshape(-1)
     levels = log_tau.expand(batch).reshape(-1).to(dtype)
-    raw = network(x.reshape(-1, x.shape[-1]).to(dtype), times, levels).to(x.dtype)
+    if timeless:
+        times, levels = torch.zeros_like(times), torch.zeros_like(levels)
+    raw = network(x.reshape(-1, x.shape[-1]).to(dtype), times, levels).to(x.dtype).flatten(1)
     if raw.ndim != 2 or raw.shape[1] < width or (raw.shape[1] > width and not surplus):
         raise ValueError(f"network: gives {tuple(raw.shape[1:])} numbers a point, and {width} are needed")
     return raw.reshape(*batch, raw.shape[1])

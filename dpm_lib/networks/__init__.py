@@ -2,7 +2,8 @@
 
 from dpm_lib.networks.mlp import MLP
 from dpm_lib.networks.multiscale import MultiScale
+from dpm_lib.networks.one_hot import OneHot
 from dpm_lib.networks.rbf import RBF
 from dpm_lib.networks.unet import UNet
 
-__all__ = ["MLP", "RBF", "MultiScale", "UNet"]
+__all__ = ["MLP", "RBF", "MultiScale", "OneHot", "UNet"]

@@ -1,4 +1,4 @@
-"""Codebooks: data that are one of a few strings of bits, such as the 2015 paper's heartbeat."""
+"""Codebooks: data that are one of a few strings, of bits as the 2015 paper's heartbeat, or of other tokens."""
 
 import math
 
@@ -12,15 +12,18 @@ from dpm_lib.probability.distributions import Bernoulli
 class Codebook:
     """One of k strings of d bits: ``rows`` (k, d), all different, with probabilities ``weights`` (k,).
 
-    ValueError where rows hold other numbers or are repeated, or weights are not positive and of sum 1.
+    With ``tokens`` S the strings are of the tokens 0..S-1 instead. ValueError where rows hold other numbers or are
+    repeated, or weights are not positive and of sum 1.
     """
 
-    def __init__(self, rows: Tensor, weights: Tensor | None = None) -> None:
+    def __init__(self, rows: Tensor, weights: Tensor | None = None, tokens: int = 2) -> None:
         rows = checks.rows("rows", rows).to(torch.float64)
-        bad = (rows != 0) & (rows != 1)
+        self.tokens = checks.count("tokens", tokens, 2)
+        bad = ~((rows >= 0) & (rows < tokens) & (rows == rows.round()))
         if bad.any():
             where = tuple(bad.nonzero()[0].tolist())
-            raise ValueError(f"rows: {rows[where].item()} at index {where}: neither 0 nor 1")
+            need = "neither 0 nor 1" if tokens == 2 else f"need a token, one of 0..{tokens - 1}"
+            raise ValueError(f"rows: {rows[where].item()} at index {where}: {need}")
         if len(torch.unique(rows, dim=0)) < len(rows):
             raise ValueError("rows: two of them are the same; give one row the weight of both")
         even = torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
