@@ -1,7 +1,7 @@
 """What axe-core has against a page.
 
-Axe looks at each word's colours at length. The book repeats few kinds of text many times; so one of each kind is looked
-at, and formulas and the words of code are taken out for as long as it looks.
+Axe looks at each word's colours, and at those of links in text, at length. The book repeats few kinds of text many
+times; so one of each kind is looked at, and formulas and the words of code are taken out for as long as it looks.
 """
 
 from importlib.resources import files
@@ -24,12 +24,13 @@ LOOK = """async ([alsoNames, known]) => {
     if (!kinds.has(kind) && !known.includes(kind)) kinds.set(kind, node);
   }
   const options = { resultTypes: ["violations"], preload: false }; // else it asks for the sheets by itself
-  const contrast = { ...options, runOnly: ["color-contrast"] };
+  const contrast = { ...options, runOnly: ["color-contrast", "link-in-text-block"] };
   const found = kinds.size ? (await axe.run({ include: [...kinds.values()] }, contrast)).violations : [];
   if (alsoNames) {
     const code = [...document.querySelectorAll(".highlight pre")].map((pre) => [pre, [...pre.childNodes]]);
     for (const [pre] of code) pre.textContent = "code";
-    const rules = { "color-contrast": { enabled: false }, "label-content-name-mismatch": { enabled: true } };
+    const off = { enabled: false };
+    const rules = { "color-contrast": off, "link-in-text-block": off, "label-content-name-mismatch": { enabled: true } };
     found.push(...(await axe.run(document, { ...options, rules })).violations);
     for (const [pre, words] of code) pre.replaceChildren(...words);
   }
@@ -45,7 +46,7 @@ known: set[str] = set()  # kinds of text on the pages so far, in their colours
 
 
 def violations(page: Page, names: bool) -> list:
-    """Those that are not minor: of the contrast of text of a kind not yet seen, and with ``names`` of all else."""
+    """Those that are not minor: of the colours of text of a kind not yet seen, and with ``names`` of all else."""
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(AXE)
     found, kinds = page.evaluate(LOOK, [names, sorted(known)])
