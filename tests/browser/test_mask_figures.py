@@ -1,11 +1,13 @@
 """The figures of the chapter on masks and jumps: the page's numbers against exact enumeration, and the controls."""
 
+from itertools import combinations, product
+
 import numpy as np
 import pytest
 from opening import data, open_figures, settle
 
-from dpm_lib.figures.widgets import MaskedString
-from dpm_lib.figures.widgets.masks import LAWS, packed, small_laws
+from dpm_lib.figures.widgets import MaskedEntropy, MaskedString, ParallelDecoding
+from dpm_lib.figures.widgets.masks import LAWS, packed, small_laws, staircase
 
 LEFT = 0.01  # of the signal at t = 1, by the uniform kernel
 
@@ -120,7 +122,199 @@ def test_paths_there_and_back_have_the_law_at_each_time(js, kind):
     assert (hands >= 0).all() and (hands <= 1).all() and hands.max() > 0.9
 
 
+# --- Tokens drawn at once ---
+
+
+def uneven_law():
+    """Four bits, with probabilities at random, and some strings that cannot be."""
+    rng = np.random.default_rng(3)
+    joint = rng.random((2,) * 4) ** 3 * (rng.random((2,) * 4) > 0.3)
+    return joint / joint.sum()
+
+
+UNEVEN = uneven_law()
+
+
+def given(joint, state):
+    """The law of all tokens, given those of ``state`` that are not None: a table that sums to P(seen)."""
+    at = np.indices(joint.shape)
+    fits = np.all([at[i] == token for i, token in enumerate(state) if token is not None], axis=0)
+    return joint * fits
+
+
+def marginal(joint, places):
+    return joint.sum(tuple(i for i in range(joint.ndim) if i not in places))
+
+
+def brute(joint, k, order):
+    """All that drawing k at once can do, state after state: (law of what is drawn, bits needed, bits lost, by step)."""
+    d, S = joint.ndim, joint.shape[0]
+    states, steps = {(None,) * d: (1.0, 1.0)}, []  # P(reached by drawing), P(reached by the law) of each
+    for n in range(0, d, k):
+        size, after, need, lost = min(k, d - n), {}, 0.0, 0.0
+        for state, (drawn, true) in states.items():
+            table = given(joint, state)
+            masked = [i for i in range(d) if state[i] is None]
+            if not table.sum():
+                continue  # cannot come back to a string of the law
+            table = table / table.sum()
+            each = {i: marginal(table, [i]) for i in masked}
+            sure = sorted(masked, key=lambda i: (-round(each[i].max(), 9), i))[:size]
+            blocks = [tuple(sorted(sure))] if order == "confidence" else list(combinations(masked, size))
+            for block in blocks:
+                together = marginal(table, block)
+                for tokens in product(range(S), repeat=size):
+                    apart = np.prod([each[i][v] for i, v in zip(block, tokens, strict=True)])
+                    p = together[tokens]
+                    if p:
+                        need -= true * p * np.log(p) / len(blocks)
+                        lost += true * p * np.log(p / apart) / len(blocks)
+                    new = list(state)
+                    for i, v in zip(block, tokens, strict=True):
+                        new[i] = v
+                    was = after.get(tuple(new), (0.0, 0.0))
+                    share = 1 / len(blocks)
+                    after[tuple(new)] = (was[0] + drawn * apart * share, was[1] + true * p * share)
+        states = after
+        steps.append((need, lost))
+    law = np.zeros(joint.shape)
+    for state, (drawn, _) in states.items():
+        law[state] += drawn
+    return law, steps
+
+
+DECODED = """(m, a) => {
+  const found = m.decoded(a.law, a.seen, a.k, a.order);
+  return { ...found, divergence: m.divergence(a.law, found.drawn) };
+}"""
+SEEN = "(m, a) => m.subsetChances(a.law)"
+
+
+@pytest.mark.parametrize("order", ["random", "confidence"])
+def test_the_law_drawn_and_the_bits_lost_are_those_of_all_ways(js, order):
+    law = page_law(UNEVEN)
+    seen = js("stringlaw.js", SEEN, {"law": law})
+    assert len(law["rows"]) < UNEVEN.size, "needs strings that cannot be"
+    for k in (1, 2, 3, 4):
+        found = js("parallel.js", DECODED, {"law": law, "seen": seen, "k": k, "order": order})
+        drawn, steps = brute(UNEVEN, k, order)
+        true = UNEVEN[UNEVEN > 0]
+        np.testing.assert_allclose(found["drawn"], drawn[UNEVEN > 0], atol=1e-12)
+        np.testing.assert_allclose([(s["need"], s["cost"]) for s in found["steps"]], steps, atol=1e-12)
+        assert found["divergence"] == pytest.approx((true * np.log(true / drawn[UNEVEN > 0])).sum(), abs=1e-12)
+        assert sum(s["need"] for s in found["steps"]) == pytest.approx(-(true * np.log(true)).sum())
+        assert found["divergence"] <= sum(s["cost"] for s in found["steps"]) + 1e-12
+        if k == 1:
+            np.testing.assert_allclose(found["drawn"], true, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", ["random", "confidence"])
+def test_strings_are_drawn_from_that_law(js, order):
+    code = """(m, a) => {
+      let place = 0;
+      return Array.from({ length: a.count }, () => m.drawString(a.law, 2, a.order, () => a.uniforms[place++]));
+    }"""
+    count, law = 2000, page_law(UNEVEN)
+    uniforms = np.random.default_rng(1).random(20 * count)
+    rows = js("parallel.js", code, {"law": law, "order": order, "count": count, "uniforms": uniforms})
+    drawn, _ = brute(UNEVEN, 2, order)
+    for row, p in zip(law["rows"], drawn[UNEVEN > 0], strict=True):
+        share = np.mean([r["state"] == row and r["isPossible"] for r in rows])
+        assert abs(share - p) < 4.5 * np.sqrt(p * (1 - p) / count), row
+    missed = np.mean([not r["isPossible"] for r in rows])
+    assert abs(missed - (1 - drawn[UNEVEN > 0].sum())) < 4.5 * np.sqrt(missed * (1 - missed) / count) + 1e-12
+
+
+# --- The area ---
+
+
+def test_the_curve_is_the_masked_cross_entropy_and_its_area_the_entropy(js):
+    """Against the sum over all sets that are seen at rate u, token by token; and the area against quadrature."""
+    code = """(m, a) => {
+      const entropies = m.subsetEntropies(a.law, m.subsetChances(a.law));
+      const stairs = m.staircase(4, entropies);
+      return { stairs, curve: a.u.map((u) => m.curveAt(stairs, u)), area: a.u.map((u) => m.areaTo(stairs, u)) };
+    }"""
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    u = (nodes + 1) / 2
+    found = js("stringlaw.js", code, {"law": page_law(UNEVEN), "u": [*u, 1.0]})
+    entropy = lambda places: -sum(p * np.log(p) for p in marginal(UNEVEN, places).flat if p)  # noqa: E731
+    curve = np.zeros(len(u))
+    for i in range(4):
+        others = [j for j in range(4) if j != i]
+        for size in range(4):
+            for seen in combinations(others, size):
+                curve += u**size * (1 - u) ** (3 - size) * (entropy((*seen, i)) - entropy(seen))
+    np.testing.assert_allclose(found["curve"][:-1], curve, atol=1e-12)
+    assert weights @ curve / 2 == pytest.approx(entropy(range(4)), abs=1e-12)
+    assert found["area"][-1] == pytest.approx(entropy(range(4)), abs=1e-12)
+    middle = [end * (nodes + 1) / 2 for end in u]
+    parts = js("stringlaw.js", code, {"law": page_law(UNEVEN), "u": np.concatenate(middle).tolist()})["curve"]
+    np.testing.assert_allclose(found["area"][:-1], np.reshape(parts, (8, 8)) @ weights * u / 2, atol=1e-12)
+    np.testing.assert_allclose(np.array(found["stairs"]) / np.log(2), staircase(UNEVEN), atol=1e-12)
+
+
 # --- On the page ---
+
+
+def number(page, name):
+    return float(data(page, name))
+
+
+def test_k_on_the_slider_and_the_bits_lost(page, write_page):
+    open_figures(page, write_page, ParallelDecoding(k=1))
+    assert number(page, "lost") == pytest.approx(0, abs=1e-12) and number(page, "missed") < 1e-12
+    assert page.locator(".dpm-draws del").count() == 0
+    slider = page.get_by_role("slider", name="Tokens at once")
+    slider.focus()
+    page.keyboard.press("End")
+    settle(page)
+    joint = small_laws()["sixteen words"][0]
+    alone = [marginal(joint, [i]) for i in range(4)]
+    together = np.einsum("a,b,c,d->abcd", *alone)
+    lost = np.log2(1 / 16 / together[joint > 0]).mean()
+    assert number(page, "lost") == pytest.approx(lost) and number(page, "divergence") == pytest.approx(lost)
+    assert number(page, "missed") == pytest.approx(1 - together[joint > 0].sum())
+    words = set(page.locator(".dpm-draws span").all_text_contents())
+    assert words <= set(law_of("sixteen words")["strings"])
+    assert not words & set(page.locator(".dpm-draws del").all_text_contents())
+    page.get_by_role("combobox", name="Law").select_option("even parity")
+    for k, cost in (("5", 0), ("4", 1)):  # five and one; four and two, the last of which are tied
+        slider.evaluate("(r, v) => { r.value = v; r.dispatchEvent(new Event('input')); }", k)
+        settle(page)
+        assert number(page, "lost") == pytest.approx(cost, abs=1e-9)
+    page.get_by_role("combobox", name="Order").select_option("confidence")
+    before = page.locator(".dpm-draws").text_content()
+    page.get_by_role("button", name="New draws").click()
+    settle(page)
+    assert data(page, "order") == "confidence" and page.locator(".dpm-draws").text_content() != before
+
+
+def test_the_rate_is_dragged_and_the_area_fills(page, write_page):
+    open_figures(page, write_page, MaskedEntropy())
+    knob = page.get_by_role("slider", name="Share seen")
+    knob.focus()
+    page.keyboard.press("PageUp")
+    settle(page)
+    assert number(page, "u") == 0.6
+    page.keyboard.press("End")
+    settle(page)
+    assert number(page, "area") == pytest.approx(4) and number(page, "entropy") == pytest.approx(4)
+    assert data(page, "string") in law_of("sixteen words")["strings"]
+    box = knob.locator(".dpm-grip").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 300, box["y"])
+    page.mouse.up()
+    settle(page)
+    assert 0.2 < number(page, "u") < 0.8
+    page.get_by_role("combobox", name="Law").select_option("a heartbeat")
+    page.keyboard.press("Tab")
+    settle(page)
+    assert number(page, "entropy") == pytest.approx(2) and 0 < number(page, "area") < 2
+    page.get_by_role("button", name="Play").click()
+    before = number(page, "u")
+    page.wait_for_function("(u) => Number(document.querySelector('.dpm-figure').dataset.u) > u", arg=before)
 
 
 def test_a_string_goes_there_and_back(page, write_page):
@@ -156,6 +350,10 @@ BAD = [
     (lambda: MaskedString({}), "laws: need at least one"),
     (lambda: MaskedString(law="x"), "law: 'x': need one of"),
     (lambda: MaskedString(kernel="flip"), "kernel: 'flip': need one of 'mask', 'uniform'"),
+    (lambda: ParallelDecoding(k=0), "k: 0: need at least 1"),
+    (lambda: ParallelDecoding(k=9), "k: 9: need at most 8"),
+    (lambda: ParallelDecoding(order="left"), "order: 'left': need one of 'random', 'confidence'"),
+    (lambda: MaskedEntropy(u=1.5), "u: 1.5: need"),
     (lambda: packed("p", np.full((2, 2), 0.25), "aa"), "p: letters 'aa': need two or more, all different"),
     (lambda: packed("p", np.full(2, 0.5), "ab"), "p: 1 tokens: need 2 to 8"),
     (lambda: packed("p", np.full((2, 3), 1 / 6), "ab"), r"p: need shape \(2, 2\)"),

@@ -21,7 +21,7 @@ from dpm_lib.figures.widgets.guided_digits import GuidedDigits
 from dpm_lib.figures.widgets.images import ImagePlayer, LevelPosterior
 from dpm_lib.figures.widgets.information import InformationArea, InformationScales
 from dpm_lib.figures.widgets.kolmogorov import JumpWalkers, RatePlayground, StepBack
-from dpm_lib.figures.widgets.masks import MaskedString
+from dpm_lib.figures.widgets.masks import MaskedEntropy, MaskedString, ParallelDecoding
 from dpm_lib.figures.widgets.objectives import LossWeights
 from dpm_lib.figures.widgets.player import TrajectoryPlayer
 from dpm_lib.figures.widgets.posteriors import BiasOnALine, DigitStrip, PaintedPosterior
@@ -67,9 +67,11 @@ __all__ = [
     "LiveTraining",
     "LossFloor",
     "LossWeights",
+    "MaskedEntropy",
     "MaskedString",
     "OwnBits",
     "PaintedPosterior",
+    "ParallelDecoding",
     "RatePlayground",
     "RoundedStep",
     "Rungs",

@@ -1,7 +1,9 @@
 """Figures of the chapter on masks and jumps: a string there and back, tokens at once, entropy as an area."""
 
+import math
 from collections.abc import Mapping
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from dpm_lib.figures.widgets.base import Figure, checked, picture, png, quiet
 
 SHEET = style("figure.css", "chains.css", "masks.css")
 KERNELS = ("mask", "uniform")
+ORDERS = ("random", "confidence")
 LAWS = ("sixteen words", "a heartbeat", "even parity", "sticky bits")
 WORDS = "CALM CARD CLAM COAL COLD CORD DOOR DRAW LOAD ROAD ROOM WARD WARM WOOD WORD WORM".split()
 MOST = 256  # strings in a law
@@ -138,3 +141,95 @@ class MaskedString(LawFigure):
         axes.set_xlabel("each token is masked when its clock rings, and unmasked by the reversed rates")
         quiet(axes)
         return png(figure)
+
+
+class ParallelDecoding(LawFigure):
+    """Tokens drawn k at once: the law of strings beside the one that comes out, and the bits lost.
+
+    k:     tokens at once at first, 1 to 8; all of them where a law has fewer
+    order: "random" or "confidence", at first
+    """
+
+    _esm = script("paralleldecoding.js")
+    k = traitlets.Int().tag(sync=True)
+    order = traitlets.Unicode().tag(sync=True)
+
+    def __init__(
+        self,
+        laws: Mapping[str, tuple[Any, str]] | None = None,
+        law: str | None = None,
+        k: int = 2,
+        order: str = "random",
+        *,
+        label: str = "Tokens drawn several at once, and what it costs",
+        caption: str = "",
+    ) -> None:
+        k, order = checks.count("k", k, 1, 8), checks.one_of("order", order, ORDERS)
+        super().__init__(laws, law, label=label, caption=caption, k=k, order=order)
+
+    def poster(self) -> bytes:
+        table = self.table()
+        stairs = staircase(table)
+        d = len(stairs)
+        figure = picture(6.4, 2.4)
+        axes = figure.subplots()
+        for start in range(0, d, self.k):
+            here = stairs[start : start + self.k]
+            axes.bar(start, here.mean(), len(here), align="edge", color=PALETTE["data"], alpha=0.5, edgecolor=INK)
+            lost = here[0] - here.mean()
+            axes.bar(start, lost, len(here), here.mean(), align="edge", color=PALETTE["model"], edgecolor=INK)
+        axes.stairs(stairs, np.arange(d + 1), color=INK, linestyle="--")
+        axes.set(
+            xlabel=f"tokens drawn before; {self.k} at once", ylabel="bits a token: needed, lost", xticks=range(d + 1)
+        )
+        quiet(axes)
+        return png(figure)
+
+
+class MaskedEntropy(LawFigure):
+    """The masked cross-entropy against the share of tokens that is seen: the area below is the entropy.
+
+    u: the share seen at first, 0 to 1
+    """
+
+    _esm = script("maskedentropy.js")
+    u = traitlets.Float().tag(sync=True)
+
+    def __init__(
+        self,
+        laws: Mapping[str, tuple[Any, str]] | None = None,
+        law: str | None = None,
+        u: float = 0.5,
+        *,
+        label: str = "The area under the masked cross-entropy is the entropy",
+        caption: str = "",
+    ) -> None:
+        super().__init__(laws, law, label=label, caption=caption, u=checks.between("u", u, 0, 1))
+
+    def poster(self) -> bytes:
+        stairs = staircase(self.table())
+        d, u = len(stairs), np.linspace(0, 1, 61)
+        curve = d * sum(height * math.comb(d - 1, m) * u**m * (1 - u) ** (d - 1 - m) for m, height in enumerate(stairs))
+        figure = picture(6.4, 2.4)
+        left, right = figure.subplots(1, 2)
+        left.plot(u, curve, color=PALETTE["data"])
+        left.fill_between(u[u <= self.u], curve[u <= self.u], color=PALETTE["data"], alpha=0.4)
+        left.set(xlabel="share seen u", ylabel="masked cross-entropy, bits", ylim=(0, None))
+        right.stairs(stairs, np.arange(d + 1), color=PALETTE["data"], fill=True, alpha=0.4)
+        right.stairs(stairs, np.arange(d + 1), color=PALETTE["data"])
+        right.set(xlabel="tokens seen", ylabel="bits of one more token", xticks=range(d + 1))
+        for axes in (left, right):
+            quiet(axes)
+        return png(figure)
+
+
+def staircase(table: np.ndarray) -> np.ndarray:
+    """The mean entropy (d,), in bits, of one more token of a law (S,)*d when m others are seen, m = 0..d-1."""
+    d = table.ndim
+    sums = np.zeros(d + 1)
+    for size in range(d + 1):
+        sets = list(combinations(range(d), size))
+        for seen in sets:
+            p = table.sum(tuple(i for i in range(d) if i not in seen))
+            sums[size] -= (p[p > 0] * np.log2(p[p > 0])).sum() / len(sets)
+    return np.diff(sums)
