@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dpm_lib.core.random import seeded
-from dpm_lib.diffusion import any_order
+from dpm_lib.diffusion import masked_strings
 
 S, L = 3, 4
 STRINGS = torch.tensor(list(itertools.product(range(S), repeat=L)))
@@ -29,7 +29,7 @@ def wrong(x):
 def all_orders(x, network):
     """log p along each of the L! orders, (orders, n)."""
     orders = torch.tensor(list(itertools.permutations(range(L))))
-    return torch.stack([any_order.log_prob(network, x, order.expand(len(x), L), S) for order in orders])
+    return torch.stack([masked_strings.log_prob(network, x, order.expand(len(x), L), S) for order in orders])
 
 
 def bound_by_subsets(x, network):
@@ -38,7 +38,7 @@ def bound_by_subsets(x, network):
     for at in itertools.product([False, True], repeat=L):
         if k := sum(at):
             row = torch.tensor(at).expand(len(x), L)
-            total += any_order.masked_cross_entropy(network, x, row, S).sum(1) / k / math.comb(L, k)
+            total += masked_strings.masked_cross_entropy(network, x, row, S).sum(1) / k / math.comb(L, k)
     return total
 
 
@@ -59,17 +59,17 @@ def test_estimates_of_the_bound_are_unbiased():
     many = rows.repeat(400, 1)
     expected = bound_by_subsets(rows, wrong)
     for draws in (1, 3, L):
-        values = any_order.bound(wrong, many, S, seeded(draws), draws).view(400, -1)
+        values = masked_strings.bound(wrong, many, S, seeded(draws), draws).view(400, -1)
         assert bool(((values.mean(0) - expected).abs() < 4.5 * values.std(0) / 20).all()), draws
-    losses = torch.stack([any_order.loss(wrong, rows, S, seeded(seed)) for seed in range(800)])
+    losses = torch.stack([masked_strings.loss(wrong, rows, S, seeded(seed)) for seed in range(800)])
     assert abs(float(losses.mean() - expected.mean() / L)) < 4.5 * float(losses.std()) / 800**0.5
 
 
 def test_counts_stand_on_a_comb():
-    counts = any_order.comb(12, 6, seeded(0))
+    counts = masked_strings.comb(12, 6, seeded(0))
     assert sorted(counts.tolist()) == sorted(2 * [1, 2, 3, 4, 5, 6])
-    assert any_order.hidden((12, 6), counts, seeded(1)).sum(1).tolist() == counts.tolist()
-    one = torch.cat([any_order.comb(1, 4, seeded(seed)) for seed in range(400)]).bincount()[1:]
+    assert masked_strings.hidden((12, 6), counts, seeded(1)).sum(1).tolist() == counts.tolist()
+    one = torch.cat([masked_strings.comb(1, 4, seeded(seed)) for seed in range(400)]).bincount()[1:]
     assert one.min() > 70 and len(one) == 4
 
 
@@ -78,12 +78,12 @@ def test_fillings_have_the_law():
     given = LAW * (STRINGS[:, 1] == 1)
     given = given / given.sum()
     place = S ** torch.arange(L - 1, -1, -1)
-    drawn = (any_order.fill(exact, start, S, seeded(0)) @ place).bincount(minlength=S**L) / len(start)
+    drawn = (masked_strings.fill(exact, start, S, seeded(0)) @ place).bincount(minlength=S**L) / len(start)
     apart = (drawn - given).abs().max()
     assert apart < 4.5 * float((given * (1 - given)).max() / len(start)) ** 0.5
     parts = exact(start[:1])[0].exp()
     together = torch.stack([parts[i, STRINGS[:, i]] / parts[i].sum() for i in range(L)]).prod(0)
-    at_once = (any_order.fill(exact, start, S, seeded(0), together=3) @ place).bincount(minlength=S**L) / len(start)
+    at_once = (masked_strings.fill(exact, start, S, seeded(0), together=3) @ place).bincount(minlength=S**L) / len(start)
     assert (at_once - together).abs().max() < 0.015 < (together - given).abs().max()
 
 
@@ -91,19 +91,19 @@ def test_fillings_have_the_law():
 def test_the_law_of_a_gap(order):
     x = STRINGS[46].clone()
     x[list(order)] = S
-    table = any_order.gap_law(wrong, x, order, S, S)
+    table = masked_strings.gap_law(wrong, x, order, S, S)
     assert float(table.exp().sum()) == pytest.approx(1)
     for fill in itertools.product(range(S), repeat=len(order)):
         string = x.clone()
         string[sorted(order)] = torch.tensor(fill)
-        expected = any_order.log_prob(wrong, string.unsqueeze(0), torch.tensor([order]), S)
+        expected = masked_strings.log_prob(wrong, string.unsqueeze(0), torch.tensor([order]), S)
         assert float(table[fill]) == pytest.approx(float(expected))
 
 
 def test_what_is_hidden_stays_hidden():
     """Of p(x_0, x_3) alone, the other places hidden all the time."""
     unseen = torch.zeros_like(STRINGS, dtype=torch.bool)
-    pair = any_order.log_prob(exact, STRINGS, torch.tensor([[3, 0]]).expand(len(STRINGS), 2), S, unseen)
+    pair = masked_strings.log_prob(exact, STRINGS, torch.tensor([[3, 0]]).expand(len(STRINGS), 2), S, unseen)
     joint = torch.zeros(S, S, dtype=torch.float64).index_put((STRINGS[:, 0], STRINGS[:, 3]), LAW, accumulate=True)
     assert torch.allclose(pair.exp(), joint[STRINGS[:, 0], STRINGS[:, 3]], atol=1e-12)
 
@@ -111,8 +111,8 @@ def test_what_is_hidden_stays_hidden():
 def test_bad_input():
     x = torch.tensor([0, S, S, 1])
     with pytest.raises(ValueError, match=r"order: \(1, 3\): need the one, two or three hidden places"):
-        any_order.gap_law(exact, x, (1, 3), S, S)
+        masked_strings.gap_law(exact, x, (1, 3), S, S)
     with pytest.raises(ValueError, match="draws: 0: need at least 1"):
-        any_order.bound(exact, STRINGS, S, seeded(0), 0)
+        masked_strings.bound(exact, STRINGS, S, seeded(0), 0)
     with pytest.raises(ValueError, match="together: 0: need at least 1"):
-        any_order.fill(exact, x.unsqueeze(0), S, seeded(0), 0)
+        masked_strings.fill(exact, x.unsqueeze(0), S, seeded(0), 0)
