@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dpm_lib.core.random import seeded
 from dpm_lib.data import text
-from dpm_lib.diffusion import any_order
+from dpm_lib.diffusion import masked_strings
 from dpm_lib.networks.text_network import TextNetwork
 from dpm_lib.training.weight_average import update_average
 
@@ -79,7 +79,8 @@ class Training:
         """Bits per character on the validation windows."""
         x, mask = self.data.windows("validation"), self.data.characters
         if not self.causal:
-            return float(any_order.bound(self.average, x, mask, seeded(1), 4).mean()) / self.data.length / math.log(2)
+            nats = masked_strings.bound(self.average, x, mask, seeded(1), 4).mean()
+            return float(nats) / self.data.length / math.log(2)
         with torch.no_grad():
             return float(next_character(self.average, x, mask).mean()) / math.log(2)
 
@@ -100,7 +101,7 @@ class Training:
         if self.causal:
             loss = next_character(self.network, x, mask).mean()
         else:
-            loss = any_order.loss(self.network, x, mask, self.generator)
+            loss = masked_strings.loss(self.network, x, mask, self.generator)
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
