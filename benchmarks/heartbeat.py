@@ -33,6 +33,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "heartbeat-even": ("heartbeat", {"schedule": "even", "learn_schedule": False}),
     "heartbeat-50": ("heartbeat", {"T": 50}),
     "heartbeat-paper": ("heartbeat-paper", {}),
+    "heartbeat-mask": ("heartbeat-mask", {}),
 }
 WEIGHTS = ("heartbeat",)  # the models that the book loads
 FRAMES = [0, 25, 50, 75, 100, 150, 200, 300, 400, 500, 650, 800, 1000, 1250, 1500, 1750, 2000, 2500, 3000, 3500, 4000]

@@ -37,8 +37,13 @@ class Data:
 
     @property
     def bits(self) -> bool | None:
-        """Whether they are strings of bits, for a binomial kernel; None where they will do for both kernels."""
+        """Whether they are strings, of bits or other tokens; None where they will do for all kernels."""
         return None if self.target is None else isinstance(self.target, Codebook)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens strings are made of."""
+        return self.target.tokens if isinstance(self.target, Codebook) else 2
 
     @property
     def classes(self) -> int:

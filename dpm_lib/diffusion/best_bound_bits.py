@@ -7,6 +7,7 @@ many ones x_t has in each group of like columns. Over those counts every expecta
 
 import math
 from itertools import combinations_with_replacement, product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,6 +50,16 @@ class BitBound:
             often = (self.ones.unsqueeze(-1) == torch.tensor(counts)).sum(1)
             self.log_count = self.log_count + math.lgamma(g + 1) - (often + 1).double().lgamma().sum(-1)
         self.agree = self.ones @ self.pattern + (self.size - self.ones) @ (1 - self.pattern)
+
+    @staticmethod
+    def fits(kernel: Any) -> bool:
+        """Whether these are limits of this kernel."""
+        return isinstance(kernel, BinomialKernel)
+
+    @staticmethod
+    def reverse(book: Codebook, kernel: BinomialKernel) -> "ExactReverse":
+        """The kernel that reaches them."""
+        return ExactReverse(book, kernel)
 
     @staticmethod
     def countable(book: Codebook) -> bool:

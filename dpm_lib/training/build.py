@@ -10,7 +10,9 @@ from dpm_lib.core.random import seeded
 from dpm_lib.data import image_datasets, images
 from dpm_lib.data.dataset import Data, Points
 from dpm_lib.data.registry import load
-from dpm_lib.diffusion import schedules
+from dpm_lib.diffusion import categorical_kernel, schedules
+from dpm_lib.diffusion.categorical_kernel import CategoricalKernel
+from dpm_lib.diffusion.categorical_reverse import CategoricalReverse
 from dpm_lib.diffusion.dequantised_kernel import LevelReverse
 from dpm_lib.diffusion.forward_kernels import BinomialKernel, GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
@@ -18,8 +20,9 @@ from dpm_lib.diffusion.reverse_kernels import BernoulliReverse, GaussianReverse,
 from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.networks import mlp, rbf
 from dpm_lib.networks.multiscale import MultiScale
+from dpm_lib.networks.one_hot import OneHot
 from dpm_lib.networks.unet import UNet
-from dpm_lib.training.recipe import SCHEDULES, Recipe
+from dpm_lib.training.recipe import SCHEDULES, TOKENS, Recipe
 
 
 def image_model(
@@ -66,9 +69,13 @@ def recipe_for(recipe: Recipe, data: Data) -> Recipe:
 
     ValueError where the two do not go together: bits and a Gaussian kernel, say, or points and a network for pictures.
     """
-    if data.bits is not None and data.bits != (recipe.kernel == "binomial"):
+    if data.bits is not None and data.bits != (recipe.kernel in TOKENS):
         kind, need = ("bits", "binomial") if data.bits else ("no bits", "gaussian")
         raise ValueError(f"kernel: {recipe.kernel!r} does not fit the data {data.name!r}, which are {kind}: {need!r}")
+    if data.bits and data.tokens > (most := 2 if recipe.kernel == "binomial" else recipe.tokens):
+        raise ValueError(
+            f"tokens: {most}: need {data.tokens}, of which {data.name!r} are made, and kernel=mask or uniform"
+        )
     changes: dict[str, Any] = {} if data.name == recipe.data else {"data": data.name}
     if recipe.side and isinstance(data, images.Images):
         channels, height, width = data.shape
@@ -94,20 +101,26 @@ def build(recipe: Recipe, seed: int = 0, dim: int = 2, edges: Tensor | None = No
 
 def _build(recipe: Recipe, generator: torch.Generator, dim: int, edges: Tensor | None) -> DiffusionModel:
     schedule = _schedule(recipe)
-    bits = recipe.kernel == "binomial"
     if recipe.side:
         return image_model(recipe, schedule, dim, generator, edges)
-    n_outputs = dim if bits else outputs(dim, recipe.covariance)
-    network: torch.nn.Module
-    if recipe.network == "rbf":
-        network = rbf.RBF(dim, n_outputs, recipe.T, recipe.units, generator)
-    else:
-        network = mlp.MLP(dim, n_outputs, recipe.width, recipe.depth, recipe.frequencies, recipe.scale, generator)
-    if bits:
+
+    def network(inputs: int, n_outputs: int) -> torch.nn.Module:
+        if recipe.network == "rbf":
+            return rbf.RBF(inputs, n_outputs, recipe.T, recipe.units, generator)
+        return mlp.MLP(inputs, n_outputs, recipe.width, recipe.depth, recipe.frequencies, recipe.scale, generator)
+
+    if recipe.kernel == "binomial":
         binomial = BinomialKernel(dim, schedule)
-        return DiffusionModel(binomial, BernoulliReverse(network, binomial))
+        return DiffusionModel(binomial, BernoulliReverse(network(dim, dim), binomial))
+    if recipe.kernel in TOKENS:
+        kind = categorical_kernel.mask if recipe.kernel == "mask" else categorical_kernel.uniform
+        strings = CategoricalKernel(dim, schedule, kind(recipe.tokens))
+        shown = OneHot(network(dim * strings.tokens, dim * recipe.tokens), strings.tokens)
+        return DiffusionModel(strings, CategoricalReverse(shown, strings))
     kernel = GaussianKernel(dim, schedule)
-    return DiffusionModel(kernel, GaussianReverse(network, kernel, recipe.covariance))
+    return DiffusionModel(
+        kernel, GaussianReverse(network(dim, outputs(dim, recipe.covariance)), kernel, recipe.covariance)
+    )
 
 
 def _schedule(recipe: Recipe) -> schedules.Schedule:

@@ -129,6 +129,11 @@ RECIPES = {
             data="heartbeat", kernel="binomial", T=2000, beta_1=1 / 2000, schedule="even", learn_schedule=False,
             frequencies=0, width=64, depth=2, batch=2048, steps=2500, lr=1e-2,
         ),
+        _recipe(
+            "heartbeat-mask", "bits that are masked: the heartbeat's 20, and a third token, [MASK]; T=100",
+            data="heartbeat", kernel="mask", T=100, beta_1=0.01, schedule="even", learn_schedule=False,
+            frequencies=0, width=64, depth=2, steps=4000, lr=1e-2,
+        ),
         *(_recipe(name, about, **settings) for name, (about, settings) in IMAGE_RECIPES.items()),
     )
 }  # fmt: skip

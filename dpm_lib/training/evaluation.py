@@ -12,11 +12,13 @@ from dpm_lib.core.standard_error import stderr
 from dpm_lib.data.dataset import Data, differences
 from dpm_lib.data.images import Images
 from dpm_lib.diffusion import best_bound
-from dpm_lib.diffusion.best_bound_bits import BitBound, ExactReverse
-from dpm_lib.diffusion.forward_kernels import BinomialKernel
+from dpm_lib.diffusion.best_bound_bits import BitBound
+from dpm_lib.diffusion.best_bound_mask import MaskBound
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.probability.codebooks import Codebook
 from dpm_lib.training.image_evaluation import evaluate_images
+
+LIMITS: tuple[Any, ...] = (BitBound, MaskBound)  # exact limits of strings, each for the kernels that it fits
 
 
 def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int = 0) -> dict[str, Any]:
@@ -61,20 +63,20 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
     limit, schedule = -data.target.entropy() / LN2, copy.deepcopy(model.schedule).cpu()
     exact: dict[str, float] = {}
     book = data.target if isinstance(data.target, Codebook) else None
-    known = book is None or (isinstance(model.kernel, BinomialKernel) and BitBound.countable(book))
-    if book is not None and known:
-        best = float(BitBound(book).best_bound(schedule).detach()) / LN2
-        exact["exact_limit_bits"] = best
+    kind = next((kind for kind in LIMITS if book and kind.fits(model.kernel) and kind.countable(book)), None)
+    if book is not None and kind is not None:
+        best = float(kind(book).best_bound(schedule).detach()) / LN2
+        exact |= {"exact_limit_bits": best, "ceiling_bits": kind(book).ceiling(schedule) / LN2}
         gap = limit - best + excess(model, book, x0.to(device), generator).cpu() / LN2
     else:
         gap = data.target.log_prob(x0) / LN2 - K
-    ceiling = {"ceiling_bits": best_bound.ceiling(data.target, schedule) / LN2} if known else {}
+    if book is None:
+        exact["ceiling_bits"] = best_bound.ceiling(data.target, schedule) / LN2
     return {
         "bound_bits": float(K.mean()),
         "bound_bits_stderr": stderr(K),
         "entropy_limit_bits": limit,
         **exact,
-        **ceiling,
         "gap_bits": float(gap.mean()),
         "gap_bits_stderr": stderr(gap),
         "bound_bits_paired": limit - float(gap.mean()),
@@ -85,14 +87,15 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
 
 @torch.no_grad()
 def excess(model: DiffusionModel, book: Codebook, x0: Tensor, generator: torch.Generator) -> Tensor:
-    """What a model of bits lacks of the best kernel, (n,), nats: sum_{t=2}^T D_KL(best || model), at one x_t each.
+    """What a model of strings lacks of the best kernel, (n,), nats: sum_t D_KL(best || model), at one x_t each, over
+    the learned steps.
 
     Its mean is the exact best K less K, and never negative: the best kernel is the mean of the posteriors.
     """
-    kernel: Any = model.kernel  # a BinomialKernel
-    best = ExactReverse(book, kernel)
+    kernel: Any = model.kernel
+    best = next(kind for kind in LIMITS if kind.fits(kernel)).reverse(book, kernel)
     total = torch.zeros_like(x0[:, 0])
-    for t in range(2, model.T + 1):
+    for t in range(model.first, model.T + 1):
         xt = kernel.marginal(kernel.state(x0), t).sample(generator)
         total += best(xt, t, kernel).kl(model.reverse(xt, t, kernel))
     return total

@@ -73,10 +73,10 @@ def step_weights(recipe: Recipe) -> loss_weights.StepWeights | None:
 
 
 def times(recipe: Recipe, places: Tensor) -> Tensor:
-    """Times (n,) in 2..T from ``places`` (n,) in [0, n) that are even: spread as the objective draws them."""
+    """Times (n,) in first..T from ``places`` (n,) in [0, n) that are even: spread as the objective draws them."""
     n = len(places)
     if recipe.objective in loss_weights.EVEN:
-        return 2 + (places * ((recipe.T - 1) / n)).long()
+        return recipe.first + (places * ((recipe.T + 1 - recipe.first) / n)).long()
     weights = step_weights(recipe)
     assert weights is not None
     below = weights.probability.cumsum(0).to(places.device)
@@ -84,7 +84,7 @@ def times(recipe: Recipe, places: Tensor) -> Tensor:
 
 
 def draw_batch(data: Data, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """A global batch: data x0 (n, d), times (n,) in 2..T, and standard normal noise (n, d).
+    """A global batch: data x0 (n, d), times (n,) of the learned steps, and standard normal noise (n, d).
 
     Times are spread evenly, or by the density of the recipe's objective, with one random shift for the whole batch.
     With classes also labels (n,), of which a random share, ``label_dropout``, is ``classes``: that tells nothing.

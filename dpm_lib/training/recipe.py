@@ -19,8 +19,9 @@ SCHEDULES = {  # from T, beta_1 and tau_T; the last two choose their own end
     "linear": lambda T, beta_1, _: schedules.linear(T, beta_1, min(0.2, 20 / T)),
     "even": lambda T, beta_1, _: schedules.even(T, beta_1),
 }
-KERNELS = ("gaussian", "binomial")
-KERNEL_OF = {"swiss-roll": "gaussian", "heartbeat": "binomial"}
+TOKENS = ("binomial", "mask", "uniform")  # kernels of strings, of bits or of other tokens
+KERNELS = ("gaussian", *TOKENS)
+KERNELS_OF = {"swiss-roll": ("gaussian",), "heartbeat": TOKENS}
 NETWORKS = ("mlp", "rbf")
 IMAGE_NETWORKS = ("unet", "multi-scale")
 FORMS = (*COVARIANCES, "levels", "paper")
@@ -34,6 +35,7 @@ APPLIES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # where each setting 
     "knots": ("learn_schedule=true", lambda r: r.learn_schedule),
     "covariance": ("kernel=gaussian", lambda r: r.kernel == "gaussian"),
     "objective": ("kernel=gaussian; bits have the bound alone", lambda r: r.kernel == "gaussian"),
+    "tokens": ("kernel=mask or uniform", lambda r: r.kernel in ("mask", "uniform")),
     "width": ("another network than rbf", lambda r: r.network != "rbf"),
     "depth": ("another network than rbf", lambda r: r.network != "rbf"),
     "units": ("network=rbf", lambda r: r.network == "rbf"),
@@ -61,7 +63,8 @@ class Recipe:
     data: str = "swiss-roll"
     noise: float = 0.25  # scikit-learn's, before the roll is scaled to E|x0|^2 = 2
     T: int = 40  # steps of the chain
-    kernel: str = "gaussian"  # or "binomial", for data of bits
+    kernel: str = "gaussian"  # or "binomial", for data of bits; "mask" or "uniform", of tokens
+    tokens: int = 2  # how many there are, [MASK] not counted
     beta_1: float = 1e-6  # fixed rate of the first step
     tau_T: float = 20.0  # noise-to-signal ratio of the last step, at the start of training
     schedule: str = "geometric"  # where the schedule starts, or stays
@@ -113,8 +116,10 @@ class Recipe:
         if self.knots != 0 and not 2 <= self.knots <= self.T - 1:
             raise ValueError(f"knots: {self.knots} is not 0, nor between 2 and T - 1 = {self.T - 1}")
         self._check_data()
-        if self.batch < self.T - 1 and not self.side:
-            raise ValueError(f"batch: {self.batch} is less than T - 1 = {self.T - 1}: every batch holds every time")
+        learned = self.T + 1 - self.first
+        if self.batch < learned and not self.side:
+            count = "T" if self.first == 1 else "T - 1"
+            raise ValueError(f"batch: {self.batch} is less than {count} = {learned}: every batch holds every time")
         if not 0 < self.beta_1 < 1:
             raise ValueError(f"beta_1: {self.beta_1} is outside (0, 1)")
         for name in ("ema", "dropout", "label_dropout"):
@@ -135,6 +140,15 @@ class Recipe:
             if value not in (default, 0):
                 raise ValueError(f"{name}: {value!r} does nothing here: it applies to {where}")
         self._check_objective()
+        if self.tokens < 2:
+            raise ValueError(f"tokens: {self.tokens} is less than 2")
+        if self.kernel == "mask" and (self.schedule != "even" or self.learn_schedule):
+            raise ValueError("kernel: 'mask': need schedule=even, learn_schedule=false: at T all has to be masked")
+
+    @property
+    def first(self) -> int:
+        """The first step back that is learned: 2, but for a mask, whose kernel does not lead back, 1."""
+        return 1 if self.kernel == "mask" else 2
 
     def _check_objective(self) -> None:
         """That a weighted squared error, if that is minimised, is all that there is to learn."""
@@ -153,10 +167,11 @@ class Recipe:
     def _check_data(self) -> None:
         """That kernel, side and channels are those of data that are known by name."""
         pictures = image_datasets.known(self.data)
-        kernel = KERNEL_OF.get(self.data, "gaussian" if pictures or self.side else self.kernel)
-        if self.kernel != kernel and self.kernel in KERNELS:
-            raise ValueError(f"kernel: {self.kernel!r} does not fit the data {self.data!r}, which need {kernel!r}")
-        if self.data in KERNEL_OF and self.side:
+        fit = KERNELS_OF.get(self.data, ("gaussian",) if pictures or self.side else KERNELS)
+        if self.kernel not in fit and self.kernel in KERNELS:
+            need = " or ".join(map(repr, fit))
+            raise ValueError(f"kernel: {self.kernel!r} does not fit the data {self.data!r}, which need {need}")
+        if self.data in KERNELS_OF and self.side:
             raise ValueError(f"side: {self.side} is for pictures, and the data {self.data!r} are none")
         if self.data.startswith("folder:") and not self.side:
             raise ValueError(f"side: 0 is less than 1: say how many pixels the pictures of {self.data} are to have")
