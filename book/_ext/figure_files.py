@@ -2,7 +2,8 @@
 
 While the book is built, a widget carries the names of these files in place of their text (`dpm_lib/figures/scripts.py`).
 A page's head names the sheets of its figures, and after the first figure comes its script, so that it moves before the
-rest of the page has been read.
+rest of the page has been read. Each figure has room kept for it, so that nothing jumps when it comes: as much as it took
+on three screens when `tools/figure_heights.py` looked, by its name in `figure_heights.json`.
 """
 
 import json
@@ -22,6 +23,8 @@ MARKER = re.compile(
     r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>',
     re.DOTALL,
 )
+HEIGHTS = Path(__file__).with_name("figure_heights.json")
+ROOM = '<div class="figure-room" style="{}"></div>'
 READ = '<script src="{}"></script><script>document.dispatchEvent(new Event("figure-read"));</script>'
 
 
@@ -51,14 +54,28 @@ def widget_states(context: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: record["state"] for name, record in states.items()}
 
 
+def with_rooms(body: str, states: dict[str, dict[str, Any]]) -> str:
+    """The body of a page, with room for each of its figures whose height is known, before its marker."""
+    heights = json.loads(HEIGHTS.read_text(encoding="utf-8"))
+
+    def with_room(found: re.Match[str]) -> str:
+        label = states.get(json.loads(found[1])["model_id"], {}).get("label")
+        sizes = heights.get(label, {})
+        style = ";".join(f"--{screen}:{size}px" for screen, size in sizes.items())
+        return (ROOM.format(style) if sizes else "") + found[0]
+
+    return MARKER.sub(with_room, body)
+
+
 def start_early(
     app: Sphinx, name: str, template: str, context: dict[str, Any], tree: object
 ) -> None:
     """Let a page name the sheets of its figures, and the script of the first, as early as they can be of use."""
-    first = MARKER.search(context.get("body", ""))
-    if first is None:
+    if MARKER.search(context.get("body", "")) is None:
         return
     states = widget_states(context)
+    context["body"] = with_rooms(context["body"], states)
+    first = MARKER.search(context["body"])
     sheets = [
         NAMED_SHEETS.match(state.get("_css", "")) for state in states.values()
     ]

@@ -180,6 +180,7 @@
     message.textContent = poster
       ? "This figure could not start in your browser. Here is a still picture of it."
       : "This figure could not start in your browser.";
+    place.classList.remove("figure-room");
     place.replaceChildren(...(poster ? [poster, message] : [message]));
     place.dataset.figure = "failed";
   }
@@ -196,8 +197,9 @@
   });
 
   async function show(marker, models, started) {
-    const place = document.createElement("div");
-    place.className = "figure-place";
+    const room = marker.previousElementSibling; // as high as the figure will be, if the build knows: nothing jumps then
+    const place = room?.matches(".figure-room") ? room : document.createElement("div");
+    place.classList.add("figure-place");
     place.dataset.figure = "loading";
     marker.before(place);
     try {
@@ -212,6 +214,7 @@
       });
       await widget.render({ model, el: place, experimental: {} });
       place.dataset.figure = "ready";
+      place.classList.remove("figure-room");
       performance.mark("figure-ready");
     } catch (error) {
       giveUp(marker, place, error);

@@ -42,6 +42,21 @@ def open_page(profile, name, **options):
     return watched
 
 
+SHIFTS = """() => new Promise((done) => {
+  const seen = [];
+  const look = new PerformanceObserver((list) => seen.push(...list.getEntries().filter((e) => !e.hadRecentInput)));
+  look.observe({ type: "layout-shift", buffered: true });
+  setTimeout(() => done(seen.map(({ value, sources }) =>
+    [value, sources[0]?.node?.parentElement?.textContent.trim().slice(0, 60)])), 50);
+})"""
+
+
+def nothing_has_jumped(page):
+    """Of what is on the screen while the page is read; a tenth is what the field takes for good."""
+    shifts = page.evaluate(SHIFTS)
+    assert sum(value for value, _ in shifts) < 0.1, f"{shifts}: a new figure? run tools/figure_heights.py"
+
+
 # --- By day, on a laptop ---
 
 
@@ -189,6 +204,8 @@ def test_page(profile, subtests, name):
     """
     visits = [(LAPTOP, BY_DAY), (PHONE, BY_NIGHT)][:: 1 if PAGES.index(name) % 2 else -1]
     watched = open_page(profile, name, **visits[0][0])
+    with subtests.test(nothing_has_jumped.__name__):
+        nothing_has_jumped(watched.page)
     for screen, checks in visits:
         watched.page.emulate_media(color_scheme=screen["color_scheme"])
         watched.page.set_viewport_size({"width": screen["width"], "height": screen["height"]})
