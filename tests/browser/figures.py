@@ -24,6 +24,7 @@ from dpm_lib.figures.widgets import (
     LiveSampler,
     SamplerRace,
     ScheduleBars,
+    TextUnmasking,
     TrainingCost,
     TrajectoryPlayer,
     TwoPictures,
@@ -240,3 +241,15 @@ def training_cost(**text: str) -> TrainingCost:
     names = ("flop_per_row", "state_bytes", "bytes_per_row", "batch", "steps")
     cost = dict(zip(names, (4.7e9, 4.6e8, 7.2e6, 256, 200_000), strict=True))
     return TrainingCost({"a-recipe-of-a-long-name": cost, "digits": cost}, **text)
+
+
+def text_unmasking(**text: str) -> TextUnmasking:
+    """A network of one layer, of random numbers, for four characters."""
+    rng = np.random.default_rng(0)
+    S, width = 4, 2
+    layer = {"look.weight": (2 * width, 5 * width), "look.bias": (2 * width,), "say.weight": (width, 2 * width)}
+    layer |= {"say.bias": (width,), "norm.weight": (width,), "norm.bias": (width,)}
+    sizes = {"letters": (S + 1, width), **{f"layers.0.{name}": size for name, size in layer.items()}}
+    sizes |= {"norm.weight": (width,), "norm.bias": (width,), "out.weight": (S, width), "out.bias": (S,)}
+    tensors = {name: rng.normal(size=size) for name, size in sizes.items()}
+    return TextUnmasking(tensors, " abc", "ab__ c_a " * 6, **text)

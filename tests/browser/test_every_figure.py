@@ -62,6 +62,7 @@ MAKERS = [
     figures.schedule,
     figures.strings,
     figures.strip,
+    figures.text_unmasking,
     figures.training_cost,
     figures.two_pictures,
 ]

@@ -31,6 +31,7 @@ from dpm_lib.figures.widgets.schedule import ScheduleBars
 from dpm_lib.figures.widgets.score_matching import BlindShare, LangevinLevels, LossFloor
 from dpm_lib.figures.widgets.steering import GuidedMixture
 from dpm_lib.figures.widgets.straight import FewSteps, ThreePaths, TwoLaws
+from dpm_lib.figures.widgets.text_unmasking import TextUnmasking
 from dpm_lib.figures.widgets.training import LiveTraining
 from dpm_lib.figures.widgets.tweedie import GuessField, TwoPictures, WaysBack
 from dpm_lib.figures.widgets.vae import Contest, Rungs
@@ -79,6 +80,7 @@ __all__ = [
     "ScheduleBars",
     "StepBack",
     "StepsOfOneNoise",
+    "TextUnmasking",
     "ThreePaths",
     "TrainingCost",
     "TrajectoryPlayer",

@@ -105,7 +105,7 @@ export function drawString(law, k, order, uniform) {
   return { state, isPossible: isPossible && conditionals(law, state) !== null };
 }
 
-function shuffled(items, uniform) {
+export function shuffled(items, uniform) {
   const rest = [...items];
   return items.map(() => rest.splice(Math.floor(uniform() * rest.length), 1)[0]);
 }
