@@ -7,23 +7,30 @@ interrupted goes on. `python benchmarks/text.py masked` or `causal` trains one o
 """
 
 import copy
+import importlib.util
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import main
+from common import main, write
 from torch import Tensor
 
+from dpm_lib.core import results
 from dpm_lib.core.random import seeded
-from dpm_lib.data import text
+from dpm_lib.core.standard_error import stderr
+from dpm_lib.data import text, text_baselines
 from dpm_lib.diffusion import masked_strings
-from dpm_lib.networks.text_network import TextNetwork
+from dpm_lib.networks.text_network import TextNetwork, load, save
 from dpm_lib.training.weight_average import update_average
 
 BATCH, WARM_UP, AVERAGE, PIECE = 8, 100, 0.999, 400
+COUNTS = (1, 2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 120, 124, 126, 127, 128)  # hidden places
+TOGETHER = (1, 2, 4, 8, 16, 32, 128)  # places at a call
+DRAWS, SAMPLES, ORDERS, PPM_ORDER = 16, 16, 8, 8
 LEGS = {
     "masked": ((6000, 3e-3), (6000, 2e-3)),
     "causal": ((6000, 3e-3),),
@@ -124,10 +131,129 @@ class Training:
             self.save()
 
 
+def coders() -> dict[str, Callable[[bytes], bytes]]:
+    """Those of Python, and PPMd and Zstandard where they are installed."""
+    found = dict(text_baselines.CODERS)
+    if ppmd := _installed("pyppmd"):
+        found["PPMd"] = lambda content: ppmd.compress(content, max_order=PPM_ORDER, mem_size=2**26)
+    if zstd := _installed("zstandard"):
+        found["zstd"] = lambda content: zstd.ZstdCompressor(level=22).compress(content)
+    return found
+
+
+def _installed(name: str) -> Any:
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
+def mean(bits: Tensor) -> dict[str, float]:
+    """Bits per character (n,) of n windows: mean and standard error."""
+    return {"bits": float(bits.mean()), "stderr": stderr(bits)}
+
+
+def rows(masked: Training, causal: Training, data: text.Text) -> dict[str, Any]:
+    """Bits per character of the held-out windows under each model, and of one less the other, on the same windows."""
+    x, mask, unit = data.windows(), data.characters, data.length * math.log(2)
+    model, order = text_baselines.n_gram(data)
+    running = [-model.log2_prob(part)[: len(part) // data.length * data.length] for part in data.test]
+    with torch.no_grad():
+        batches = x.split(64)
+        alone = torch.cat([next_character(causal.best, part, mask).double().sum(1) for part in batches])
+        whole = [next_character(causal.best, part.unsqueeze(0), mask)[0].double() for part in data.test]
+    kept = [part[: len(part) // data.length * data.length] for part in whole]
+    each = {
+        "masked": masked_strings.bound(masked.best, x, mask, seeded(2), DRAWS) / unit,
+        "causal": alone / unit,
+        "causal, running on": torch.cat(kept).view(-1, data.length).sum(1) / unit,
+        "n-gram": torch.stack([-model.log2_prob(row).mean() for row in x]),
+        "n-gram, running on": torch.cat(running).view(-1, data.length).mean(1),
+    }
+    less = {name: mean(each["masked"] - bits) for name, bits in each.items() if name != "masked"}
+    return {
+        "windows": len(x),
+        "order": order,
+        "models": {name: mean(bits) for name, bits in each.items()},
+        "masked_less": less,
+    }
+
+
+def curve(network: TextNetwork, data: text.Text) -> list[dict[str, float]]:
+    """Bits for a hidden character where k of a window's are hidden."""
+    x, generator, lines = data.windows(), seeded(3), []
+    for k in COUNTS:
+        at = masked_strings.hidden((len(x), data.length), torch.full((len(x),), k), generator)
+        with torch.no_grad():
+            nats = masked_strings.masked_cross_entropy(network, x, at, data.characters).double().sum(1) / k
+        lines.append({"hidden": k, **mean(nats / math.log(2))})
+    return lines
+
+
+def samples(network: TextNetwork, data: text.Text) -> list[dict[str, Any]]:
+    """Windows drawn with several places at each call, judged by the n-gram model: its bits per character, and one."""
+    judge, _ = text_baselines.n_gram(data)
+    lines = []
+    for together in TOGETHER:
+        empty = torch.full((SAMPLES, data.length), data.characters)
+        drawn = masked_strings.fill(network, empty, data.characters, seeded(4), together)
+        bits = torch.stack([-judge.log2_prob(row).mean() for row in drawn])
+        lines.append({"together": together, **mean(bits), "example": data.decode(drawn[0])})
+    return lines
+
+
+def orders(network: TextNetwork, data: text.Text) -> dict[str, float]:
+    """How much the orders of one string disagree, in bits per character, and what their average in p gains."""
+    x, unit = data.windows()[:: len(data.windows()) // 8][:8], data.length * math.log(2)
+    repeated = x.repeat_interleave(ORDERS, 0)
+    drawn = torch.rand(repeated.shape, generator=seeded(5)).argsort(1)
+    bits = -masked_strings.log_prob(network, repeated, drawn, data.characters).view(len(x), ORDERS) / unit
+    tight = -(torch.logsumexp(-bits * unit, 1) - math.log(ORDERS)) / unit
+    return {
+        "windows": len(x),
+        "orders": ORDERS,
+        "bits": float(bits.mean()),
+        "std_over_orders": float(bits.std(1).mean()),
+        "gained_by_averaging": float((bits.mean(1) - tight).mean()),
+    }
+
+
+def measure() -> None:
+    """Train what is not trained, and measure all."""
+    data = text.book()
+    masked, causal = Training(data, causal=False), Training(data, causal=True)
+    for training in (masked, causal):
+        training.finish()
+    path = results.folder() / "text.safetensors"
+    save(path, masked.best, alphabet=data.alphabet, trained_on=data.length)
+    masked.best, _ = load(path)  # in half precision, as all will have it
+    record: dict[str, Any] = {
+        "characters": text.record(data),
+        "length": data.length,
+        "parameters": {t.kind: sum(p.numel() for p in t.network.parameters()) for t in (masked, causal)},
+        "trainings": {
+            t.kind: {"batch": BATCH, "legs": LEGS[t.kind], "dropout": DROPOUT[t.kind], "course": t.course}
+            for t in (masked, causal)
+        },
+        **rows(masked, causal, data),
+        "coders": {
+            name: {
+                way: text_baselines.coded(data, coder, way == "after_training") for way in ("after_training", "alone")
+            }
+            for name, coder in coders().items()
+        },
+        "curve": curve(masked.best, data),
+        "samples": samples(masked.best, data),
+        "orders": orders(masked.best, data),
+    }
+    versions = {name: module.__version__ for name in ("pyppmd", "zstandard") if (module := _installed(name))}
+    write("text", record, "python benchmarks/text.py", **versions)
+    print({key: record[key] for key in ("models", "masked_less", "coders", "orders")})
+
+
 if __name__ == "__main__":
     main(
         {
+            "text": measure,
             "masked": lambda: Training(text.book(), False).finish(),
             "causal": lambda: Training(text.book(), True).finish(),
-        }
+        },
+        usual=["text"],
     )

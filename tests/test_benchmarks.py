@@ -24,15 +24,18 @@ import sampling_costs
 import straight
 import swiss_roll
 import swiss_roll_limits
+import text
 import torch
 from runs import quick
 from test_image_recipes import little
 
 from dpm_lib.core import results
 from dpm_lib.core.files import load_json
+from dpm_lib.data.text import Text, encode
 from dpm_lib.diffusion import schedules
 from dpm_lib.diffusion.forward_kernels import GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.networks.text_network import load
 from dpm_lib.probability.swiss_roll import SwissRoll
 from dpm_lib.training import catalogue, checkpoints, loop, trainer
 
@@ -339,3 +342,22 @@ def test_objectives(place, monkeypatch):
         assert costs == sorted(costs) and costs[0] > 0
     model, recipe = checkpoints.load_model(place / "digits-ddpm.safetensors")
     assert recipe.name == "digits-ddpm" and model.T == 6
+
+
+def test_text(place, monkeypatch):
+    """Networks that have seen four windows, and all that is measured on them; a training goes on where it stood."""
+    part = encode("abcabcaabbccabcab" * 12, "\nabc")
+    monkeypatch.setattr(text.text, "book", lambda: Text("text", "\nabc", 16, (part,), (part[:40],), (part, part)))
+    monkeypatch.setattr(text, "LEGS", {"masked": ((2, 1e-3), (2, 1e-3)), "causal": ((4, 1e-3),)})
+    for name, value in {"COUNTS": (1, 16), "TOGETHER": (4, 16), "PIECE": 2, "SAMPLES": 2, "ORDERS": 2}.items():
+        monkeypatch.setattr(text, name, value)
+    monkeypatch.setattr(text.text_baselines, "ORDERS", (2, 3))
+    monkeypatch.setenv("DPM_RUNS", str(place))
+    text.Training(text.text.book(), causal=True).finish()
+    text.measure()
+    record = load_json(place / "text.json")
+    assert [line["step"] for line in record["trainings"]["causal"]["course"]] == [2, 4]
+    assert record["windows"] == 24 and record["models"]["masked"]["bits"] > record["models"]["n-gram"]["bits"]
+    difference = record["models"]["masked"]["bits"] - record["models"]["causal"]["bits"]
+    assert record["masked_less"]["causal"]["bits"] == pytest.approx(difference)
+    assert load(place / "text.safetensors")[0].sizes["characters"] == 4

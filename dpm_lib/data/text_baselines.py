@@ -110,7 +110,7 @@ def n_gram(data: Text) -> tuple[KneserNey, int]:
 CODERS: dict[str, Callable[[bytes], bytes]] = {
     "zlib": lambda content: zlib.compress(content, 9),
     "bz2": lambda content: bz2.compress(content, 9),
-    "xz": lambda content: lzma.compress(content, format=lzma.FORMAT_XZ, preset=9 | lzma.PRESET_EXTREME),
+    "xz": lambda content: lzma.compress(content, preset=6 | lzma.PRESET_EXTREME),  # it looks back 8 MiB
 }
 
 
