@@ -96,6 +96,8 @@ def test_decoders_draw_what_their_paths_add_up_to():
         return [(sorted(worth, key=lambda i: -worth[i])[:size], 1.0)]
 
     assert torch.allclose(decoder.law([decoder.by_confidence(2)] * 2), step_by_step(model, surest), atol=1e-14)
+    drawn = decoder.by_drawn_confidence(2)  # what the model says of tokens that stand is not asked for
+    assert float((drawn.sum(-1) - 1).abs().max()) < 1e-12
     least = step_by_step(model, lambda x: surest(x, -1))
     assert torch.allclose(decoder.law([decoder.by_least_confidence(2)] * 2), least, atol=1e-14)
 
