@@ -6,51 +6,26 @@ import numpy as np
 import pytest
 import torch
 from opening import data, open_figures, settle
-from torch.nn import functional
 
 from dpm_lib.figures.widgets import TextUnmasking
+from dpm_lib.networks.text_network import TextNetwork
 
 ALPHABET = "\n abcdefg."
 S, WIDTH = len(ALPHABET), 8
 
 
-def tensors(depth=3, seed=0):
-    """A small network at random, and one long bias, so that its choices are not all alike."""
-    rng = np.random.default_rng(seed)
-    made = {"letters": rng.normal(size=(S + 1, WIDTH))}
-    for i in range(depth):
-        made |= {
-            f"layers.{i}.norm.weight": rng.normal(1, 0.3, WIDTH),
-            f"layers.{i}.norm.bias": rng.normal(0, 0.3, WIDTH),
-            f"layers.{i}.look.weight": rng.normal(0, 0.3, (2 * WIDTH, 5 * WIDTH)),
-            f"layers.{i}.look.bias": rng.normal(0, 0.3, 2 * WIDTH),
-            f"layers.{i}.say.weight": rng.normal(0, 0.5, (WIDTH, 2 * WIDTH)),
-            f"layers.{i}.say.bias": rng.normal(0, 0.3, WIDTH),
-        }
-    made |= {
-        "norm.weight": rng.normal(1, 0.3, WIDTH),
-        "norm.bias": rng.normal(0, 0.3, WIDTH),
-        "out.weight": rng.normal(0, 1, (S, WIDTH)),
-        "out.bias": rng.normal(0, 1, S),
-    }
-    return {name: torch.from_numpy(value).half() for name, value in made.items()}
+def network(depth=3):
+    """A small network whose numbers are all random, and fit into half precision."""
+    generator = torch.Generator().manual_seed(0)
+    made = TextNetwork(S, WIDTH, depth, generator=generator).requires_grad_(False)
+    for parameter in made.parameters():
+        parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+        parameter.copy_(parameter.half())
+    return made
 
 
-def logits(state, x):
-    """What the network gives, by torch in double precision: a dilated convolution in each layer."""
-    t = {name: value.double() for name, value in state.items()}
-    h = t["letters"][x]
-    for i in range(sum(name.endswith("look.weight") for name in t)):
-        part = {
-            name.removeprefix(f"layers.{i}."): value for name, value in t.items() if name.startswith(f"layers.{i}.")
-        }
-        normed = functional.layer_norm(h, (WIDTH,), part["norm.weight"], part["norm.bias"])
-        apart = [1, 2, 4, 8, 16][i % 5]
-        kernel = part["look.weight"].view(2 * WIDTH, 5, WIDTH).transpose(1, 2)
-        looked = functional.conv1d(normed.T[None], kernel, part["look.bias"], padding=2 * apart, dilation=apart)[0].T
-        h = h + functional.linear(functional.silu(looked), part["say.weight"], part["say.bias"])
-    last = functional.layer_norm(h, (WIDTH,), t["norm.weight"], t["norm.bias"])
-    return functional.linear(last, t["out.weight"], t["out.bias"])
+def tensors(depth=3):
+    return network(depth).state_dict()
 
 
 FORWARD = """(m, a) => {
@@ -66,12 +41,12 @@ FORWARD = """(m, a) => {
 
 
 def test_logits_are_torchs(js):
-    state = tensors(depth=6)  # the sixth layer is dilated as the first
-    figure = TextUnmasking(state, ALPHABET, "a_b")
+    net = network(depth=6)  # the sixth layer is dilated as the first
+    figure = TextUnmasking(net.state_dict(), ALPHABET, "a_b")
     x = np.random.default_rng(1).integers(0, S + 1, 70)
     weights = np.frombuffer(figure.weights, "<i2")
     found, pauses, chances = js("textnet.js", FORWARD, {"weights": weights, "shapes": figure.shapes, "x": x.tolist()})
-    wanted = logits(state, torch.from_numpy(x))
+    wanted = net.double()(torch.from_numpy(x)[None])[0]
     np.testing.assert_allclose(np.reshape(found, (70, S)), wanted, atol=1e-4)
     np.testing.assert_allclose(chances, wanted[2].softmax(0), atol=1e-5)
     assert pauses >= 6 * 70 / 8, "the page has to breathe"
@@ -144,8 +119,8 @@ def test_a_text_is_read_and_what_it_may_not_hold_is_named(js):
 
 
 def test_a_reader_fills_gaps(page, write_page):
-    state = tensors()
-    open_figures(page, write_page, TextUnmasking(state, ALPHABET, "a__b. ____c", k=4))
+    net = network()
+    open_figures(page, write_page, TextUnmasking(net.state_dict(), ALPHABET, "a__b. ____c", k=4))
     assert (data(page, "gaps"), data(page, "filled"), data(page, "calls")) == ("6", "0", "0")
     assert page.locator(".dpm-gap").count() == 6
     page.get_by_role("button", name="Fill at once").click()
@@ -161,7 +136,7 @@ def test_a_reader_fills_gaps(page, write_page):
     assert data(page, "text") == "ab_"
     assert "“<” “>” “É”" in page.locator(".dpm-figure").inner_text()
     x = torch.tensor([ALPHABET.index("a"), ALPHABET.index("b"), S])
-    best = ALPHABET[int(logits(state, x)[2].argmax())].replace(" ", "␣").replace("\n", "↵")
+    best = ALPHABET[int(net(x[None])[0, 2].argmax())].replace(" ", "␣").replace("\n", "↵")
     assert page.locator(".dpm-letters .dpm-token").first.text_content() == best
     drawn = []
     page.get_by_role("combobox", name="Order").select_option("left")
@@ -197,9 +172,9 @@ def test_a_reader_fills_gaps(page, write_page):
         (lambda: TextUnmasking(tensors(), ALPHABET, "a", order="x"), "order: 'x': need one of"),
         (lambda: TextUnmasking(tensors(), ALPHABET[:-1], "a"), r"tensors, letters: need shape \(10, width\)"),
         (lambda: TextUnmasking({}, ALPHABET, "a"), "tensors: no 'letters'"),
-        (lambda: TextUnmasking(tensors(depth=0), ALPHABET, "a"), "tensors: layers: 0: need at least 1"),
+        (lambda: TextUnmasking({"letters": np.ones((S + 1, 2))}, ALPHABET, "a"), "tensors: layers: 0: need at least 1"),
         (
-            lambda: TextUnmasking(tensors() | {"layers.1.say.bias": torch.zeros(3)}, ALPHABET, "a"),
+            lambda: TextUnmasking({**tensors(), "layers.1.say.bias": torch.zeros(3)}, ALPHABET, "a"),
             r"tensors, layers.1.say.bias: need shape \(8\), got \(3,\)",
         ),
     ],

@@ -16,7 +16,9 @@ GAP = "_"
 LONGEST = 160
 TAPS = 5
 ORDERS = ("random", "confidence", "left")
-TEXT = "the forward chain forgets: after many ______ all that is left is _____. the reverse _______ learns to go ____."
+TEXT = (
+    "the ent_opy of the n__se is the s_me at ev__y step, and the reverse ______ has to learn what is ____ of the data."
+)
 
 
 class TextUnmasking(Figure):
