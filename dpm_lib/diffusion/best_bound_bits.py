@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from dpm_lib.diffusion.forward_kernels import BinomialKernel
-from dpm_lib.diffusion.reverse_kernels import BernoulliReverse, mixed
+from dpm_lib.diffusion.forward_kernels import BinomialKernel, mixed
+from dpm_lib.diffusion.reverse_kernels import BernoulliReverse
 from dpm_lib.diffusion.schedules import LearnedSchedule, Schedule, cosine
 from dpm_lib.probability.codebooks import Codebook, _check_evidence
 from dpm_lib.probability.distributions import Bernoulli

@@ -24,6 +24,7 @@ from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.markov.kolmogorov import checked_generator, uniformise
 from dpm_lib.markov.markov_chains import recurrent_classes, stationary_laws
 from dpm_lib.probability.categorical import Categorical, token_index
+from dpm_lib.probability.token_tilt import TokenTilt, read
 
 SERIES = 20  # terms of exp for an argument of 1 at most: the rest is below 1e-18
 
@@ -211,6 +212,8 @@ class CategoricalKernel(nn.Module):
     been masked at T would have probability 0 under the model.
     """
 
+    continuous = False
+
     def __init__(self, dim: int, schedule: Schedule, jumps: Any) -> None:
         super().__init__()
         self.dim = count("dim", dim)
@@ -292,6 +295,10 @@ class CategoricalKernel(nn.Module):
         t = checked_step(t, self.schedule.T)
         mixed = self.jumps.log_mixed(self._weights(start, xt, t), self.schedule.log_alpha_bar, t - 1)
         return Categorical(mixed + self.jumps.log_column(self._index("xt", xt), self.log_kept_by_step, t))
+
+    def seen(self, y: Tensor, noise: float, mask: Tensor) -> TokenTilt:
+        """r(x_0): ``y`` (d,) was read where ``mask`` (d,) is true, each token wrong with the chance ``noise``."""
+        return read(y, noise, mask, self.vocabulary)
 
     def ratios(self, start: Categorical, xt: Tensor, t: int | Tensor) -> Tensor:
         """log p_t(y) / p_t(x_t), (..., d, n), nats, for the y that have token k in place of x_t,i.

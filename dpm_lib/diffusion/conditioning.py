@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from dpm_lib.core import checks
-from dpm_lib.diffusion.forward_kernels import BinomialKernel
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.diffusion.twists import Annealed, Constant, Ending, Expected, Last, PlugIn, Twist, guess, through
+from dpm_lib.probability.categorical import Categorical
 from dpm_lib.probability.distributions import Bernoulli
 from dpm_lib.probability.products_of_laws import Blend, Tilt, times
 from dpm_lib.probability.resampling import ResampledSamples, effective_size, resample
+from dpm_lib.probability.token_tilt import TokenTilt
 from dpm_lib.probability.weighted_samples import WeightedSamples
 
 METHODS = ("constant", "annealed", "twisted", "particles")
@@ -115,7 +116,7 @@ def tilt(
     """
     if method not in METHODS:
         raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}")
-    if model.last is not None:
+    if model.last is not None and model.first > 1:
         raise ValueError(
             "model: its last step is on levels, which no tilt multiplies: need the edge kernel, last='edge'"
         )
@@ -183,9 +184,12 @@ def first_order(psi: Twist, law: Any, x_next: Tensor, t: int, farthest: float = 
 
     A line that would move the step, in length, by more than ``farthest`` sqrt(d) of its standard deviations is made
     less steep: so far away it is no guide. For bits the line goes through log psi_t at x_{t+1} and at its d neighbours
-    with one bit flipped. It is level where there is no gradient, or where psi_0 is zero: then the step is left alone,
+    with one bit flipped; for tokens see ``by_tokens``. It is level where there is no gradient, or where psi_0 is zero:
+    then the step is left alone,
     and what is off is in the weight. ValueError for a slope that is NaN or infinite.
     """
+    if isinstance(law, Categorical):
+        return by_tokens(psi, law, x_next, t)
     if isinstance(law.parts if isinstance(law, Blend) else law, Bernoulli):
         at, value = x_next, _finite(psi(x_next, t), x_next, t)
         slope = (_flipped(psi, at, t) - value.unsqueeze(-1)) * (1 - 2 * at)
@@ -205,6 +209,22 @@ def first_order(psi: Twist, law: Any, x_next: Tensor, t: int, farthest: float = 
         raise ValueError(f"log_r: slope {slope[where].item()} at particle, coordinate {where}, t = {t}")
     c = value - (slope * at).sum(-1)
     return Tilt(c.unsqueeze(-1), slope.unsqueeze(-2), torch.zeros_like(slope).unsqueeze(-2))
+
+
+def by_tokens(psi: Twist, law: Categorical, at: Tensor, t: int) -> TokenTilt:
+    """The tilt that is psi_t at x_{t+1} (n, d) and where one of its tokens is another that the step can draw."""
+    kinds = law.logits.shape[-1]
+    value = _finite(psi(at, t), at, t)
+    row, place, token = torch.nonzero(
+        ~torch.isneginf(law.logits) & (at.unsqueeze(-1) != torch.arange(kinds).to(at)), as_tuple=True
+    )
+    table = torch.zeros_like(law.logits)
+    for some in torch.arange(len(row)).split(max(1, MOST_FLIPS // at.shape[-1])):
+        near = at[row[some]].clone()
+        near[torch.arange(len(some)), place[some]] = token[some].to(at)
+        apart = _finite(psi(near, t), near, t) - value[row[some]]
+        table[row[some], place[some], token[some]] = torch.where(torch.isinf(apart), 0.0, apart)
+    return TokenTilt.of_table(table, torch.where(torch.isneginf(value), 0.0, value).unsqueeze(-1))
 
 
 def _flipped(psi: Twist, x: Tensor, t: int) -> Tensor:
@@ -283,7 +303,7 @@ def _check_guided(model: DiffusionModel, psi: Ending, x: Tensor, method: str) ->
     """ValueError if psi_1 is no function whose slope a chain without weights could follow."""
     if isinstance(psi.twist, Last):
         raise ValueError(f"twist: 'last' does not fit method {method!r}, {WITHOUT}")
-    if psi.tilt(1) is None and not isinstance(model.kernel, BinomialKernel):
+    if psi.tilt(1) is None and model.kernel.continuous:
         with torch.enable_grad():
             if not psi(x.clone().requires_grad_(), 1).requires_grad:
                 raise ValueError(f"log_r: has no gradient in x for method {method!r} to follow, {WITHOUT}")

@@ -5,14 +5,16 @@ schedule is a forward process q. It answers the questions that ``Kernel`` lists,
 ``probability.distributions``); neither model nor bound nor training knows which kernel it has.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from dpm_lib.core.checks import checked_step, checked_width, count
 from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.probability.distributions import Bernoulli, Gaussian, Law
+from dpm_lib.probability.products_of_laws import Tilt, bit_tilt, gaussian_tilt
 
 
 class Kernel(Protocol):
@@ -23,6 +25,7 @@ class Kernel(Protocol):
 
     dim: int
     schedule: Schedule
+    continuous: bool  # whether states have neighbours at any distance, and functions of them a gradient
 
     @property
     def reversible(self) -> bool:
@@ -50,6 +53,22 @@ class Kernel(Protocol):
         """q(x_{t-1} | x_t, x_0), for states (..., d)."""
         ...
 
+    def through(self, start: Any, xt: Tensor, t: int | Tensor) -> Law:
+        """The law of x_{t-1} given x_t (..., d), where x_0 given x_t has the law ``start``, coordinates apart."""
+        ...
+
+    def seen(self, y: Tensor, noise: float, mask: Tensor) -> Any:
+        """r(x_0), a ``Tilt``: the likelihood of having seen ``y`` (d,) where ``mask`` (d,) is true, with ``noise``."""
+        ...
+
+
+def mixed(start: Tensor, one: Tensor, zero: Tensor) -> Tensor:
+    """Log-odds (...) of a bit whose log-odds are ``one`` where x_0 = 1, else ``zero``; of x_0 they are ``start``."""
+    # eq-bits-mixture: q(1) = P(x_0 = 1) sigma(one) + P(x_0 = 0) sigma(zero), in logs; and so for q(0)
+    on = torch.logaddexp(logsigmoid(start) + logsigmoid(one), logsigmoid(-start) + logsigmoid(zero))
+    off = torch.logaddexp(logsigmoid(start) + logsigmoid(-one), logsigmoid(-start) + logsigmoid(-zero))
+    return on - off
+
 
 def pick(values: Tensor, t: int | Tensor) -> Tensor:
     """values[t] with a last axis added, so that it multiplies data (..., d): shape (1,) or (..., 1)."""
@@ -63,6 +82,7 @@ class GaussianKernel(nn.Module):
     """
 
     reversible = True
+    continuous = True
 
     def __init__(self, dim: int, schedule: Schedule) -> None:
         super().__init__()
@@ -112,6 +132,23 @@ class GaussianKernel(nn.Module):
         a = (0.5 * (now - before)).exp() * torch.expm1(before) / torch.expm1(now)
         return a, (0.5 * before).exp() * gap, -torch.expm1(before) * gap
 
+    def through(self, start: Gaussian, xt: Tensor, t: int | Tensor) -> Gaussian:
+        """The law of x_{t-1} given x_t (..., d), where x_0 given x_t is ``start``, whose scale is not full."""
+        from_xt, from_x0, variance = self.bridge(t)
+        scale = (variance + (from_x0 * start.scale).square()).sqrt()
+        return Gaussian(from_xt * xt + from_x0 * start.mean, scale)
+
+    def look(self, xt: Tensor, t: int) -> Tilt:
+        """q(x_t | x_0) of x_t (..., d) as a function of x_0, up to a constant: Bayes' rule is a tilt."""
+        log = pick(self.schedule.log_alpha_bar, t)
+        noise = -torch.expm1(log)
+        b, a = (0.5 * log).exp() * xt / noise, (log.exp() / noise).expand_as(xt)
+        return Tilt(torch.zeros_like(b[..., :1]), b.unsqueeze(-2), a.unsqueeze(-2))
+
+    def seen(self, y: Tensor, noise: float, mask: Tensor) -> Tilt:
+        """r(x_0): ``y`` (d,) was seen where ``mask`` (d,) is true, with the standard deviation ``noise``."""
+        return gaussian_tilt(y, noise, mask)
+
 
 class BinomialKernel(nn.Module):
     """T_pi(x_t | x_{t-1}; beta_t) = B(x_t; (1 - beta_t) x_{t-1} + beta_t / 2), pi = B(1/2): ``dim`` separate bits.
@@ -122,6 +159,7 @@ class BinomialKernel(nn.Module):
     """
 
     reversible = True
+    continuous = False
 
     def __init__(self, dim: int, schedule: Schedule) -> None:
         super().__init__()
@@ -153,6 +191,20 @@ class BinomialKernel(nn.Module):
         t = checked_step(t, self.schedule.T)
         from_xt = self._sign("xt", xt) * pick(self.evidence_of_step, t)
         return Bernoulli(from_xt + self._sign("x0", x0) * pick(self.evidence, t - 1))
+
+    def through(self, start: Bernoulli, xt: Tensor, t: int | Tensor) -> Bernoulli:
+        """The law of x_{t-1} given x_t (..., d), where the bits of x_0 given x_t have the law ``start``."""
+        one, zero = (self.posterior(torch.full_like(xt, b), xt, t).logits for b in (1.0, 0.0))
+        return Bernoulli(mixed(start.logits, one, zero))
+
+    def look(self, xt: Tensor, t: int) -> Tilt:
+        """q(x_t | x_0) of x_t (..., d) as a function of x_0, up to a constant: Bayes' rule is a tilt."""
+        b = (2 * xt - 1) * pick(self.evidence, t)
+        return Tilt(torch.zeros_like(b[..., :1]), b.unsqueeze(-2), torch.zeros_like(b).unsqueeze(-2))
+
+    def seen(self, y: Tensor, noise: float, mask: Tensor) -> Tilt:
+        """r(x_0): ``y`` (d,) was read where ``mask`` (d,) is true, each bit wrong with the chance ``noise``."""
+        return bit_tilt(y, noise, mask)
 
     def _sign(self, name: str, x: Tensor) -> Tensor:
         """Bits 0, 1 as signs -1, 1."""

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from dpm_lib.diffusion.conditioning import PlainSamples, tilt
-from dpm_lib.diffusion.forward_kernels import BinomialKernel, GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
-from dpm_lib.probability.products_of_laws import Tilt, bit_tilt, gaussian_tilt
+from dpm_lib.probability.products_of_laws import Tilt
 from dpm_lib.probability.weighted_samples import WeightedSamples
 
 
@@ -21,7 +20,8 @@ def inpaint(
 ) -> WeightedSamples:
     """Draws of x_0 given what ``x0`` (d,) is where ``mask`` (d,) is true, by ``tilt``, whose options apply.
 
-    ``noise`` is what the look at them is allowed to miss by: a standard deviation, or for bits the chance of an error.
+    ``noise`` is what the look at them is allowed to miss by: a standard deviation, or for bits and tokens the chance of
+    an error.
     ValueError for other shapes. {eq}`def-post-look`
     """
     x0, mask = _checked_look(model, x0, mask)
@@ -40,14 +40,8 @@ def denoise(
 
 
 def seen(model: DiffusionModel, y: Tensor, noise: float, mask: Tensor) -> Tilt:
-    """r(x_0): the likelihood of having seen ``y`` (d,) where ``mask`` (d,) is true.
-
-    ValueError for a model of other kernels than Gaussian and binomial.
-    """
-    if not isinstance(model.kernel, BinomialKernel | GaussianKernel):
-        raise ValueError(f"model: has the kernel {type(model.kernel).__name__}: need a Gaussian or a binomial one")
-    make = bit_tilt if isinstance(model.kernel, BinomialKernel) else gaussian_tilt
-    return make(y, noise, mask)
+    """r(x_0): the likelihood of having seen ``y`` (d,) where ``mask`` (d,) is true."""
+    return model.kernel.seen(y, noise, mask)
 
 
 @torch.no_grad()

@@ -26,7 +26,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
 from dpm_lib.core.checks import checked_step
 from dpm_lib.diffusion.forward_kernels import BinomialKernel, GaussianKernel, pick
@@ -37,18 +36,14 @@ MAX_LOG_TAU = 20.0  # the most a network is told, alpha_bar = 0 included: nothin
 COVARIANCES = ("posterior", "fixed_large", "constant", "isotropic", "diagonal", "full")
 
 
-def mixed(start: Tensor, one: Tensor, zero: Tensor) -> Tensor:
-    """Log-odds (...) of a bit whose log-odds are ``one`` where x_0 = 1, else ``zero``; of x_0 they are ``start``."""
-    # eq-bits-mixture: q(1) = P(x_0 = 1) sigma(one) + P(x_0 = 0) sigma(zero), in logs; and so for q(0)
-    on = torch.logaddexp(logsigmoid(start) + logsigmoid(one), logsigmoid(-start) + logsigmoid(zero))
-    off = torch.logaddexp(logsigmoid(start) + logsigmoid(-one), logsigmoid(-start) + logsigmoid(-zero))
-    return on - off
-
-
 class Reverse(Protocol):
     """The interface: p(x_{t-1} | x_t) for a model's kernel, and its score where states have one."""
 
     def __call__(self, xt: Tensor, t: int | Tensor, kernel: Any) -> Law: ...
+
+    def start(self, xt: Tensor, t: int, kernel: Any) -> Any:
+        """The law of x_0 given x_t (..., d) in which the step believes."""
+        ...
 
     def score(self, xt: Tensor, t: int, kernel: Any) -> Tensor:
         """grad log q_t(x_t), (..., d), as this kernel guesses it. TypeError for a law that has none."""
@@ -125,6 +120,11 @@ class GaussianReverse(nn.Module):
             return x0_hat, noise.unsqueeze(-1) * _lower_triangular(rest, self.dim)
         return x0_hat, noise * rest.exp()
 
+    def start(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> Gaussian:
+        """Predicted law of x_0 given x_t, (..., d): a Gaussian, of no width where only its mean is predicted."""
+        mean, factor = self.moments(xt, t, kernel)
+        return Gaussian(mean, torch.zeros_like(mean[..., :1]) if factor is None else factor, self.covariance == "full")
+
     def score(self, xt: Tensor, t: int, kernel: GaussianKernel) -> Tensor:
         """The model's grad log q_t(x), (..., d), by Tweedie's formula from its E[x_0 | x_t]."""
         x0_hat, _ = self.moments(xt, t, kernel)
@@ -146,9 +146,7 @@ class BernoulliReverse(nn.Module):
 
     def forward(self, xt: Tensor, t: int | Tensor, kernel: BinomialKernel) -> Bernoulli:
         """p(x_{t-1} | x_t) for t >= 1; ``xt`` (..., d) of zeros and ones."""
-        start = self.start(xt, t, kernel).logits
-        one, zero = (kernel.posterior(torch.full_like(xt, b), xt, t).logits for b in (1.0, 0.0))
-        return Bernoulli(mixed(start, one, zero))
+        return kernel.through(self.start(xt, t, kernel), xt, t)
 
     def start(self, xt: Tensor, t: int | Tensor, kernel: BinomialKernel) -> Bernoulli:
         """Predicted law of each bit of x_0 given x_t, (..., d). ValueError for t outside of 1..T."""

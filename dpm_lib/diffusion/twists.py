@@ -16,12 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from dpm_lib.core import checks
-from dpm_lib.diffusion.forward_kernels import BinomialKernel, GaussianKernel, pick
+from dpm_lib.diffusion.forward_kernels import BinomialKernel, GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
-from dpm_lib.diffusion.reverse_kernels import GaussianReverse, mixed
 from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.probability.codebooks import Codebook
-from dpm_lib.probability.distributions import Bernoulli, Gaussian
 from dpm_lib.probability.mixtures import Mixture
 from dpm_lib.probability.products_of_laws import Blend, Tilt, blend_of, times
 
@@ -151,24 +149,7 @@ class Ending:
 
 def guess(model: DiffusionModel, xt: Tensor, t: int) -> Any:
     """The law of x_0 given x_t (n, d) in which the model's reverse step believes: a Gaussian, bits, or a blend."""
-    reverse = model.reverse
-    if isinstance(reverse, GaussianReverse):
-        mean, factor = reverse.moments(xt, t, model.kernel)  # type: ignore[arg-type]
-        full = reverse.covariance == "full"
-        return Gaussian(mean, torch.zeros_like(mean[..., :1]) if factor is None else factor, full)
-    return reverse.start(xt, t, model.kernel)  # type: ignore[attr-defined]
-
-
-def look(kernel: Any, xt: Tensor, t: int) -> Tilt:
-    """q(x_t | x_0) of x_t (..., d) as a function of x_0, up to a constant: Bayes' rule is a tilt."""
-    if isinstance(kernel, BinomialKernel):
-        b = (2 * xt - 1) * pick(kernel.evidence, t)
-        a = torch.zeros_like(b)
-    else:
-        log = pick(kernel.schedule.log_alpha_bar, t)
-        noise = -torch.expm1(log)
-        b, a = (0.5 * log).exp() * xt / noise, (log.exp() / noise).expand_as(xt)
-    return Tilt(torch.zeros_like(b[..., :1]), b.unsqueeze(-2), a.unsqueeze(-2))
+    return model.reverse.start(xt, t, model.kernel)
 
 
 class BlendReverse(nn.Module):
@@ -180,7 +161,7 @@ class BlendReverse(nn.Module):
 
     def start(self, xt: Tensor, t: int, kernel: Any) -> Any:
         """The law of x_0 given x_t (n, d)."""
-        return times(self.blend, look(kernel, xt, t))[0]
+        return times(self.blend, kernel.look(xt, t))[0]
 
     def forward(self, xt: Tensor, t: int, kernel: Any) -> Any:
         """q(x_{t-1} | x_t), (..., d)."""
@@ -215,11 +196,5 @@ def through(start: Any, xt: Tensor, t: int, kernel: Any) -> Any:
     """The law of x_{t-1} given x_t (..., d), when x_0 given x_t has the law ``start``: each part goes by the bridge."""
     parts = start.parts if isinstance(start, Blend) else start
     seen = xt.unsqueeze(-2) if isinstance(start, Blend) else xt
-    if isinstance(parts, Bernoulli):
-        one, zero = (kernel.posterior(torch.full_like(seen, v), seen, t).logits for v in (1.0, 0.0))
-        made: Any = Bernoulli(mixed(parts.logits, one, zero))
-    else:
-        from_xt, from_x0, variance = kernel.bridge(t)
-        scale = (variance + (from_x0 * parts.scale).square()).sqrt()
-        made = Gaussian(from_xt * seen + from_x0 * parts.mean, scale)
+    made = kernel.through(parts, seen, t)
     return Blend(start.log_weights, made) if isinstance(start, Blend) else made

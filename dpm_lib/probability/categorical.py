@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,6 +85,18 @@ class Categorical:
     def kl(self, other: "Categorical") -> Tensor:
         """D_KL(self || other), (...), nats: infinite where ``other`` rules out what this law does not."""
         return (self._expected(self.log_p) - self._expected(self._like(other).log_p)).sum((-2, -1))
+
+    def times(self, tilt: Any) -> tuple["Categorical", Tensor]:
+        """The law proportional to p(x) r(x), and log E[r(x)], (...), nats, for a ``TokenTilt`` of d places.
+
+        Of tokens beyond those of its table, as a mask, r says nothing: there its factor is 1. ValueError for a tilt of
+        another kind or width.
+        """
+        table = getattr(tilt, "table", None)
+        if table is None or table.shape[-2] != self.logits.shape[-2]:
+            raise ValueError(f"tilt: need a TokenTilt of {self.logits.shape[-2]} places, got {type(tilt).__name__}")
+        raised = self.log_p + torch.nn.functional.pad(table, (0, self.logits.shape[-1] - table.shape[-1]))
+        return Categorical(raised), tilt.c.squeeze(-1) + raised.logsumexp(-1).sum(-1)
 
     def expand(self, n: int) -> "Categorical":
         """n copies, (n, ..., d)."""

@@ -158,9 +158,12 @@ def blend_of(target: Mixture | Codebook) -> Blend:
 def times(law: Any, tilt: Tilt) -> tuple[Any, Tensor]:
     """The law proportional to law(x) r(x), and log Z = log E[r(x)], (...), nats. {eq}`eq-post-product`.
 
-    ``law`` is a Gaussian, a Bernoulli, or a Blend of them. With K parts and J terms the answer is a blend of K J laws;
+    ``law`` is a Gaussian, a Bernoulli, a Blend of them, or a Categorical. With K parts and J terms the answer is a
+    blend of K J laws;
     with one of each, it is a law of the same kind. ValueError where law and tilt are of different widths.
     """
+    if hasattr(law, "times"):  # a law of tokens, by a table
+        return law.times(tilt)
     check_width("law", (law.parts if isinstance(law, Blend) else law).mean.shape[-1], tilt)
     if isinstance(law, Gaussian) and law.full:
         return _times_full(law, tilt)
