@@ -66,13 +66,21 @@ function render({ model, el }) {
   let stairs;
   let left;
   let entropy;
+  let drawnFor; // the law
+  let above; // scales of the curve, and of the area
+  let below;
+  let points;
   let example; // a string, and the rate at which each of its tokens is seen
 
   const curve = openPlot(figure, "dpm-erased-curve", "Masked cross-entropy against the share seen u", "group");
-  const back = svg("g");
+  const fill = svg("polygon", { class: "dpm-fill dpm-ink-data" });
+  const curveStill = svg("g");
   const knob = handle({ label: "Share seen u", min: 0, max: 1, orientation: "horizontal" });
-  curve.append(back, knob);
+  curve.append(fill, curveStill, knob);
   const area = openPlot(figure, "dpm-erased-area", "The area from 0 to u, and the entropy");
+  const areaStill = svg("g");
+  const dot = svg("circle", { class: "dpm-solid dpm-ink-data", r: 5 });
+  area.append(areaStill, dot);
   const stair = openPlot(figure, "dpm-erased-stairs", "Entropy of one more token, by how many are seen");
   const tiles = html("div", { class: "dpm-tiles-row" });
   const now = html("p", { class: "dpm-detail dpm-now" });
@@ -92,38 +100,43 @@ function render({ model, el }) {
     example = row.map((token) => ({ token, at: uniform() }));
   }
 
-  function drawCurve() {
-    const all = evenly(0, 1, POINTS).map((v) => [v, inBits(curveAt(stairs, v))]);
-    const top = 1.12 * Math.max(0.1, ...all.map(([, v]) => v));
-    const here = inBits(curveAt(stairs, u));
-    const plot = scales(curve, MARGINS, [0, 1], [0, top]);
-    const filled = [[0, 0], ...all.filter(([v]) => v < u), [u, here], [u, 0]];
-    renew(
-      back,
-      ...plot.rows(ticks(top), (v) => fixed(v, digits(top))),
-      svg("polygon", { points: joined(filled.map(plot.place)), class: "dpm-fill dpm-ink-data" }),
-      plot.curve("dpm-law dpm-ink-data", all),
-      plot.axis(),
-      ...plot.marks([0, 0.25, 0.5, 0.75, 1]),
-      text((plot.left + plot.end) / 2, plot.height - 2, "share seen u"),
-    );
-    moveHandle(knob, plot.x(u), plot.y(here), u.toFixed(2), `u = ${u.toFixed(2)}, ${fixed(here, 2)} bits`);
-  }
-  function drawArea() {
+  /** What stays of the curve and of the area while u moves: drawn once for a law and a size. */
+  function drawStill() {
+    const all = evenly(0, 1, POINTS);
     const H = inBits(entropy);
-    const plot = scales(area, MARGINS, [0, 1], [0, 1.12 * H]);
-    const at = inBits(areaTo(stairs, u));
+    const curves = all.map((v) => [v, inBits(curveAt(stairs, v))]);
+    const areas = all.map((v) => [v, inBits(areaTo(stairs, v))]);
+    const top = 1.12 * Math.max(0.1, ...curves.map(([, v]) => v));
+    above = scales(curve, MARGINS, [0, 1], [0, top]);
+    below = scales(area, MARGINS, [0, 1], [0, 1.12 * H]);
+    points = curves;
+    const under = (plot, words) => text((plot.left + plot.end) / 2, plot.height - 2, words);
     renew(
-      area,
-      ...plot.rows(ticks(1.12 * H), (v) => fixed(v, digits(1.12 * H))),
-      plot.across(H, "dpm-limit-line dpm-ink-limit"),
-      text(plot.end, plot.y(H) - 4, "entropy", "end"),
-      plot.curve("dpm-law dpm-ink-data", evenly(0, 1, POINTS), (v) => [v, inBits(areaTo(stairs, v))]),
-      plot.dot("dpm-solid dpm-ink-data", u, at, 5),
-      plot.axis(),
-      ...plot.marks([0, 0.5, 1]),
-      text((plot.left + plot.end) / 2, plot.height - 2, "share seen u"),
+      curveStill,
+      ...above.rows(ticks(top), (v) => fixed(v, digits(top))),
+      above.curve("dpm-law dpm-ink-data", curves),
+      above.axis(),
+      ...above.marks([0, 0.25, 0.5, 0.75, 1]),
+      under(above, "share seen u"),
     );
+    renew(
+      areaStill,
+      ...below.rows(ticks(1.12 * H), (v) => fixed(v, digits(1.12 * H))),
+      below.across(H, "dpm-limit-line dpm-ink-limit"),
+      text(below.end, below.y(H) - 4, "entropy", "end"),
+      below.curve("dpm-law dpm-ink-data", areas),
+      below.axis(),
+      ...below.marks([0, 0.5, 1]),
+      under(below, "share seen u"),
+    );
+    drawStairs();
+  }
+  function drawMoving(here, to) {
+    const filled = [[0, 0], ...points.filter(([v]) => v < u), [u, here], [u, 0]];
+    attribute(fill, "points", joined(filled.map(above.place)));
+    moveHandle(knob, above.x(u), above.y(here), u.toFixed(2), `u = ${u.toFixed(2)}, ${fixed(here, 2)} bits`);
+    attribute(dot, "cx", below.x(u));
+    attribute(dot, "cy", below.y(to));
   }
   function drawStairs() {
     const top = 1.12 * inBits(Math.max(0.07, ...stairs, ...left));
@@ -162,11 +175,11 @@ function render({ model, el }) {
     return state;
   }
   figure.draw = ({ all }) => {
-    drawCurve();
-    drawArea();
-    renewForSize(all);
-    const state = drawTiles();
+    if (all || drawnFor !== name) drawStill();
+    drawnFor = name;
     const [here, to] = [inBits(curveAt(stairs, u)), inBits(areaTo(stairs, u))];
+    drawMoving(here, to);
+    const state = drawTiles();
     say(
       now,
       `u = ${u.toFixed(2)}: curve ${fixed(here)} bits, area from 0 ${fixed(to)}, rest ${fixed(inBits(entropy) - to)}. ` +
@@ -182,13 +195,6 @@ function render({ model, el }) {
       string: spelled(law, state, "_"),
     });
   };
-  let drawnFor = null;
-  const renewForSize = (all) => {
-    if (!all && drawnFor === name) return;
-    drawnFor = name;
-    drawStairs();
-  };
-
   const moveTo = (value) => {
     u = clamp(value, 0, 1);
     figure.redraw();
