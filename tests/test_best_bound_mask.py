@@ -16,7 +16,7 @@ from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.exact import enumerated_bound
 from dpm_lib.probability.codebooks import Codebook, heartbeat
 from dpm_lib.probability.strings import StringLaw
-from dpm_lib.training import evaluation, loop
+from dpm_lib.training import costs, evaluation, loop
 from dpm_lib.training.build import build
 from dpm_lib.training.catalogue import get
 from dpm_lib.training.trainer import Run
@@ -87,6 +87,8 @@ def test_the_excess_of_the_exact_denoiser_is_none_and_other_kinds_of_token_are_t
 def test_recipes_of_strings():
     model = build(get("heartbeat-mask"), dim=20)
     assert model.first == get("heartbeat-mask").first == 1 and model.kernel.tokens == 3 and model.kernel.timeless
+    small = get("heartbeat-mask").override(T=4, beta_1=0.25, batch=8, width=8)
+    assert costs.count(small).flop_per_row > 0
     for settings, message in (
         ({"schedule": "cosine"}, "kernel: 'mask': need schedule=even"),
         ({"learn_schedule": True}, "kernel: 'mask': need schedule=even"),

@@ -82,3 +82,21 @@ def test_bad_input():
         read(torch.tensor([1.0, 0.0]), 0.1, torch.tensor([True]), 3)
     with pytest.raises(ValueError, match="floor: 1"):
         TokenTilt.of_table(torch.zeros(2, 3)).plus(1.0)
+
+
+def test_a_stand_in_touches_a_function_at_a_string_and_at_all_that_one_token_away_can_be_drawn():
+    kernel = CategoricalKernel(2, schedules.even(3), mask(3))
+    model = DiffusionModel(kernel, CategoricalReverse(OneHot(AffineNetwork(randn(6, 8), randn(6)), 4), kernel))
+    at = torch.tensor([[3.0, 3.0], [1.0, 3.0]], dtype=torch.float64)
+
+    def psi(x, t):  # no product
+        return torch.sin(x[:, 0] + 2 * x[:, 1]) - x[:, 0] * x[:, 1]
+
+    found = conditioning.by_tokens(psi, model.reverse_step(at, 2), at, 1)
+    close(found.c.squeeze(-1), psi(at, 1))
+    for k in range(3):
+        for place, rows in ((0, [0]), (1, [0, 1])):
+            near = at[rows].clone()
+            near[:, place] = k
+            close(found.c.squeeze(-1)[rows] + found.table[rows, place, k], psi(near, 1))
+    close(found.table[1, 0], 0.0)  # what is seen is not drawn anew

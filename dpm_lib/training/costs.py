@@ -83,7 +83,7 @@ class Shapes(Data):
 
 def count(recipe: Recipe) -> Cost:
     """The cost of ``recipe``; ValueError where its network cannot be built without data that are not at hand."""
-    fewest = 2 if recipe.side else recipe.T - 1
+    fewest = 2 if recipe.side else recipe.T + 1 - recipe.first
     runs = [trial(recipe, rows) for rows in (fewest, 2 * fewest)]
     small, large = (kept_bytes(partial(loss, run), run.model) for run in runs)
     runs[0].advance()
