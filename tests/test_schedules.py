@@ -258,3 +258,23 @@ def test_only_the_last_rate_may_be_one():
     assert float(schedules.from_beta(torch.tensor([0.0, 0.3, 1.0])).alpha_bar[-1]) == 0
     with pytest.raises(ValueError, match=r"beta: beta\[2\] = 1 leaves nothing .* only the last may be 1"):
         schedules.from_beta(torch.tensor([0.0, 0.3, 1.0, 0.5]))
+
+
+@pytest.mark.parametrize("knots", [0, 3])
+def test_a_held_schedule_is_computed_once_and_has_the_same_gradients(knots):
+    def numbers(schedule):
+        rows = [getattr(schedule, name)[1:] for name in ("log_alpha_bar", "alpha_bar", "beta", "tau", "log_tau", "snr")]
+        return torch.stack(rows * 2)
+
+    learned = LearnedSchedule(random_schedule(6), knots)
+    weight = randn(12, 6)
+    loose = torch.autograd.grad((weight * numbers(learned)).sum(), learned.parameters())
+    with learned.held():
+        with torch.no_grad():
+            numbers(learned)  # what has no gradient must not be taken for what has
+        with learned.held():  # may be asked for twice
+            pass
+        held = torch.autograd.grad((weight * numbers(learned)).sum(), learned.parameters())
+        assert learned.log_tau is learned.log_tau
+    torch.testing.assert_close(held, loose, rtol=1e-12, atol=0)
+    assert learned.log_tau is not learned.log_tau

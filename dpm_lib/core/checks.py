@@ -203,10 +203,12 @@ def checked_step(t: int | Tensor, T: int, first: int = 1) -> int | Tensor:
             raise ValueError(f"t: steps are counted in integers, got {t.dtype}")
         if t.device.type != "cpu" or torch.compiler.is_compiling():
             return t
-        wrong = t[(t < first) | (t > T)]
-        if not len(wrong.reshape(-1)):
+        if not t.numel():
             return t
-        shown = int(wrong.reshape(-1)[0])
+        low, high = t.aminmax()
+        if first <= int(low) and int(high) <= T:
+            return t
+        shown = int(t[(t < first) | (t > T)].reshape(-1)[0])
     elif isinstance(t, Integral):
         if first <= t <= T:
             return t

@@ -51,7 +51,7 @@ def terms(model: DiffusionModel, x0: Tensor, generator: torch.Generator) -> Boun
     x0 = model.kernel.state(x0)
     if x0.ndim != 2 or not len(x0):
         raise ValueError(f"x0: need shape (n, {model.kernel.dim}), at least one row, got {tuple(x0.shape)}")
-    with torch.no_grad():
+    with torch.no_grad(), model.schedule.held():
         kl = [torch.zeros_like(x0[:, 0])] * 2
         for t in range(2, model.T + 1):
             noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
@@ -101,6 +101,7 @@ def estimate(model: DiffusionModel, x0: Tensor, t: Tensor, noise: Tensor) -> Ten
         raise ValueError("model: has a last step of its own: take `terms`")
     if t.shape != x0.shape[:1]:
         raise ValueError(f"t: need one time per row of x0, {len(x0)}, got shape {tuple(t.shape)}")
-    prior, edge, entropy_T, entropy_1 = ends(model.kernel, x0)
-    known = prior + entropy_T + (edge - entropy_1 if model.first > 1 else 0)
-    return known - (model.T + 1 - model.first) * step_kl(model, x0, t, noise)
+    with model.schedule.held():
+        prior, edge, entropy_T, entropy_1 = ends(model.kernel, x0)
+        known = prior + entropy_T + (edge - entropy_1 if model.first > 1 else 0)
+        return known - (model.T + 1 - model.first) * step_kl(model, x0, t, noise)

@@ -107,15 +107,19 @@ class GaussianKernel(nn.Module):
 
     def marginal(self, x0: Tensor, t: int | Tensor) -> Gaussian:
         """q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I), (..., d)."""
-        log_alpha_bar = pick(self.schedule.log_alpha_bar, checked_step(t, self.schedule.T, first=0))
-        signal = (0.5 * log_alpha_bar).exp()
-        return Gaussian(signal * checked_width("x0", x0, self.dim), (-torch.expm1(log_alpha_bar)).sqrt())
+        signal, noise = self.signal_and_noise(checked_step(t, self.schedule.T, first=0))
+        return Gaussian(signal * checked_width("x0", x0, self.dim), noise)
 
     def posterior(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Gaussian:
         """q(x_{t-1} | x_t, x_0), (..., d), for t >= 2 (at t = 1 it is a point mass at x_0)."""
         from_xt, from_x0, variance = self.bridge(t)
         x0, xt = checked_width("x0", x0, self.dim), checked_width("xt", xt, self.dim)
         return Gaussian(from_xt * xt + from_x0 * x0, variance.sqrt())
+
+    def signal_and_noise(self, t: int | Tensor) -> tuple[Tensor, Tensor]:
+        """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), (..., 1), for t in 0..T."""
+        signal, noise = self.schedule.once(_signal_and_noise)[:, t].unsqueeze(-1)
+        return signal, noise
 
     def bridge(self, t: int | Tensor, s: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Coefficients of q(x_s | x_t, x_0): its mean is a x_t + b x_0, its variance v. Returns (a, b, v), (..., 1).
@@ -125,12 +129,12 @@ class GaussianKernel(nn.Module):
         v = (1 - alpha_bar_s) (1 - r). Written with log tau, so that nothing cancels where alpha_bar is close to 1.
         """
         t = checked_step(t, self.schedule.T)
-        low = t - 1 if s is None else checked_step(s, int(t) - 1, first=0)
-        now, before = pick(self.schedule.log_alpha_bar, t), pick(self.schedule.log_alpha_bar, low)
-        log_r = pick(self.schedule.log_tau, low) - pick(self.schedule.log_tau, t)
-        gap = -torch.expm1(log_r)
-        a = (0.5 * (now - before)).exp() * torch.expm1(before) / torch.expm1(now)
-        return a, (0.5 * before).exp() * gap, -torch.expm1(before) * gap
+        if s is None:
+            a, b, v = self.schedule.once(_bridges)[:, t].unsqueeze(-1)
+            return a, b, v
+        low = checked_step(s, int(t) - 1, first=0)
+        log, log_tau = self.schedule.log_alpha_bar, self.schedule.log_tau
+        return _bridge(pick(log, t), pick(log, low), pick(log_tau, low) - pick(log_tau, t))
 
     def through(self, start: Gaussian, xt: Tensor, t: int | Tensor) -> Gaussian:
         """The law of x_{t-1} given x_t (..., d), where x_0 given x_t is ``start``, whose scale is not full."""
@@ -148,6 +152,27 @@ class GaussianKernel(nn.Module):
     def seen(self, y: Tensor, noise: float, mask: Tensor) -> Tilt:
         """r(x_0): ``y`` (d,) was seen where ``mask`` (d,) is true, with the standard deviation ``noise``."""
         return gaussian_tilt(y, noise, mask)
+
+
+def _signal_and_noise(schedule: Schedule) -> Tensor:
+    """sqrt(alpha_bar) and sqrt(1 - alpha_bar) of each t, (2, T+1)."""
+    log = schedule.log_alpha_bar
+    noise = (-torch.expm1(log[1:])).sqrt()  # without that of t = 0, where a square root has no derivative
+    return torch.stack([(0.5 * log).exp(), torch.cat([torch.zeros_like(log[:1]), noise])])
+
+
+def _bridges(schedule: Schedule) -> Tensor:
+    """a, b and v of ``GaussianKernel.bridge`` from each t to the time before, (3, T+1); column 0 is NaN."""
+    log, log_tau = schedule.log_alpha_bar, schedule.log_tau
+    columns = torch.stack(_bridge(log[1:], log[:-1], log_tau[:-1] - log_tau[1:]))
+    return torch.cat([torch.full_like(columns[:, :1], torch.nan), columns], 1)
+
+
+def _bridge(now: Tensor, before: Tensor, log_r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """a, b and v of ``GaussianKernel.bridge`` from log alpha_bar at t and at s, and the log of r, each (...)."""
+    gap = -torch.expm1(log_r)
+    a = (0.5 * (now - before)).exp() * torch.expm1(before) / torch.expm1(now)
+    return a, (0.5 * before).exp() * gap, -torch.expm1(before) * gap
 
 
 class BinomialKernel(nn.Module):

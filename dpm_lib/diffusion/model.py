@@ -77,8 +77,9 @@ class DiffusionModel(nn.Module):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n draws of x_0 from the model, (n, d): T - 1 calls of the network, for the edge kernel, t = 1, needs none."""
         x = self._noise(n, generator)
-        for t in range(self.T, 0, -1):
-            x = self.reverse_step(x, t).sample(generator)
+        with self.schedule.held():
+            for t in range(self.T, 0, -1):
+                x = self.reverse_step(x, t).sample(generator)
         return x
 
     @torch.no_grad()

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from dpm_lib.core.checks import checked_step
 from dpm_lib.diffusion.forward_kernels import BinomialKernel, GaussianKernel, pick
 from dpm_lib.diffusion.schedules import Schedule
+from dpm_lib.probability import triangular
 from dpm_lib.probability.distributions import Bernoulli, Gaussian, Law
 
 MAX_LOG_TAU = 20.0  # the most a network is told, alpha_bar = 0 included: nothing is left to tell apart
@@ -97,15 +98,14 @@ class GaussianReverse(nn.Module):
         spread = from_x0.unsqueeze(-1) * factor
         identity = torch.eye(self.dim, dtype=xt.dtype, device=xt.device)
         covariance = variance.unsqueeze(-1) * identity + spread @ spread.mT
-        return Gaussian(mean, torch.linalg.cholesky(covariance), full=True)
+        return Gaussian(mean, triangular.cholesky(covariance), full=True)
 
     def moments(self, xt: Tensor, t: int | Tensor, kernel: GaussianKernel) -> tuple[Tensor, Tensor | None]:
         """Predicted E[x_0 | x_t] (..., d), and a factor of Cov[x_0 | x_t]: std (..., 1 or d), Cholesky, or None.
 
         ValueError for t outside of 1..T, or a network of another width.
         """
-        log_alpha_bar = pick(kernel.schedule.log_alpha_bar, checked_step(t, kernel.schedule.T))
-        signal, noise = (0.5 * log_alpha_bar).exp(), (-torch.expm1(log_alpha_bar)).sqrt()
+        signal, noise = kernel.signal_and_noise(checked_step(t, kernel.schedule.T))
         width = outputs(self.dim, self.covariance)
         raw = call_network(self.network, xt, t, kernel.schedule, width, surplus=width == self.dim)
         x0_hat = signal * xt + noise * raw[..., : self.dim]
@@ -182,10 +182,7 @@ def call_network(
 
 def _lower_triangular(raw: Tensor, dim: int) -> Tensor:
     """Cholesky factors (..., d, d): first d log diagonals, then the strict lower triangle by rows."""
-    rows, columns = torch.tril_indices(dim, dim, offset=-1, device=raw.device)
-    factor = torch.diag_embed(raw[..., :dim].exp())
-    factor[..., rows, columns] = raw[..., dim:]
-    return factor
+    return triangular.lower(raw[..., :dim].exp(), raw[..., dim:])
 
 
 class PaperReverse(GaussianReverse):

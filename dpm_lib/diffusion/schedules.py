@@ -10,12 +10,25 @@ with ``beta[0] = 0``, ``alpha_bar[0] = 1``, ``tau[0] = 0``, so that ``beta[t]`` 
 """
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 
 import torch
 from torch import Tensor, nn
 
 from dpm_lib.core import checks
+
+
+def _holdable(values: Callable[..., Tensor]) -> property:
+    """A property (T+1,) that is computed once while its schedule is ``held``."""
+
+    @wraps(values)
+    def once(schedule: "Schedule") -> Tensor:
+        return schedule.once(values)
+
+    return property(once)
 
 
 class Schedule(nn.Module):
@@ -40,8 +53,33 @@ class Schedule(nn.Module):
         self.register_buffer("_log_alpha_bar", value)
 
     _log_alpha_bar: Tensor
+    _held: dict[tuple[Callable[..., Tensor], bool], Tensor] | None = None
 
-    @property
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, what follows from the schedule is computed once: for many questions to one that stays as it is.
+
+        Gradients pass as they do outside. A parameter must not be changed inside.
+        """
+        if self._held is not None:
+            yield
+            return
+        self._held = {}
+        try:
+            yield
+        finally:
+            self._held = None
+
+    def once(self, values: Callable[..., Tensor]) -> Tensor:
+        """``values(schedule)``, of any shape: computed once while the schedule is ``held``."""
+        if self._held is None:
+            return values(self)
+        key = values, torch.is_grad_enabled()  # what was computed without a graph will not do where there is one
+        if key not in self._held:
+            self._held[key] = values(self)
+        return self._held[key]
+
+    @_holdable
     def log_alpha_bar(self) -> Tensor:
         """log alpha_bar_t, (T+1,)."""
         return self._log_alpha_bar
@@ -51,29 +89,29 @@ class Schedule(nn.Module):
         """Number of steps."""
         return len(self.log_alpha_bar) - 1
 
-    @property
+    @_holdable
     def alpha_bar(self) -> Tensor:
         """prod_{i<=t} (1 - beta_i), (T+1,): fraction of the signal's variance left at t."""
         return self.log_alpha_bar.exp()
 
-    @property
+    @_holdable
     def beta(self) -> Tensor:
         """Diffusion rates, (T+1,), with beta[0] = 0."""
         log = self.log_alpha_bar
         return torch.cat([torch.zeros_like(log[:1]), -torch.expm1(log[1:] - log[:-1])])
 
-    @property
+    @_holdable
     def tau(self) -> Tensor:
         """1 / alpha_bar_t - 1, (T+1,): the variance of the noise when the signal is not shrunk."""
         return torch.expm1(-self.log_alpha_bar)
 
-    @property
+    @_holdable
     def log_tau(self) -> Tensor:
         """log tau_t, (T+1,), with -inf first: minus the log signal-to-noise ratio. Exact to float64 at both ends."""
         log = self.log_alpha_bar
         return torch.cat([torch.full_like(log[:1], -math.inf), torch.log(-torch.expm1(log[1:])) - log[1:]])
 
-    @property
+    @_holdable
     def snr(self) -> Tensor:
         """alpha_bar_t / (1 - alpha_bar_t), (T+1,), with +inf first."""
         return (-self.log_tau).exp()
@@ -113,7 +151,7 @@ class LearnedSchedule(Schedule):
     _hats: Tensor
     _start: Tensor
 
-    @property
+    @_holdable
     def log_tau(self) -> Tensor:
         """log tau_t, (T+1,): log tau_1 + sum of the learned increments."""
         first = self._log_tau_1
@@ -121,7 +159,7 @@ class LearnedSchedule(Schedule):
         rest = first + torch.cumsum(increments.exp(), 0)
         return torch.cat([torch.full_like(first, -math.inf), first, rest])
 
-    @property
+    @_holdable
     def log_alpha_bar(self) -> Tensor:
         """log alpha_bar = -log(1 + tau), (T+1,), from log tau."""
         return -torch.logaddexp(self.log_tau, torch.zeros_like(self.log_tau))

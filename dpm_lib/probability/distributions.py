@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from dpm_lib.core.checks import checked_width, count
 from dpm_lib.core.constants import LOG_2PI
+from dpm_lib.probability import triangular
 
 
 class Law(Protocol):
@@ -117,11 +118,12 @@ class Gaussian:
     def _mean_square(self, other: "Gaussian") -> Tensor:
         """E |L^-1 (x - m)|^2 for x of this law, with the other's mean m and factor L, (...)."""
         apart = self.mean - checked_width("other", other.mean, self.mean.shape[-1])
-        shift = other._whiten(apart).square().sum(-1)
         if self.full or other.full:
-            ratio = torch.linalg.solve_triangular(other.factor, self.factor, upper=False)
-            return shift + ratio.square().sum((-2, -1))
-        return shift + (self.scale / other.scale).square().expand_as(apart).sum(-1)
+            batch = torch.broadcast_shapes(apart.shape, self.factor.shape[:-1])
+            columns = torch.cat([apart.expand(batch).unsqueeze(-1), self.factor.expand(*batch, batch[-1])], -1)
+            return triangular.solve(other.factor, columns).square().sum((-2, -1))
+        ratio = (self.scale / other.scale).square().expand_as(apart)
+        return (other._whiten(apart).square() + ratio).sum(-1)
 
     @property
     def factor(self) -> Tensor:
@@ -136,7 +138,7 @@ class Gaussian:
 
     def _whiten(self, v: Tensor) -> Tensor:
         if self.full:
-            return torch.linalg.solve_triangular(self.scale, v.unsqueeze(-1), upper=False).squeeze(-1)
+            return triangular.solve(self.scale, v.unsqueeze(-1)).squeeze(-1)
         return v / self.scale
 
 

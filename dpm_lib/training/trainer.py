@@ -81,8 +81,8 @@ class Run:
         self.generator = seeded(seed)
         objective = Objective(self._built(), recipe.precision, step_weights(recipe)).train()
         keep_buffers_apart(objective)
-        optimizer = torch.optim.Adam(objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
-        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        self.objective = self.accelerator.prepare(objective)
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
         self.loss = compiled(self.objective) if recipe.compile else self.objective
         self.model: DiffusionModel = self.accelerator.unwrap_model(self.objective).model
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
