@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import TimeoutError
 from real import VIEW, Visit
 
-CHAPTERS = ["01-sampling", "06-swiss-roll", "17-images"]
+CHAPTERS = ["01-sampling", "06-swiss-roll", "18-images"]
 
 # What notebooks take for themselves: moves to other cells, and (a, b, d d, m, x, y, 0 0) edits of cells.
 KEYS = ["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "Home", "End", "PageUp", "PageDown", *"abxddmy00"]

@@ -61,7 +61,7 @@ def checked_law(name: str, joint: Any, letters: str) -> np.ndarray:
 
 
 def packed(name: str, joint: Any, letters: str) -> dict[str, Any]:
-    """A law as a figure takes it: its strings that have a probability, and their chances."""
+    """A law (S,)*d as a figure takes it: strings that have a probability, and their chances. ValueError as above."""
     table = checked_law(name, joint, letters)
     at = np.argwhere(table > 0)
     strings = ["".join(letters[i] for i in row) for row in at]
@@ -97,7 +97,7 @@ class LawFigure(Figure):
         super().__init__(label=label, caption=caption, laws=kept, law=law, **more)
 
     def table(self) -> np.ndarray:
-        """The law shown at first, as a joint table."""
+        """The law shown at first, as a joint table (S,)*d."""
         shown = self.laws[self.law]
         table = np.zeros((len(shown["letters"]),) * len(shown["strings"][0]))
         for string, chance in zip(shown["strings"], shown["chances"], strict=True):
@@ -109,6 +109,7 @@ class MaskedString(LawFigure):
     """A string that jumps to noise and back: a clock for each token, and exact reversed rates.
 
     kernel: "mask" (a token becomes [MASK]) or "uniform" (it is drawn anew), at first
+    Raises ``ValueError`` that names the argument and the offending value.
     """
 
     _esm = script("maskedstring.js")
@@ -126,6 +127,7 @@ class MaskedString(LawFigure):
         super().__init__(laws, law, label=label, caption=caption, kernel=checks.one_of("kernel", kernel, KERNELS))
 
     def poster(self) -> bytes:
+        """A still picture, PNG."""
         figure = picture(6.4, 1.3)
         axes = figure.subplots()
         first, last = self.laws[self.law]["strings"][0], self.laws[self.law]["strings"][-1]
@@ -148,6 +150,7 @@ class ParallelDecoding(LawFigure):
 
     k:     tokens at once at first, 1 to 8; all of them where a law has fewer
     order: "random" or "confidence", at first
+    Raises ``ValueError`` that names the argument and the offending value.
     """
 
     _esm = script("paralleldecoding.js")
@@ -168,6 +171,7 @@ class ParallelDecoding(LawFigure):
         super().__init__(laws, law, label=label, caption=caption, k=k, order=order)
 
     def poster(self) -> bytes:
+        """A still picture, PNG."""
         table = self.table()
         stairs = staircase(table)
         d = len(stairs)
@@ -190,6 +194,7 @@ class MaskedEntropy(LawFigure):
     """The masked cross-entropy against the share of tokens that is seen: the area below is the entropy.
 
     u: the share seen at first, 0 to 1
+    Raises ``ValueError`` that names the argument and the offending value.
     """
 
     _esm = script("maskedentropy.js")
@@ -207,6 +212,7 @@ class MaskedEntropy(LawFigure):
         super().__init__(laws, law, label=label, caption=caption, u=checks.between("u", u, 0, 1))
 
     def poster(self) -> bytes:
+        """A still picture, PNG."""
         stairs = staircase(self.table())
         d, u = len(stairs), np.linspace(0, 1, 61)
         curve = d * sum(height * math.comb(d - 1, m) * u**m * (1 - u) ** (d - 1 - m) for m, height in enumerate(stairs))
