@@ -218,9 +218,8 @@ class PretendAccelerator:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
-    def prepare(self, module: Any, optimizer: Any) -> tuple[Any, Any]:
-        module, optimizer = self.real.prepare(module, optimizer)
-        return module.to(self.device), optimizer
+    def prepare(self, module: Any) -> Any:
+        return self.real.prepare(module).to(self.device)
 
 
 def _leaves(value: Any) -> list[Any]:

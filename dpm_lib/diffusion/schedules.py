@@ -39,6 +39,7 @@ class Schedule(nn.Module):
 
     def __init__(self, log_alpha_bar: Tensor) -> None:
         super().__init__()
+        self._held = None
         value = torch.as_tensor(log_alpha_bar, dtype=torch.float64)
         if value.ndim != 1 or len(value) < 2 or value[0] != 0:
             raise ValueError(
@@ -53,7 +54,7 @@ class Schedule(nn.Module):
         self.register_buffer("_log_alpha_bar", value)
 
     _log_alpha_bar: Tensor
-    _held: dict[tuple[Callable[..., Tensor], bool], Tensor] | None = None
+    _held: dict[tuple[Callable[..., Tensor], bool], Tensor] | None  # on each, else a compiled step is traced twice
 
     @contextmanager
     def held(self) -> Iterator[None]:

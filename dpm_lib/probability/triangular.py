@@ -19,7 +19,7 @@ def lower(diagonal: Tensor, below: Tensor) -> Tensor:
 def cholesky(matrix: Tensor) -> Tensor:
     """The lower factor L with L L^T = ``matrix``, (..., d, d), positive definite: else torch.linalg.LinAlgError."""
     d = matrix.shape[-1]
-    if not 0 < d <= SMALL:
+    if not 0 < d <= SMALL or matrix.is_cuda:  # a GPU takes them all at once, and would be waited for by the check below
         return torch.linalg.cholesky(matrix)
     rows = [row.unbind(-1) for row in matrix.unbind(-2)]
     factor: list[list[Tensor]] = [[] for _ in range(d)]

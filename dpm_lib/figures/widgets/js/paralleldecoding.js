@@ -95,7 +95,7 @@ function render({ model, el }) {
       cost,
       ...plot.rows(ticksTo(top), (v) => fixed(v, top < 0.5 ? 2 : 1)),
       ...steps,
-      plot.curve("dpm-stairs", stairs),
+      plot.curve("dpm-one-by-one", stairs),
       plot.axis(),
       ...plot.marks(evenly(0, law.d, law.d)),
       text((plot.left + plot.end) / 2, plot.height - 2, "tokens drawn before"),
