@@ -112,7 +112,7 @@ def test_swiss_roll(place, monkeypatch):
     record = same_form(place, "swiss-roll-fixed")
     assert [line["step"] for line in record["course"]] == [2, 4] and not record["settings"]["learn_schedule"]
     assert record["provenance"]["command"] == "python -m dpm_lib train swiss-roll --set learn_schedule=False"
-    assert record["cpu_seconds_with_evaluation"] > 0
+    assert 0 <= record["cpu_seconds_with_evaluation"] < 60  # it is rounded to a tenth
     assert checkpoints.load_model(place / "swiss-roll-fixed.safetensors")[1].name == "swiss-roll"
     swiss_roll.measure_sampling(n=10, repeats=1)
     same_form(place, "swiss-roll-sampling")
