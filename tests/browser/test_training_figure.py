@@ -100,6 +100,7 @@ def test_a_drawing_is_trained_on_by_keys_taken_away_and_sent_as_a_link(page, wri
     page.mouse.down()
     page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.8 * box["height"], steps=4)
     page.mouse.up()
+    page.wait_for_function("() => document.querySelector('.dpm-figure').dataset.pieces === '3'")  # no limit of fewer
     page.wait_for_function(SAID, arg="The limit of K")
     assert not button(page, "Train").is_disabled()
     limit = float(data(page, "limit"))
@@ -108,7 +109,7 @@ def test_a_drawing_is_trained_on_by_keys_taken_away_and_sent_as_a_link(page, wri
     blur.press("Home")
     page.wait_for_function(SAID, arg="Without blur")
     blur.evaluate("(node, value) => { node.value = value; node.dispatchEvent(new Event('input')); }", value)
-    page.wait_for_function("(limit) => document.querySelector('.dpm-figure').dataset.limit === limit", arg=str(limit))
+    page.wait_for_function("(x) => Math.abs(document.querySelector('.dpm-figure').dataset.limit - x) < 1e-9", arg=limit)
     with page.expect_download() as saved:
         button(page, "Download data").click()
     path = tmp_path / "drawing.npy"

@@ -212,8 +212,12 @@ function render({ model, el }) {
       ];
       say(kept ? `${parts.join(", ")}. ${limit}` : `${limit}${by}`);
       lastWords = performance.now(); // so that the first look does not talk over it
-      root.dataset.limit = -inBits(message.entropy);
-      root.dataset.fast = message.fast;
+      const { strokes = [], dots = [] } = at.drawing;
+      Object.assign(root.dataset, {
+        limit: -inBits(message.entropy),
+        pieces: strokes.length + dots.length,
+        fast: message.fast,
+      });
       figure.redraw();
     },
     progress(message) {
