@@ -97,7 +97,7 @@ figure: $(STAMP)
 	@$(BIN)/python tools/figure.py "$(NAME)" $(PORT)
 
 # All but those for a GPU (see CONTRIBUTING.md), and what they share.
-BENCHMARKS := $(filter-out %/common.py %/on_a_gpu.py %/throughput.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out %/common.py %/peer.py %/on_a_gpu.py %/throughput.py,$(wildcard benchmarks/*.py))
 
 bench: $(STAMP)
 	@set -e; for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python "$$script"; done
