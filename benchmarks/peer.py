@@ -76,7 +76,7 @@ class Peer:
         return json.loads(line)
 
     def ask(self, **request: Any) -> tuple[Any, float]:
-        """What the peer answers to ``request``, and the processor seconds that took. Raises RuntimeError with its error."""
+        """The answer to ``request``, and the processor seconds it took. Raises RuntimeError with the peer's error."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
