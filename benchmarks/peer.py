@@ -1,6 +1,6 @@
 """Other libraries beside ours, each in an environment of its own, asked in turn with our own runs.
 
-`peers/NAME.txt` pins what the environment of the peer NAME holds; `peers/NAME.py` answers its requests there. The
+`peers/NAME.txt` pins what the environment of the peer NAME holds; `peers/with_NAME.py` answers its requests there. The
 environment is made at the first use, in `_build/peers/NAME`.
 """
 
@@ -34,10 +34,12 @@ def environment(name: str) -> Path:
         return python
     print(f"{name}: making its environment", file=sys.stderr, flush=True)
     venv.create(folder, clear=True, with_pip=True)
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", pins]
-    if "torch" in pins.read_text():
-        command += ["--extra-index-url", CPU_BUILDS]
-    if subprocess.run(command).returncode:
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    torch = [line for line in pins.read_text().splitlines() if line.startswith("torch==")]
+    if torch and sys.platform == "linux":  # where that index cannot be reached: from where all else comes from
+        small = ["--no-deps", "--retries", "0", "--timeout", "15", "--index-url", CPU_BUILDS]
+        subprocess.run([*install, *small, *torch], stderr=subprocess.DEVNULL)
+    if subprocess.run([*install, "-r", pins]).returncode:
         raise Missing(f"{name}: pip cannot install {pins.relative_to(ROOT)}")
     stamp.write_text(wanted)
     return python
@@ -52,7 +54,7 @@ class Peer:
     def __init__(self, name: str) -> None:
         self.name = name
         self.process = subprocess.Popen(
-            [environment(name), PEERS / f"{name}.py"],
+            [environment(name), PEERS / f"with_{name}.py"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -21,7 +21,7 @@ answering.serve(answer, "pip")
 @pytest.fixture
 def squares(tmp_path, monkeypatch):
     """A peer of this environment."""
-    (tmp_path / "squares.py").write_text(SCRIPT)
+    (tmp_path / "with_squares.py").write_text(SCRIPT)
     (tmp_path / "answering.py").write_text((peer.PEERS / "answering.py").read_text())
     monkeypatch.setattr(peer, "PEERS", tmp_path)
     monkeypatch.setattr(peer, "environment", lambda name: sys.executable)
@@ -40,7 +40,7 @@ def test_a_peer_answers_in_turn_and_lives_on_after_an_error(squares):
 
 
 def test_a_peer_that_does_not_start_is_missing(squares):
-    (squares / "squares.py").write_text("raise SystemExit(3)")
+    (squares / "with_squares.py").write_text("raise SystemExit(3)")
     with pytest.raises(peer.Missing, match="squares: its process ended with status 3"):
         peer.Peer("squares")
 
