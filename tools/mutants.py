@@ -46,7 +46,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST = 0.02  # of all slips may survive, each with its reason
-SLOW = 1.0  # seconds; tests of a module that take longer are not asked, those of equations always are
+SLOW = 1.0  # seconds; a module's test that takes longer, or cannot run in a fork, is not asked; an equation's always is
 LABEL = re.compile(r"\b(?:eq|def)-[a-z0-9-]+")
 
 
@@ -163,7 +163,7 @@ class Trials:
     def __init__(self, root: Path, chosen: list[Subject], share: float, seed: int, jobs: int) -> None:
         self.root, self.chosen, self.share, self.seed, self.jobs = root, chosen, share, seed, jobs
         self.results: list[tuple[mutations.Place, str]] = []
-        self.seconds: dict[pytest.Item, float] = {}  # of each test without a slip, in this process
+        self.seconds: dict[pytest.Item, float | None] = {}  # without a slip, in this process; None: not asked
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
@@ -201,13 +201,15 @@ class Trials:
         items = list(dict.fromkeys(item for test in sorted(subject.tests) for item in self.items[test]))
         for item in items:
             if item not in self.seconds:
+                needed = item.get_closest_marker("equation") is not None
                 start = time.monotonic()
-                if self.run(subject, [item], None, 600) != "survived":
+                end = self.run(subject, [item], None, 600 if needed else SLOW)
+                if needed and end != "survived":
                     raise RuntimeError(f"{subject.path}::{subject.name}: fails without a slip: {item.nodeid}")
-                self.seconds[item] = time.monotonic() - start
-        items = [item for item in items if self.seconds[item] <= SLOW or "test_equations_" in item.nodeid]
+                self.seconds[item] = time.monotonic() - start if end == "survived" else None
+        items = [item for item in items if self.seconds[item] is not None]
         items.sort(key=self.seconds.__getitem__)  # the quickest first: one that notices is enough
-        limit = 10 + 10 * sum(map(self.seconds.__getitem__, items))
+        limit = 10 + 10 * sum(self.seconds[item] for item in items)
         results = []
         for place in places:
             code = mutations.mutated(subject.path, source, place, subject.is_test)
