@@ -40,6 +40,7 @@ from dpm_lib.data.dataset import Data, differences, original
 from dpm_lib.data.image_folder import check_sizes
 from dpm_lib.data.images import Images
 from dpm_lib.data.registry import load
+from dpm_lib.diffusion import batches
 from dpm_lib.diffusion.forward_kernels import GaussianKernel
 from dpm_lib.diffusion.guidance import Guided
 from dpm_lib.diffusion.model import DiffusionModel
@@ -57,7 +58,6 @@ from dpm_lib.training.interruption import ENDINGS
 from dpm_lib.training.recipe import PRECISIONS, Recipe, parse
 
 SUFFIXES = (".csv", ".png", ".safetensors")
-PART = 2**16  # numbers drawn at a time by `sample`
 MISTAKES = (ValueError, FloatingPointError, OSError, MemoryError, torch.cuda.OutOfMemoryError, torch.linalg.LinAlgError)
 
 
@@ -389,7 +389,7 @@ def _sample(options: argparse.Namespace) -> None:
         raise Failure(f"--out: {out}: the data are no pictures; name a .csv or .safetensors file")
     n = options.n or (64 if pictures else 10_000)
     generator = seeded(options.seed, model.schedule.log_alpha_bar.device)
-    size = max(16, PART // model.kernel.dim)
+    size = batches.rows(model.kernel.dim)
     parts = [min(size, n - start) for start in range(0, n, size)]
     bar = tqdm(parts, desc=recipe.name, unit="part", delay=5, disable=len(parts) == 1)
     draws = (draw(steered, part, generator, **chosen) if chosen else steered.sample(part, generator) for part in bar)

@@ -16,10 +16,11 @@ from PIL import Image
 from problems import close_mean, rng
 from runs import interrupt
 
-from dpm_lib import __version__, cli
+from dpm_lib import __version__
 from dpm_lib.cli import main
 from dpm_lib.core import files
 from dpm_lib.core.files import load_json, load_lines, load_tensors, save_json
+from dpm_lib.diffusion import batches
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.diffusion.samplers import draw
 from dpm_lib.training import loop, objective
@@ -326,7 +327,7 @@ def test_a_csv_that_cannot_be_written_leaves_the_old_one(run, tmp_path, capsys, 
 
 def test_parts_of_a_large_sample_are_drawn_one_after_the_other(run, tmp_path, capsys, monkeypatch):
     sizes, sample = [], DiffusionModel.sample
-    monkeypatch.setattr(cli, "PART", 40)
+    monkeypatch.setattr(batches, "NUMBERS", 40)
     monkeypatch.setattr(DiffusionModel, "sample", lambda model, n, g: sizes.append(n) or sample(model, n, g))
     assert main(["sample", str(run), "--n", "50", "--device", "cpu"]) == 0
     assert sizes == [20, 20, 10] and capsys.readouterr().out.count("\n") == 50

@@ -46,6 +46,12 @@ def told(reverse: Any, label: int | Tensor | None) -> Any:
     return _with_network(reverse, Told(plain, checked_label(label, classes, next(plain.parameters()).device)))
 
 
+def for_each_row(reverse: Any) -> bool:
+    """Is the network of a reverse kernel told a label for each row?"""
+    network = getattr(reverse, "network", None)
+    return isinstance(network, Told) and network.label.ndim > 0
+
+
 def _with_network(reverse: Any, network: nn.Module) -> Any:
     """A copy of a reverse kernel that shares its weights, around another network."""
     new = copy.copy(reverse)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from dpm_lib.core import checks
 from dpm_lib.core.checks import checked_step
+from dpm_lib.diffusion.batches import in_batches
 from dpm_lib.diffusion.forward_kernels import GaussianKernel, Kernel
-from dpm_lib.diffusion.labels import told
+from dpm_lib.diffusion.labels import for_each_row, told
 from dpm_lib.diffusion.last_step import LastStep, LearnedStep
 from dpm_lib.diffusion.reverse_kernels import GaussianReverse, Reverse
 from dpm_lib.diffusion.schedules import Schedule
@@ -75,12 +76,20 @@ class DiffusionModel(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n draws of x_0 from the model, (n, d): T - 1 calls of the network, for the edge kernel, t = 1, needs none."""
-        x = self._noise(n, generator)
-        with self.schedule.held():
+        """n draws of x_0 from the model, (n, d): T - 1 calls of the network, for the edge kernel, t = 1, needs none.
+
+        Of many, 2^16 numbers are drawn at a time (:mod:`dpm_lib.diffusion.batches`): their memory does not grow with n.
+        All at once where each row has a label of its own.
+        """
+
+        def draw(rows: int) -> Tensor:
+            x = self._noise(rows, generator)
             for t in range(self.T, 0, -1):
                 x = self.reverse_step(x, t).sample(generator)
-        return x
+            return x
+
+        with self.schedule.held():
+            return draw(n) if for_each_row(self.reverse) else in_batches(draw, n, self.kernel.dim)
 
     @torch.no_grad()
     def reverse_trajectory(self, n: int, generator: torch.Generator) -> Tensor:
