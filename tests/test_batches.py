@@ -1,27 +1,18 @@
 """Draws in batches: the same states as one batch after another, in memory that does not grow with their number."""
 
-import json
-from itertools import accumulate
+from functools import partial
 
 import pytest
 import torch
-from problems import affine_model, bit_model, rng, short_schedule
+from problems import affine_model, bit_model, randn, rng, short_schedule
 from test_labels import model_of_classes
-from torch.profiler import ProfilerActivity, profile
 
 from dpm_lib.core import results
-from dpm_lib.diffusion import batches
+from dpm_lib.diffusion import batches, schedules
+from dpm_lib.diffusion.forward_kernels import GaussianKernel
+from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.training import checkpoints
-
-
-def peak(job, path) -> int:
-    """The most bytes that PyTorch held during a job beyond what it held before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        job()
-    recorded.export_chrome_trace(str(path))
-    events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]")
-    return max(accumulate(size for _, size in changes))
+from dpm_lib.training.costs import peak
 
 
 def test_rows_at_a_time():
@@ -48,14 +39,24 @@ def test_a_label_for_each_row_is_drawn_at_once(monkeypatch):
     assert not torch.equal(model.given(1).sample(20, rng(1)), whole)
 
 
-def test_the_memory_of_draws_is_constant(tmp_path, monkeypatch):
-    """Beside the result, 4 and 16 batches of the book's swiss roll take what 2 do; all at once they take far more."""
+def roll(T: int) -> DiffusionModel:
+    """The network of the book's swiss roll, on T steps."""
     model, _ = checkpoints.load_model(results.path("swiss-roll.safetensors"))
-    short = type(model)(type(model.kernel)(2, short_schedule()), model.reverse)
-    monkeypatch.setattr(batches, "NUMBERS", 2 * 512)
-    beside = {
-        n: peak(lambda n=n: short.sample(512 * n, rng(1)), tmp_path / "trace.json") - 16 * 512 * n for n in (2, 4, 16)
-    }
-    assert max(beside.values()) < 1.05 * beside[2]
+    return DiffusionModel(GaussianKernel(2, schedules.geometric(T)), model.reverse)
+
+
+def test_the_memory_of_draws_is_constant(monkeypatch):
+    """Beside the result, 8 batches take what 2 do; all at once they take far more."""
+    model = roll(3)
+    monkeypatch.setattr(batches, "NUMBERS", 2 * 256)
+    beside = {n: peak(lambda n=n: model.sample(256 * n, rng(1))) - 16 * 256 * n for n in (2, 8)}
+    assert beside[8] < 1.05 * beside[2]
     monkeypatch.setattr(batches, "NUMBERS", 2**16)
-    assert peak(lambda: short.sample(512 * 16, rng(1)), tmp_path / "trace.json") > 8 * beside[2]
+    assert peak(lambda: model.sample(256 * 8, rng(1))) > 4 * beside[2]
+
+
+def test_the_memory_of_draws_and_of_the_bound_does_not_grow_with_the_steps():
+    x0 = randn(500, 2)
+    for name, *given in (("sample", 500), ("trajectory_weights", x0, 1)):
+        few, many = (peak(partial(getattr(roll(T), name), *given, rng(1))) for T in (5, 40))
+        assert many < 1.1 * few

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import bits
 import bits_of_models
 import common
+import cost_slopes
 import guidance
 import heartbeat
 import images
@@ -268,6 +269,30 @@ def test_the_others(place, monkeypatch):
         monkeypatch.setattr(sampling_costs, name, value)
     sampling_costs.main()
     same_form(place, "sampling-costs")
+
+
+def test_cost_slopes(place, monkeypatch):
+    """At three sizes, one turn each; what was measured grows as it should, and its memory does not."""
+    (place / "text.safetensors").symlink_to(MEASURED / "text.safetensors")
+    monkeypatch.setattr(cost_slopes, "SIZES", {name: (4, 6, 8) for name in cost_slopes.SIZES} | {"cells": (50, 60, 70)})
+    monkeypatch.setattr(cost_slopes, "ROUNDS", 1)
+    monkeypatch.setattr(cost_slopes, "DRAWS", 10)
+    monkeypatch.setattr(cost_slopes.batches, "NUMBERS", 64)
+    run(monkeypatch, cost_slopes)
+    same_form(place, "cost-slopes")
+    measured = load_json(MEASURED / "cost-slopes.json")
+    for name, row in measured["rows"].items():
+        assert abs(row["slope"] - row["expected"]) < 0.3, name
+    *more, longer = measured["memory"]["MiB_beside_the_draws"]
+    assert max(more) < 1.1 * more[0] and longer < 1.1 * more[0]
+    assert measured["draws"]["layers"] + measured["draws"]["noise"] < measured["draws"]["whole"]
+
+
+@pytest.mark.parametrize("exponent", [0.5, 2.0])
+def test_slopes_are_of_logarithms_and_of_the_larger_sizes(exponent):
+    sizes = (1, 2, 4, 8, 16)
+    times = [9.0, 9.0, *(3.0 * size**exponent for size in sizes[2:])]
+    assert cost_slopes.slope(sizes, times) == pytest.approx((exponent, 0.0), abs=1e-7)
 
 
 def test_straight(place, monkeypatch):

@@ -176,12 +176,16 @@ def measured_peak(recipe: Recipe) -> int:
     run.advance()
     for parameter in run.objective.parameters():
         parameter.grad = None
-    before = state_bytes(run)
+    return state_bytes(run) + peak(run.advance)
+
+
+def peak(job: Callable[[], object]) -> int:
+    """The most bytes that PyTorch holds on the CPU during ``job``, beyond what it held before, by its profiler."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        run.advance()
+        job()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         recorded.export_chrome_trace(str(path))
         events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
     changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]")
-    return before + max(accumulate(size for _, size in changes))
+    return max(accumulate((size for _, size in changes), initial=0))
