@@ -104,7 +104,7 @@ class Training:
         self.optimiser.param_groups[0]["lr"] = self.rate()
         if DROPOUT[self.kind]:
             torch.manual_seed(int(torch.randint(2**62, (1,), generator=self.generator)))
-        x, mask = self.data.batch(BATCH, self.generator), self.data.characters
+        x, mask = self.data.batch(BATCH, self.generator).long(), self.data.characters
         if self.causal:
             loss = next_character(self.network, x, mask).mean()
         else:

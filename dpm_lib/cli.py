@@ -6,6 +6,7 @@
     python -m dpm_lib train textures --minutes 8                   as many steps as take so long here
     python -m dpm_lib train --resume runs/roll                     goes on, with the settings that the folder holds
     python -m dpm_lib train folder --set data=folder:PATH          your pictures; or points: swiss-roll data=FILE.npy
+    python -m dpm_lib train text --set data=text:FILE.txt          a text of your own (UTF-8); `sample` prints text
     python -m dpm_lib bits --diffusers FOLDER --data folder:PICTURES  bits per dimension of a pipeline of diffusers
     python -m dpm_lib sample runs/folder-0 --out sheet.png         64 pictures; or .csv, .safetensors, in data units
     python -m dpm_lib sample runs/folder-0 --sampler ddim --calls 20 --out sheet.png      at 20 of the levels alone
@@ -35,6 +36,7 @@ from dpm_lib.core.extras import NotInstalled
 from dpm_lib.core.files import BrokenFile, load_json, load_tensors, save_picture, save_tensors, write_atomically
 from dpm_lib.core.random import seeded
 from dpm_lib.core.standard_error import stderr
+from dpm_lib.data import text
 from dpm_lib.data.contact_sheet import picture
 from dpm_lib.data.dataset import Data, differences, original
 from dpm_lib.data.image_folder import check_sizes
@@ -57,13 +59,14 @@ from dpm_lib.training.evaluation import evaluate
 from dpm_lib.training.interruption import ENDINGS
 from dpm_lib.training.recipe import PRECISIONS, Recipe, parse
 
-SUFFIXES = (".csv", ".png", ".safetensors")
+SUFFIXES = (".csv", ".png", ".safetensors", ".txt")
+TEXTS = 4  # windows that are drawn where nobody says how many
 MISTAKES = (ValueError, FloatingPointError, OSError, MemoryError, torch.cuda.OutOfMemoryError, torch.linalg.LinAlgError)
 
 
 OUT = (
     "a .csv or .safetensors file, in the data's own units (of pictures: levels, with the uniform noise on top), or the "
-    "pictures as one .png (default: CSV on the screen)"
+    "pictures as one .png, text as .txt (default: on the screen, as CSV or text)"
 )
 
 
@@ -148,7 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="the bound of a trained run on held-out data")
     command.add_argument("folder", metavar="RUN", help="folder of the run, or its model.safetensors")
     command.add_argument("--n", type=int, help="held-out points, or pictures (default: as many as training takes)")
-    command.add_argument("--data", metavar="PATH", help="where the data are now: a folder of pictures, or a .npy")
+    command.add_argument(
+        "--data", metavar="PATH", help="where the data are now: a folder of pictures, a text, or a .npy"
+    )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.set_defaults(run=_evaluate)
@@ -174,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("sample", help="draw from a trained run")
     command.add_argument("folder", metavar="RUN", help="folder of the run, or its model.safetensors")
-    command.add_argument("--n", type=int, help="how many (default: 64 pictures, or 10,000 points)")
+    command.add_argument("--n", type=int, help="how many (default: 64 pictures, 4 windows of text, or 10,000 points)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.add_argument("--out", metavar="FILE", help=OUT)
@@ -255,8 +260,12 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _draw(path: Path, model: DiffusionModel, data: Data, seed: int) -> None:
-    """The picture of a run; what goes wrong in it is said, and loses nothing."""
+    """The picture of a run, or of one on text some of it; what goes wrong in it is said, and loses nothing."""
     try:
+        if isinstance(data, text.Text):
+            drawn = model.sample(TEXTS, seeded(seed, model.schedule.log_alpha_bar.device)).cpu()
+            write_atomically(path.with_suffix(".txt"), _written(drawn, data.alphabet).encode())
+            return
         from dpm_lib.figures import plots  # needs the extra of figures, which training itself does not
 
         if isinstance(data, Images) and model.T > 200:
@@ -372,7 +381,8 @@ def _data(recipe: Recipe, path: str | None = None) -> Data:
         except ValueError as error:
             raise Failure(f"{error}; where those of the run are now is said with --data PATH") from None
     moved = path if path.endswith(".npy") else f"folder:{path}"
-    return replace(load(moved, recipe.noise, recipe.side, recipe.channels), name=recipe.data)
+    moved = f"text:{path}" if text.known(recipe.data) else moved
+    return replace(load(moved, recipe.noise, recipe.side, recipe.channels, recipe.length), name=recipe.data)
 
 
 def _sample(options: argparse.Namespace) -> None:
@@ -387,7 +397,9 @@ def _sample(options: argparse.Namespace) -> None:
     pictures = "shape" in units
     if out is not None and out.suffix == ".png" and not pictures:
         raise Failure(f"--out: {out}: the data are no pictures; name a .csv or .safetensors file")
-    n = options.n or (64 if pictures else 10_000)
+    if out is not None and out.suffix == ".txt" and "alphabet" not in units:
+        raise Failure(f"--out: {out}: the data are no text; name a .csv or .safetensors file")
+    n = options.n or (64 if pictures else TEXTS if "alphabet" in units else 10_000)
     generator = seeded(options.seed, model.schedule.log_alpha_bar.device)
     size = batches.rows(model.kernel.dim)
     parts = [min(size, n - start) for start in range(0, n, size)]
@@ -401,11 +413,19 @@ def _sample(options: argparse.Namespace) -> None:
     if out is not None and out.suffix == ".safetensors":
         save_tensors(out, {"x": x}, {"recipe": recipe.name, "seed": options.seed} | chosen | _class(options))
         return
-    lines = "".join(",".join(f"{value:.6g}" for value in row) + "\n" for row in x.tolist())
+    if "alphabet" in units and (out is None or out.suffix == ".txt"):
+        lines = _written(x, units["alphabet"])
+    else:
+        lines = "".join(",".join(f"{value:.6g}" for value in row) + "\n" for row in x.tolist())
     if out is None:
         print(lines, end="")
     else:
         write_atomically(out, lines.encode())
+
+
+def _written(x: torch.Tensor, alphabet: str) -> str:
+    """Strings x (n, L) as text, with a line of dashes between them."""
+    return "\n----\n".join(text.decode(row, alphabet) for row in x) + "\n"
 
 
 def _sampler(options: argparse.Namespace) -> dict[str, Any]:
@@ -456,7 +476,7 @@ def _checked_out(name: str | None) -> Path | None:
         return None
     out = Path(name)
     if out.suffix not in SUFFIXES:
-        raise Failure(f"--out: {out} should end in .csv, .png or .safetensors")
+        raise Failure(f"--out: {out} should end in .csv, .png, .safetensors or .txt")
     if not out.parent.is_dir():
         raise Failure(f"--out: {out.parent}: no such folder")
     if not os.access(out.parent, os.W_OK):

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +153,12 @@ def test_an_array_in_a_file_is_data(tmp_path, capsys):
         (torch.full((9, 2), 3.0), "column 0 is 3 in all training points: it has no density"),
         (torch.full((9, 2), math.nan), "data: nan at index"),
         (torch.randn(3, 2, generator=rng()), "own has 3 rows; at least 4 are needed"),
-        (torch.ones(9), r"data: need floating-point points \(n, d\), or uint8 pictures .*, got torch.float32 \(9,\)"),
-        (torch.ones(9, 2, dtype=torch.int64), r"data: need floating-point points .* got torch.int64 \(9, 2\)"),
+        (
+            torch.ones(9),
+            r"data: need floating-point points \(n, d\), integer tokens .*, or uint8 .*, got torch.float32 \(9,\)",
+        ),
+        (torch.ones(9, 2, dtype=torch.bool), r"data: need floating-point points .* got torch.bool \(9, 2\)"),
+        (torch.ones(9, dtype=torch.int64), r"data: need floating-point points .* got torch.int64 \(9,\)"),
         (torch.zeros(9, 5, 5, 3, dtype=torch.uint8), "has 5 planes .*; move the planes to the front"),
         (torch.zeros(9, 5, 6, dtype=torch.uint8), "data: 'own' are 5 x 6 pixels, not square"),
         ([[1.0, 2.0]], "data: need a tensor, a NumPy array, a Codebook, a Mixture or Data, got list"),
@@ -292,3 +297,64 @@ def test_a_negative_number_of_held_out_rows_is_refused():
     for made in (as_data(points()), registry.load("digits"), dataset.Data("blobs", blobs())):
         with pytest.raises(ValueError, match="n: -5: need at least 0"):
             made.held_out(-5)
+
+
+# Tokens
+
+
+def tokens(n=400):
+    """Strings of three tokens of 0..3 whose second is the first, and whose third is 3 in half of them."""
+    first = torch.randint(3, (n, 1), generator=rng(5))
+    return torch.cat([first, first, torch.where(torch.rand(n, 1, generator=rng(6)) < 0.5, 3, 0)], 1)
+
+
+def test_integers_are_strings_of_tokens_under_a_mask(tmp_path):
+    x = tokens()
+    recipe = catalogue.get("heartbeat-mask").override(T=10, beta_1=0.1, steps=300, batch=64, width=16, depth=1)
+    with pytest.warns(UserWarning, match="held-out strings are among those to train on"):
+        model, metrics = loop.fit(recipe, 0, tmp_path / "run", "cpu", progress=False, data=x)
+    assert (model.kernel.tokens, model.kernel.vocabulary, model.kernel.dim) == (5, 4, 3)
+    assert checkpoints.load_model(tmp_path / "run" / "model.safetensors")[1].tokens == 4
+    drawn = model.sample(500, rng())
+    assert int(drawn.max()) == 3 and float((drawn[:, 0] == drawn[:, 1]).double().mean()) > 0.8
+    # in bits: log2 3 + 1 by the law, and log2 3 more for independent tokens
+    assert -3.1 < metrics["bound_bits"] < -math.log2(3) - 0.9
+    assert metrics["null_bits"] == pytest.approx(-2 * math.log2(3) - 1, abs=0.15)
+    assert metrics["gain_bits"] == pytest.approx(metrics["bound_bits"] - metrics["null_bits"])
+
+
+def test_strings_have_only_tokens_of_their_vocabulary():
+    x = tokens(40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert as_data(x).tokens == as_data(x.to(torch.uint8).numpy()).tokens == 4
+        made = as_data(x, tokens=9)
+        assert made.tokens == 9 and made.record()["tokens"] == 9 and set(made.batch(99, rng()).unique().tolist()) == {
+            0.0, 1.0, 2.0, 3.0,
+        }  # fmt: skip
+        with pytest.raises(ValueError, match=r"data: 3 at index .* \(that is the mask.*: need tokens 0..2"):
+            as_data(x, tokens=3)
+        with pytest.raises(ValueError, match=r"data: 3 at index .*: need tokens 0..1"):
+            as_data(x, tokens=2)
+        with pytest.raises(ValueError, match=r"data: -1 at index .*: need tokens 0..2"):
+            as_data(x - 1)
+        with pytest.raises(ValueError, match="tokens: 3: is for whole numbers"):
+            as_data(x.double(), tokens=3)
+        with pytest.raises(ValueError, match="kernel: 'gaussian' does not fit the data 'own', which are 4 tokens: 'm"):
+            loop.fit(catalogue.get("swiss-roll"), data=x)
+        with pytest.raises(ValueError, match="tokens: 2: need 4, of which 'own' are made"):
+            loop.fit(catalogue.get("heartbeat"), data=x)
+
+
+def test_independent_tokens_have_the_frequencies_of_their_places():
+    x = torch.tensor([[0, 1], [0, 0], [2, 1]])
+    by_hand = [math.log(3 / 6 * 3 / 6), math.log(3 / 6 * 2 / 6), math.log(2 / 6 * 3 / 6)]
+    close(dataset.independent_log_prob(x.double(), x.double(), 3), torch.tensor(by_hand, dtype=torch.float64))
+
+
+def test_bits_under_a_mask_have_a_null_law_that_is_finite():
+    x = (tokens(60) > 0).double()
+    recipe = catalogue.get("heartbeat-mask").override(T=4, beta_1=0.25, steps=2, batch=8, width=8)
+    with pytest.warns(UserWarning, match="held-out points"):
+        _, metrics = loop.fit(recipe, 0, None, "cpu", progress=False, data=x)
+    assert math.isfinite(metrics["gain_bits"]) and metrics["null_bits"] < -1

@@ -105,7 +105,7 @@ IDLE = {
     "heartbeat": {"noise": 0.1, "covariance": "diagonal", "objective": "simple", "scale": 2.0},
     "heartbeat-paper": {"tau_T": 10.0, "knots": 5},
     "digits": {"noise": 0.1, "units": 64, "scale": 2.0, "knots": 5, "label_dropout": 0.2},
-    "textures": {"cells": 4, "tokens": 3},
+    "textures": {"cells": 4, "tokens": 3, "length": 64},
     "dead-leaves-paper": {"frequencies": 4, "dropout": 0.1, "classes": 2},
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpm_lib.core.checks import checked_states, count
 from dpm_lib.core.random import seeded
@@ -68,6 +68,18 @@ class Data:
         """n rows that training never sees, (n, dim), in the units of the chain. ValueError for n < 0."""
         assert self.target is not None
         return self.target.sample(count("n", n, 0), seeded(1_000_003 + seed))
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are data to look at while training, neither trained on nor held out: ``validation_rows``."""
+        return False
+
+    def validation_rows(self, least: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """What a run looks at, (n, dim), in the units of the chain, and labels (n,) where there are any.
+
+        Of few rows each stands there several times, for ``least`` in all. ValueError for data without.
+        """
+        raise ValueError(f"data: {self.name!r} have nothing set aside for validation")
 
     def draws_on(self, device: torch.device) -> bool:
         """Whether ``batch`` takes a generator of this device, and draws there: of a law, on the CPU alone."""
@@ -143,6 +155,71 @@ class Points(Data):
         """The split, its sizes, the SHA-256 of the points on each side, and the units."""
         units = {"mean": self.mean.tolist(), "std": self.std.tolist()}
         return {"name": self.name, "split": self.split, **sides({"train": self.train, "held_out": self.test}), **units}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strings(Data):
+    """Your own strings of tokens 0..S-1, (n, d): ``train`` and ``test``. ``split`` says in words which are held out.
+
+    ``vocabulary`` is S; a mask is no token of theirs. ValueError, naming the place, for what is no token, for a shape
+    without rows or tokens, and for fewer than two kinds.
+    """
+
+    train: Tensor
+    test: Tensor
+    split: str
+    vocabulary: int
+    target: None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        S = count("vocabulary", self.vocabulary, 2)
+        for which in ("train", "test"):
+            x = checked_states(torch.as_tensor(getattr(self, which)).double(), "data")
+            bad = (x < 0) | (x >= S) | (x != x.round())
+            if bad.any():
+                where = tuple(bad.nonzero()[0].tolist())
+                why = " (that is the mask, which data do not hold)" if float(x[where]) == S else ""
+                raise ValueError(f"data: {x[where].item():g} at index {where} of {which}{why}: need tokens 0..{S - 1}")
+            object.__setattr__(self, which, x)
+
+    @property
+    def dim(self) -> int:
+        return self.train.shape[1]
+
+    @property
+    def bits(self) -> bool:
+        """Always: they are strings."""
+        return True
+
+    @property
+    def tokens(self) -> int:
+        return self.vocabulary
+
+    def batch(self, n: int, generator: torch.Generator) -> Tensor:
+        """n training strings, drawn with replacement, (n, d), float64."""
+        return self.train[torch.randint(len(self.train), (n,), generator=generator)]
+
+    def held_out(self, n: int | None = None, seed: int = 0) -> Tensor:  # type: ignore[override]
+        """The first n held-out strings, or all of them where n is none or more, (n, d); ``seed`` is not used.
+
+        ValueError for n < 0.
+        """
+        return self.test if n is None else self.test[: count("n", n, 0)]
+
+    def record(self) -> dict[str, Any]:
+        """The split, its sizes, the SHA-256 of each side, and how many tokens there are."""
+        parts = {"train": self.train, "held_out": self.test}
+        return {"name": self.name, "split": self.split, **sides(parts), "tokens": self.vocabulary}
+
+
+def independent_log_prob(x: Tensor, train: Tensor, tokens: int) -> Tensor:
+    """log p of strings x (n, d) as independent tokens, each by its share at that place among those to train on (m, d).
+
+    (n,), nats. To each count 1 is added.
+    """
+    counts = nn.functional.one_hot(train.long(), tokens).sum(0).double() + 1
+    table = (counts / counts.sum(-1, keepdim=True)).log()
+    return table.expand(len(x), -1, -1).gather(-1, x.long().unsqueeze(-1)).squeeze(-1).sum(-1)
 
 
 def original(x: Tensor, data_set: dict[str, Any]) -> Tensor:

@@ -127,6 +127,18 @@ class Images(Data):
         chosen = self.test if n is None else self.test[: checks.count("n", n, 0)]
         return self.dequantised(chosen, seeded(1_000_003 + seed))
 
+    @property
+    def validates(self) -> bool:
+        return self.validation is not None
+
+    def validation_rows(self, least: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """The validation images, each about as often, for ``least`` rows or as many as there are images."""
+        if self.validation is None:
+            return super().validation_rows(least, generator)
+        chosen = torch.arange(max(least, len(self.validation))) % len(self.validation)
+        labels = self.labels["validation"][chosen] if self.labels else None
+        return self.dequantised(self.validation[chosen], generator), labels
+
     def record(self) -> dict[str, Any]:
         """The split in words, how many images are in each part of it, the SHA-256 of their bytes, and the units."""
         parts = {"held_out" if which == "test" else which: value for which, value in self._parts()}

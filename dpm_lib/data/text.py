@@ -4,7 +4,7 @@
 number 0..S-1, its place in the alphabet; what a mask is called is no business of the data's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,28 @@ from torch import Tensor
 
 from dpm_lib.core import results
 from dpm_lib.core.checks import count
+from dpm_lib.data.dataset import Data, sha256
 
 ALPHABET = "\n abcdefghijklmnopqrstuvwxyz0123456789.,;:?'\"()-*"
 VALIDATION = ("posteriors",)
 HELD_OUT = ("swiss-roll", "tweedie", "bits")
+MOST_CHARACTERS = 1000  # in an alphabet
 HEADING = "=== "  # before the name of a chapter, on a line of its own
 
 
+def known(name: str) -> bool:
+    """Whether a data set of this name is a text: "text", this book's prose, or "text:PATH", a file of one's own."""
+    return name == "text" or name.startswith("text:")
+
+
 @dataclass(frozen=True)
-class Text:
+class Text(Data):
     """Parts of a text, each a string of numbers 0..S-1, int64 (characters,), in three groups.
 
     ``length`` is that of a window. ValueError for a group in which no part is that long.
     """
 
-    name: str
+    target: None = field(default=None, init=False)
     alphabet: str
     length: int
     train: tuple[Tensor, ...]
@@ -47,6 +54,24 @@ class Text:
         """S, how many characters the alphabet has."""
         return len(self.alphabet)
 
+    @property
+    def dim(self) -> int:
+        """Characters in a window."""
+        return self.length
+
+    @property
+    def bits(self) -> bool:
+        """Always: they are strings."""
+        return True
+
+    @property
+    def tokens(self) -> int:
+        return self.characters
+
+    @property
+    def validates(self) -> bool:
+        return True
+
     @cached_property
     def _training(self) -> tuple[Tensor, Tensor]:
         """The training parts behind one another, (characters,), and where in them a window may begin, (starts,)."""
@@ -57,10 +82,31 @@ class Text:
         return whole, torch.cat(starts)
 
     def batch(self, n: int, generator: torch.Generator) -> Tensor:
-        """n windows of the training text, from anywhere within a part, (n, length)."""
+        """n windows of the training text, from anywhere within a part, (n, length), float64 as states of the chain."""
         whole, starts = self._training
         chosen = starts[torch.randint(len(starts), (n,), generator=generator)]
-        return whole[chosen.unsqueeze(1) + torch.arange(self.length)]
+        return whole[chosen.unsqueeze(1) + torch.arange(self.length)].double()
+
+    def held_out(self, n: int | None = None, seed: int = 0) -> Tensor:  # type: ignore[override]
+        """n held-out windows, spread evenly, or all of them where n is none or more, (n, length), float64.
+
+        ``seed`` is not used. ValueError for n < 0.
+        """
+        windows = self.windows().double()
+        n = len(windows) if n is None else min(len(windows), count("n", n, 0))
+        return windows[(torch.arange(n) * len(windows)) // max(1, n)]
+
+    def validation_rows(self, least: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """All windows of the validation text, once, (n, length), float64."""
+        return self.windows("validation").double(), None
+
+    def record(self) -> dict[str, Any]:
+        """The alphabet, the length of a window, and the characters and SHA-256 of each group."""
+        names = {"train": "train", "validation": "validation", "held_out": "test"}
+        parts = {name: torch.cat(getattr(self, group)) for name, group in names.items()}
+        facts = {name: len(part) for name, part in parts.items()}
+        digests = {f"{name}_sha256": sha256(part) for name, part in parts.items()}
+        return {"name": self.name, "alphabet": self.alphabet, "length": self.length, **facts, **digests}
 
     def windows(self, group: str = "test") -> Tensor:
         """All windows of a group, one behind the other, (n, length). What is left at the end of a part is left out."""
@@ -73,10 +119,7 @@ class Text:
 
     def decode(self, numbers: Tensor, mask: str = "_") -> str:
         """The string of numbers (characters,); S becomes ``mask``. ValueError for a number outside 0..S."""
-        values = numbers.long().tolist()
-        if values and not 0 <= min(values) <= max(values) <= self.characters:
-            raise ValueError(f"numbers: {min(values)} to {max(values)}: need 0 to {self.characters}, the mask")
-        return "".join((self.alphabet + mask[:1])[value] for value in values)
+        return decode(numbers, self.alphabet, mask)
 
 
 def encode(text: str, alphabet: str = ALPHABET) -> Tensor:
@@ -87,6 +130,14 @@ def encode(text: str, alphabet: str = ALPHABET) -> Tensor:
         few = ", ".join(map(repr, strange[:8])) + (", ..." if len(strange) > 8 else "")
         raise ValueError(f"text: {few}: need characters of the alphabet {alphabet!r}; the first is at {at}")
     return torch.tensor([places[character] for character in text], dtype=torch.long)
+
+
+def decode(numbers: Tensor, alphabet: str, mask: str = "_") -> str:
+    """The string of numbers (characters,), places in ``alphabet``; S becomes ``mask``. ValueError for others."""
+    values = numbers.long().tolist()
+    if values and not 0 <= min(values) <= max(values) <= len(alphabet):
+        raise ValueError(f"numbers: {min(values)} to {max(values)}: need 0 to {len(alphabet)}, the mask")
+    return "".join((alphabet + mask[:1])[value] for value in values)
 
 
 def book(length: int = 128) -> Text:
@@ -108,14 +159,20 @@ def chapters() -> dict[str, str]:
 def own(path: str | Path, length: int = 128) -> Text:
     """A text file (UTF-8): its alphabet is what occurs in it; the last tenth is held out, validation is the one before.
 
-    ValueError where it cannot be read, or is too short for windows of this length.
+    ValueError where it cannot be read, is no UTF-8, has fewer than two kinds of character or more than 1000, or is too
+    short for windows of this length.
     """
     path = Path(path).expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"text: {path}: {error}") from None
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"text: {path}: need UTF-8: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise ValueError(f"text: {path}: {error.strerror}") from None
     alphabet = "".join(sorted(set(text)))
+    if not 2 <= len(alphabet) <= MOST_CHARACTERS:
+        kinds = f"{len(alphabet)} kinds of character" if text else "empty"
+        raise ValueError(f"text: {path}: {kinds}: need 2 to {MOST_CHARACTERS} kinds, and 10 windows' length")
     numbers, tenth = encode(text, alphabet), len(text) // 10
     train, validation, test = numbers.tensor_split((len(text) - 2 * tenth, len(text) - tenth))
     return Text(f"text:{path}", alphabet, length, (train,), (validation,), (test,))

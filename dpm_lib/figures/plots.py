@@ -17,6 +17,7 @@ from dpm_lib.data.contact_sheet import sheet
 from dpm_lib.data.dataset import Data
 from dpm_lib.data.images import Images
 from dpm_lib.data.registry import as_data
+from dpm_lib.data.text import Text
 from dpm_lib.diffusion import bound
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.figures.palette import INK, PALETTE
@@ -118,12 +119,13 @@ def pictures(axes: Axes, images: Tensor, title: str = "", columns: int = 8) -> N
 def run_summary(model: DiffusionModel, data: Any, seed: int = 0) -> Figure:
     """Held-out data, samples of the model, and the cost of each step, side by side.
 
-    ``data`` are what ``training.fit`` takes: your own array, too. Of pictures at most 64, and 16 where T > 200, for
-    that takes long. Of points the first two coordinates.
+    ``data`` are what ``training.fit`` takes: your own array, too. Of pictures and texts at most 64, and 16 where
+    T > 200, for that takes long. Of points the first two coordinates.
     """
     data = as_data(data)
     generator = seeded(seed, model.schedule.log_alpha_bar.device)
-    n = (64 if model.T <= 200 else 16) if isinstance(data, Images) else 2000
+    few = isinstance(data, (Images, Text))
+    n = (64 if model.T <= 200 else 16) if few else 2000
     held_out = data.held_out(n, seed)
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
     drawn = model.sample(n, generator).cpu()

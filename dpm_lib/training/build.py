@@ -21,6 +21,7 @@ from dpm_lib.diffusion.schedules import Schedule
 from dpm_lib.networks import mlp, rbf
 from dpm_lib.networks.multiscale import MultiScale
 from dpm_lib.networks.one_hot import OneHot
+from dpm_lib.networks.text_network import TextNetwork
 from dpm_lib.networks.unet import UNet
 from dpm_lib.training.recipe import SCHEDULES, TOKENS, Recipe
 
@@ -61,22 +62,26 @@ def image_model(
 
 def load_data(recipe: Recipe) -> Data:
     """The recipe's data set."""
-    return load(recipe.data, recipe.noise, recipe.side, recipe.channels)
+    return load(recipe.data, recipe.noise, recipe.side, recipe.channels, recipe.length)
 
 
 def recipe_for(recipe: Recipe, data: Data) -> Recipe:
-    """``recipe`` as it is on ``data``: with their name, and the side and channels of pictures.
+    """``recipe`` as it is on ``data``: with their name, the side and channels of pictures, the tokens of strings.
 
     ValueError where the two do not go together: bits and a Gaussian kernel, say, or points and a network for pictures.
     """
     if data.bits is not None and data.bits != (recipe.kernel in TOKENS):
-        kind, need = ("bits", "binomial") if data.bits else ("no bits", "gaussian")
+        kind, need = ("no bits", "gaussian")
+        if data.bits:
+            kind, need = ("bits", "binomial") if data.tokens == 2 else (f"{data.tokens} tokens", "mask")
         raise ValueError(f"kernel: {recipe.kernel!r} does not fit the data {data.name!r}, which are {kind}: {need!r}")
-    if data.bits and data.tokens > (most := 2 if recipe.kernel == "binomial" else recipe.tokens):
+    changes: dict[str, Any] = {} if data.name == recipe.data else {"data": data.name}
+    if data.bits and data.target is None and recipe.kernel in ("mask", "uniform"):  # a text, or strings of one's own
+        changes |= {"tokens": data.tokens}
+    elif data.bits and data.tokens > (most := 2 if recipe.kernel == "binomial" else recipe.tokens):
         raise ValueError(
             f"tokens: {most}: need {data.tokens}, of which {data.name!r} are made, and kernel=mask or uniform"
         )
-    changes: dict[str, Any] = {} if data.name == recipe.data else {"data": data.name}
     if recipe.side and isinstance(data, images.Images):
         channels, height, width = data.shape
         if height != width:
@@ -115,6 +120,9 @@ def _build(recipe: Recipe, generator: torch.Generator, dim: int, edges: Tensor |
     if recipe.kernel in TOKENS:
         kind = categorical_kernel.mask if recipe.kernel == "mask" else categorical_kernel.uniform
         strings = CategoricalKernel(dim, schedule, kind(recipe.tokens))
+        if recipe.network == "text":
+            reader = TextNetwork(recipe.tokens, recipe.width, recipe.depth, dropout=recipe.dropout, generator=generator)
+            return DiffusionModel(strings, CategoricalReverse(reader, strings))
         shown = OneHot(network(dim * strings.tokens, dim * recipe.tokens), strings.tokens)
         return DiffusionModel(strings, CategoricalReverse(shown, strings))
     kernel = GaussianKernel(dim, schedule)

@@ -134,6 +134,11 @@ RECIPES = {
             data="heartbeat", kernel="mask", T=100, beta_1=0.01, schedule="even", learn_schedule=False,
             frequencies=0, width=64, depth=2, steps=4000, lr=1e-2,
         ),
+        _recipe(
+            "text", "this book's prose, masked, T=500; your own: --set data=text:PATH: about 20 CPU-minutes",
+            data="text", kernel="mask", tokens=49, T=500, beta_1=0.002, schedule="even", learn_schedule=False,
+            network="text", depth=5, steps=12000, batch=8, lr=3e-3, clip=1.0, validate_every=400,
+        ),
         *(_recipe(name, about, **settings) for name, (about, settings) in IMAGE_RECIPES.items()),
     )
 }  # fmt: skip

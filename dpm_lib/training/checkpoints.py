@@ -48,6 +48,8 @@ def check_sizes(recipe: Recipe, dim: int, tensors: dict[str, Tensor]) -> None:
     sizes = {"T": recipe.T, "frequencies": recipe.frequencies, "side": recipe.side, "dim": 0 if recipe.side else dim}
     sizes |= {"units": recipe.units} if recipe.network == "rbf" else {"width": recipe.width}
     sizes |= {"channels": recipe.channels, "classes": recipe.classes} if recipe.side else {}
+    if recipe.network == "text":  # it reads strings of any length
+        sizes |= {"dim": 0, "tokens": recipe.tokens}
     if recipe.network not in ("mlp", "unet"):
         del sizes["frequencies"]
     counts = {"depth": recipe.depth, "scales": recipe.scales} if recipe.network != "rbf" else {}

@@ -28,7 +28,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from dpm_lib.data import image_datasets
+from dpm_lib.data import image_datasets, text
 from dpm_lib.data.dataset import DATA, Data
 from dpm_lib.training.build import load_data
 from dpm_lib.training.objective import draw_batch
@@ -83,7 +83,7 @@ class Shapes(Data):
 
 def count(recipe: Recipe) -> Cost:
     """The cost of ``recipe``; ValueError where its network cannot be built without data that are not at hand."""
-    fewest = 2 if recipe.side else recipe.T + 1 - recipe.first
+    fewest = 2 if recipe.side or text.known(recipe.data) else recipe.T + 1 - recipe.first
     runs = [trial(recipe, rows) for rows in (fewest, 2 * fewest)]
     small, large = (kept_bytes(partial(loss, run), run.model) for run in runs)
     runs[0].advance()
@@ -130,10 +130,12 @@ def trial(recipe: Recipe, rows: int) -> Run:
     """
     if recipe.covariance == "levels" and recipe.data.startswith(NOT_AT_HAND):
         raise ValueError(f"covariance: 'levels' of {recipe.data} depends on the pictures; count covariance=diagonal")
-    if not recipe.side and recipe.data not in DATA:
+    if not recipe.side and recipe.data not in DATA and not text.known(recipe.data):
         raise ValueError(f"side: 0 does not fit {recipe.data}, which are images or not known")
     recipe = replace(recipe, data=SAME_SHAPE.get(recipe.data, recipe.data), batch=rows, compile=False)
-    dim = recipe.channels * recipe.side**2 if recipe.side else load_data(recipe).dim
+    dim = recipe.channels * recipe.side**2 if recipe.side else recipe.length
+    if recipe.data in DATA:
+        dim = load_data(recipe).dim
     return Run(recipe, 0, "cpu", data=Shapes(name=recipe.data, size=dim, kinds=recipe.classes))
 
 

@@ -9,14 +9,16 @@ from torch import Tensor
 from dpm_lib.core.constants import LN2
 from dpm_lib.core.random import seeded
 from dpm_lib.core.standard_error import stderr
-from dpm_lib.data.dataset import Data, differences
+from dpm_lib.data.dataset import Data, Points, Strings, differences, independent_log_prob
 from dpm_lib.data.images import Images
+from dpm_lib.data.text import Text
 from dpm_lib.diffusion import best_bound
 from dpm_lib.diffusion.best_bound_bits import BitBound
 from dpm_lib.diffusion.best_bound_mask import MaskBound
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.probability.codebooks import Codebook
 from dpm_lib.training.image_evaluation import evaluate_images
+from dpm_lib.training.text_evaluation import evaluate_text
 
 LIMITS: tuple[Any, ...] = (BitBound, MaskBound)  # exact limits of strings, each for the kernels that it fits
 
@@ -28,11 +30,13 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
     fixed edge step leaves of it; and ``gap_bits``, what K lacks of the limit. The gap is E[log q(x0) - K(x0)], paired
     point by point, so that its standard error is several times smaller; for a codebook it is the exact gap of the best
     reverse kernel, whose K is ``exact_limit_bits``, and an estimate of the ``excess`` alone. ``bound_bits_paired`` is
-    the limit less the gap. ``n`` is 20,000 by default, and fewer where T > 100. For images: see ``evaluate_images``.
+    the limit less the gap. ``n`` is 20,000 by default, and fewer where T > 100. For images and text: see
+    ``evaluate_images`` and ``evaluate_text``.
 
     Where the law of the data is not known there is no limit and no gap: ``bound_bits`` is K in the data's own units,
     and ``gain_bits`` what it is more than K of the equilibrium, ``null_bits``, a Gaussian with the mean and variance of
-    each coordinate; for a codebook of too many kinds of string there is a gap, but no exact limit.
+    each coordinate, and of strings of tokens, or under a mask, independent ones with the training strings' frequencies;
+    for a codebook of too many kinds of string there is a gap, but no exact limit.
 
     ValueError where the model was trained on other data: its units would be wrong, and held-out points may be among
     those that it has seen.
@@ -41,6 +45,8 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
         raise ValueError(f"data: the model was trained on others: {'; '.join(differs)}")
     if isinstance(data, Images):
         return evaluate_images(model, data, n, seed)
+    if isinstance(data, Text):
+        return evaluate_text(model, data, n, seed)
     n = min(20_000, max(1000, 2_000_000 // model.T)) if n is None else n
     if n < 2:
         raise ValueError(f"n: {n}: need at least 2 held-out points")
@@ -50,7 +56,10 @@ def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int 
     weights = [model.trajectory_weights(part.to(device), 1, generator).elbo for part in x0.split(5000)]
     K = (torch.cat(weights).cpu() - data.log_scale) / LN2
     if data.target is None:
-        null = (model.kernel.prior.log_prob(x0.to(device)).cpu() - data.log_scale) / LN2
+        if isinstance(data, Strings) or (isinstance(data, Points) and not model.kernel.reversible):  # of a mask
+            null = independent_log_prob(x0, data.train, data.tokens) / LN2
+        else:
+            null = (model.kernel.prior.log_prob(x0.to(device)).cpu() - data.log_scale) / LN2
         return {
             "bound_bits": float(K.mean()),
             "bound_bits_stderr": stderr(K),

@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from dpm_lib.core.random import seeded
 from dpm_lib.data.dataset import Data
-from dpm_lib.data.images import Images
 from dpm_lib.diffusion import bound, loss_weights
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.training.recipe import SCHEDULES, Recipe
 
 WARMUP = 100  # steps
-ROWS, LOOK = 2048, 2_000_003  # of a look at the validation images: rows at least, and the seed of their noise
+ROWS, LOOK = 2048, 2_000_003  # of a look at validation data: rows at least, of images, and the seed of their noise
 
 
 class Objective(nn.Module):
@@ -101,21 +100,18 @@ def draw_batch(data: Data, recipe: Recipe, generator: torch.Generator) -> tuple[
     return x0, t, noise, *told
 
 
-def validation_batch(data: Images, recipe: Recipe) -> tuple[Tensor, ...]:
-    """The same rows at every look: validation images x0 (n, d), times (n,) spread as in training, and noise (n, d).
+def validation_batch(data: Data, recipe: Recipe) -> tuple[Tensor, ...]:
+    """The same rows at every look: validation data x0 (n, d), times (n,) spread as in training, and noise (n, d).
 
     With classes also the labels (n,), all of them told.
 
-    ROWS rows, or as many as there are images if these are more: each image about as often, at times of its own.
+    Of images ROWS rows, or as many as there are images if these are more: each about as often, at times of its own.
     """
-    assert data.validation is not None
-    generator, images = seeded(LOOK), len(data.validation)
-    n = max(ROWS, images)
-    chosen = torch.arange(n) % images
-    x0 = data.dequantised(data.validation[chosen], generator)
-    t = times(recipe, torch.randperm(n, generator=generator) + 0.5)
+    generator = seeded(LOOK)
+    x0, labels = data.validation_rows(ROWS, generator)
+    t = times(recipe, torch.randperm(len(x0), generator=generator) + 0.5)
     noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype)
-    return (x0, t, noise, data.labels["validation"][chosen]) if recipe.classes else (x0, t, noise)
+    return (x0, t, noise, labels) if recipe.classes and labels is not None else (x0, t, noise)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dpm_lib.data import image_datasets
+from dpm_lib.data import image_datasets, text
 from dpm_lib.diffusion import schedules
 from dpm_lib.diffusion.loss_weights import OBJECTIVES
 from dpm_lib.diffusion.reverse_kernels import COVARIANCES
@@ -22,12 +22,12 @@ SCHEDULES = {  # from T, beta_1 and tau_T; the last two choose their own end
 TOKENS = ("binomial", "mask", "uniform")  # kernels of strings, of bits or of other tokens
 KERNELS = ("gaussian", *TOKENS)
 KERNELS_OF = {"swiss-roll": ("gaussian",), "heartbeat": TOKENS}
-NETWORKS = ("mlp", "rbf")
+NETWORKS = ("mlp", "rbf", "text")
 IMAGE_NETWORKS = ("unet", "multi-scale")
 FORMS = (*COVARIANCES, "levels", "paper")
 OWN_VARIANCE = ("posterior", "fixed_large")  # forms that leave a network nothing but its guess of x_0
 PRECISIONS = ("fp32", "bf16")
-COUNTS = ("width", "depth", "units", "channels", "scales", "steps", "batch", "checkpoint_every")
+COUNTS = ("width", "depth", "units", "channels", "length", "scales", "steps", "batch", "checkpoint_every")
 MAY_BE_ZERO = ("frequencies", "side", "cells", "classes", "clip", "sample_every", "validate_every")
 APPLIES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # where each setting does something; all others always do
     "noise": ("data=swiss-roll", lambda r: r.data == "swiss-roll"),
@@ -43,8 +43,9 @@ APPLIES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # where each setting 
     "scale": ("network=mlp with frequencies", lambda r: r.network == "mlp" and bool(r.frequencies)),
     "scales": ("pictures, by networks with side=N", lambda r: bool(r.side)),
     "channels": ("pictures, by networks with side=N", lambda r: bool(r.side)),
-    "dropout": ("network=unet", lambda r: r.network == "unet"),
-    "validate_every": ("pictures, by networks with side=N", lambda r: bool(r.side)),
+    "length": ("data=text or text:PATH", lambda r: text.known(r.data)),
+    "dropout": ("network=unet or text", lambda r: r.network in ("unet", "text")),
+    "validate_every": ("pictures, by networks with side=N, or data=text", lambda r: bool(r.side) or text.known(r.data)),
     "cells": ("covariance=levels", lambda r: r.covariance == "levels"),
     "classes": ("network=unet", lambda r: r.network == "unet"),
     "label_dropout": ("classes=N", lambda r: bool(r.classes)),
@@ -80,9 +81,10 @@ class Recipe:
     units: int = 16  # of the RBF network
     channels: int = 1  # of images
     side: int = 0  # of images, in pixels; 0 for other data
+    length: int = 128  # of the windows of a text, in characters
     cells: int = 0  # of "levels": neighbouring levels are put together into so many; 0 for every level by itself
     scales: int = 2  # resolutions of a network for images
-    dropout: float = 0.0  # share of the U-Net's numbers that a step of training leaves out
+    dropout: float = 0.0  # share of the numbers in a U-Net, or a network for text, that a step of training leaves out
     classes: int = 0  # labels that the network is told, as many as the data have; 0: none
     label_dropout: float = 0.1  # share of the labels that a step of training withholds
     steps: int = 8000  # of training
@@ -90,7 +92,7 @@ class Recipe:
     lr: float = 1e-2  # peak learning rate of Adam, warmed up over 100 steps, then a cosine to zero
     ema: float = 0.999  # averaging of the weights
     checkpoint_every: int = 500
-    validate_every: int = 0  # steps between looks at validation images, if the data have any; the best average is kept
+    validate_every: int = 0  # steps between looks at validation data, if there are any; the best average is kept
     clip: float = 0.0  # greatest norm of the gradient; 0: any
     precision: str = "fp32"  # of the network's matrix products: "fp32" or "bf16"; all else is float64
     compile: bool = False  # the step through torch.compile: a minute or so at the start, then faster
@@ -117,7 +119,7 @@ class Recipe:
             raise ValueError(f"knots: {self.knots} is not 0, nor between 2 and T - 1 = {self.T - 1}")
         self._check_data()
         learned = self.T + 1 - self.first
-        if self.batch < learned and not self.side:
+        if self.batch < learned and not self.side and not text.known(self.data):
             count = "T" if self.first == 1 else "T - 1"
             raise ValueError(f"batch: {self.batch} is less than {count} = {learned}: every batch holds every time")
         if not 0 < self.beta_1 < 1:
@@ -144,6 +146,8 @@ class Recipe:
             raise ValueError(f"tokens: {self.tokens} is less than 2")
         if self.kernel == "mask" and (self.schedule != "even" or self.learn_schedule):
             raise ValueError("kernel: 'mask': need schedule=even, learn_schedule=false: at T all has to be masked")
+        if self.network == "text" and self.kernel != "mask":
+            raise ValueError(f"network: 'text': need kernel=mask, for it is told no time, got {self.kernel!r}")
 
     @property
     def first(self) -> int:
@@ -168,10 +172,11 @@ class Recipe:
         """That kernel, side and channels are those of data that are known by name."""
         pictures = image_datasets.known(self.data)
         fit = KERNELS_OF.get(self.data, ("gaussian",) if pictures or self.side else KERNELS)
+        fit = ("mask", "uniform") if text.known(self.data) else fit
         if self.kernel not in fit and self.kernel in KERNELS:
             need = " or ".join(map(repr, fit))
             raise ValueError(f"kernel: {self.kernel!r} does not fit the data {self.data!r}, which need {need}")
-        if self.data in KERNELS_OF and self.side:
+        if self.side and (self.data in KERNELS_OF or text.known(self.data)):
             raise ValueError(f"side: {self.side} is for pictures, and the data {self.data!r} are none")
         if self.data.startswith("folder:") and not self.side:
             raise ValueError(f"side: 0 is less than 1: say how many pixels the pictures of {self.data} are to have")

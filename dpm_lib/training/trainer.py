@@ -15,9 +15,9 @@ each draws its own.
 K is in the log of every run. Of one with another objective than the bound it is estimated from the same passes of the
 network, and what is minimised stands beside it under its own name, ``loss``.
 
-While it trains, a run can look at validation images: K of its averaged weights there, always with the same noise. The
-best weights are kept, and are what it ends with: learning for longer than is good does no harm but to the time. Best
-is by K, or by the loss where that is minimised.
+While it trains, a run can look at validation data, of pictures or text: K of its averaged weights there, always with
+the same noise. The best weights are kept, and are what it ends with: learning for longer than is good does no harm but
+to the time. Best is by K, or by the loss where that is minimised.
 
 Images that are not too large are moved to the GPU once; their batches are then drawn there, from a generator of that
 device which the one on the CPU seeds anew for each step.
@@ -86,9 +86,7 @@ class Run:
         self.loss = compiled(self.objective) if recipe.compile else self.objective
         self.model: DiffusionModel = self.accelerator.unwrap_model(self.objective).model
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.validates = (
-            bool(recipe.validate_every) and isinstance(self.data, Images) and self.data.validation is not None
-        )
+        self.validates = bool(recipe.validate_every) and self.data.validates
         self.best = self._copy() if recipe.validate_every else None  # of the averages, those best on validation images
         self.best_step: int | None = None
         self.best_bits = -math.inf  # K then; of another objective than the bound, minus its loss
@@ -193,13 +191,12 @@ class Run:
 
     @torch.no_grad()
     def look(self) -> dict[str, float]:
-        """``validation_bits``: K of the averaged weights on the validation images; ``validation_loss``, if not -K.
+        """``validation_bits``: K of the averaged weights on the validation data; ``validation_loss``, if not -K.
 
         The weights are kept where no look was better.
 
         FloatingPointError where it is not finite.
         """
-        assert isinstance(self.data, Images)
         objective = Objective(self.averaged_model(), self.recipe.precision, step_weights(self.recipe)).to(self.device)
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         batch = [part[share].split(self.recipe.batch) for part in validation_batch(self.data, self.recipe)]
