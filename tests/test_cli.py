@@ -226,7 +226,7 @@ def test_mistakes_of_the_user(tmp_path, capsys, monkeypatch):
         ("evaluate", out / "model.safetensors"): "model.safetensors: no such file",
         ("sample", out): f"{out}: no such run folder",
         ("sample", out, "--n", "0"): "--n: 0 is less than 1",
-        ("sample", out, "--out", "x.txt"): "--out: x.txt should end in .csv, .png or .safetensors",
+        ("sample", out, "--out", "x.pdf"): "--out: x.pdf should end in .csv, .png, .safetensors or .txt",
     }
     if not torch.cuda.is_available():
         cases[(*train, "--device", "cuda")] = "device: 'cuda' was asked for, and PyTorch sees no GPU"
