@@ -132,7 +132,7 @@ class Images(Data):
         return self.validation is not None
 
     def validation_rows(self, least: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """The validation images (n, d), each about as often, for ``least`` rows or as many as there are; labels (n,)."""
+        """The validation images (n, d), each about as often, for ``least`` rows at least; labels (n,)."""
         if self.validation is None:
             return super().validation_rows(least, generator)
         chosen = torch.arange(max(least, len(self.validation))) % len(self.validation)

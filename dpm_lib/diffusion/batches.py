@@ -11,7 +11,10 @@ NUMBERS = 2**16  # in the states that are drawn at a time
 
 
 def rows(dim: int) -> int:
-    """How many states of ``dim`` numbers are drawn at a time: those of 2^16 numbers, and 16 at least."""
+    """How many states of ``dim`` numbers are drawn at a time: those of 2^16 numbers, and 16 at least.
+
+    ValueError for dim < 1.
+    """
     return max(16, NUMBERS // checks.count("dim", dim))
 
 
