@@ -64,6 +64,7 @@ class Jumps(Protocol):
 
 class Forget(nn.Module):
     """At the rate 1 a token is replaced by a draw of ``rest`` (n,): exp(Q s) = alpha_bar I + (1 - alpha_bar) 1 rest^T.
+    {eq}`eq-mk-transition`
 
     Data hold the first ``vocabulary`` of the n tokens, all by default. ValueError for a rest that is no law, and for
     another vocabulary.
@@ -244,7 +245,10 @@ class CategoricalKernel(nn.Module):
 
     @property
     def timeless(self) -> bool:
-        """Whether the law of x_0 given x_t is the same for all t: so it is where what is lost says nothing, a mask."""
+        """Whether the law of x_0 given x_t is the same for all t: so it is where what is lost says nothing, a mask.
+
+        {eq}`eq-mk-timeless`.
+        """
         return self.jumps.timeless
 
     def state(self, x0: Tensor) -> Tensor:
@@ -291,7 +295,10 @@ class CategoricalKernel(nn.Module):
         return column[..., : self.vocabulary]
 
     def through(self, start: Categorical, xt: Tensor, t: int | Tensor) -> Categorical:
-        """The law of x_{t-1} given x_t (..., d), where the tokens of x_0 given x_t have the law ``start``."""
+        """The law of x_{t-1} given x_t (..., d), where the tokens of x_0 given x_t have the law ``start``.
+
+        {eq}`eq-mk-mean`.
+        """
         t = checked_step(t, self.schedule.T)
         mixed = self.jumps.log_mixed(self._weights(start, xt, t), self.schedule.log_alpha_bar, t - 1)
         return Categorical(mixed + self.jumps.log_column(self._index("xt", xt), self.log_kept_by_step, t))
@@ -301,7 +308,7 @@ class CategoricalKernel(nn.Module):
         return read(y, noise, mask, self.vocabulary)
 
     def ratios(self, start: Categorical, xt: Tensor, t: int | Tensor) -> Tensor:
-        """log p_t(y) / p_t(x_t), (..., d, n), nats, for the y that have token k in place of x_t,i.
+        """log p_t(y) / p_t(x_t), (..., d, n), nats, for the y that have token k in place of x_t,i. {eq}`eq-mk-ratio`
 
         ``start`` is the law of each token of x_0 given x_t. It says this only of a y whose start might have led to x_t:
         with a mask of what is masked in x_t, NaN elsewhere. Nothing else is needed, for nothing jumps from there.

@@ -35,7 +35,10 @@ class CategoricalReverse(nn.Module):
         self.timeless = kernel.timeless if timeless is None else timeless
 
     def forward(self, xt: Tensor, t: int | Tensor, kernel: CategoricalKernel) -> Categorical:
-        """p(x_{t-1} | x_t) for t >= 1; ``xt`` (..., d) of tokens. At t = 1 this is p(x_0 | x_1) itself."""
+        """p(x_{t-1} | x_t) for t >= 1; ``xt`` (..., d) of tokens. At t = 1 this is p(x_0 | x_1) itself.
+
+        {eq}`eq-mk-mean`.
+        """
         return kernel.through(self.start(xt, t, kernel), xt, t)
 
     def start(self, xt: Tensor, t: int | Tensor, kernel: CategoricalKernel) -> Categorical:

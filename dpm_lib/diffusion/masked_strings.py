@@ -48,7 +48,7 @@ def loss(network: Network, x: Tensor, mask: int, generator: torch.Generator) -> 
 
 @torch.no_grad()
 def bound(network: Network, x: Tensor, mask: int, generator: torch.Generator, draws: int = 16) -> Tensor:
-    """An unbiased estimate of the bound for each string of x (n, L), nats, float64 (n,).
+    """An unbiased estimate of the bound for each string of x (n, L), nats, float64 (n,). {eq}`eq-mk-bound`
 
     Each string has a comb of ``draws`` counts of masks; with ``draws`` = L, each count once. ValueError for no draw.
     """

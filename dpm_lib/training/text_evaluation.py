@@ -18,7 +18,10 @@ PART, DRAWS, MOST = 64, 4, 500  # windows at a time, times for each, windows whe
 
 @torch.no_grad()
 def text_bounds(model: DiffusionModel, x0: Tensor, seed: int = 0, draws: int = DRAWS) -> Tensor:
-    """Unbiased estimates of K for windows x0 (n, L), (n,), nats: each from ``draws`` times, a comb over the windows."""
+    """Unbiased estimates of K for windows x0 (n, L), (n,), nats: each from ``draws`` times, a comb over the windows.
+
+    {eq}`eq-mk-steps`.
+    """
     device = model.schedule.log_alpha_bar.device
     generator, n, steps = seeded(seed), len(x0), model.T + 1 - model.first
     total = torch.zeros(n, dtype=torch.float64)
