@@ -6,13 +6,15 @@ import pytest
 import torch
 from problems import close, rng
 
+from dpm_lib.data.dataset import Data
 from dpm_lib.diffusion import schedules
+from dpm_lib.diffusion.best_bound_bits import ExactReverse
 from dpm_lib.diffusion.best_bound_mask import MaskBound
-from dpm_lib.diffusion.categorical_kernel import CategoricalKernel, mask, uniform
+from dpm_lib.diffusion.categorical_kernel import CategoricalKernel, Forget, mask, uniform
 from dpm_lib.diffusion.exact_tokens import ExactTokens
 from dpm_lib.diffusion.forward_kernels import BinomialKernel
 from dpm_lib.diffusion.model import DiffusionModel
-from dpm_lib.diffusion.schedules import Schedule
+from dpm_lib.diffusion.schedules import Schedule, cosine
 from dpm_lib.exact import enumerated_bound
 from dpm_lib.probability.codebooks import Codebook, heartbeat
 from dpm_lib.probability.strings import StringLaw
@@ -98,3 +100,19 @@ def test_recipes_of_strings():
     ):
         with pytest.raises(ValueError, match=message):
             get("heartbeat-mask").override(**settings)
+
+
+def test_bits_that_are_forgotten_have_the_limit_of_bits_that_flip():
+    """The exact denoiser of two tokens reaches it, by trajectories, and the gap of it is the exact one."""
+    schedule = cosine(8, 0.01, 50.0)
+    kernel = CategoricalKernel(20, schedule, uniform(2))
+    data = Data("heartbeat", heartbeat())
+    metrics = evaluation.evaluate(DiffusionModel(kernel, ExactTokens(heartbeat(), kernel)), data, n=2000)
+    flips = BinomialKernel(20, schedule)
+    other = evaluation.evaluate(DiffusionModel(flips, ExactReverse(heartbeat(), flips)), data, n=50)
+    close(metrics["exact_limit_bits"], other["exact_limit_bits"])
+    close(metrics["gap_bits"], metrics["entropy_limit_bits"] - metrics["exact_limit_bits"], atol=1e-9)
+    assert abs(metrics["bound_bits"] - metrics["exact_limit_bits"]) < 4 * metrics["bound_bits_stderr"] < 0.6
+    uneven = CategoricalKernel(20, schedule, Forget([0.4, 0.6]))
+    none = evaluation.evaluate(DiffusionModel(uneven, ExactTokens(heartbeat(), uneven)), data, n=50)
+    assert "exact_limit_bits" not in none

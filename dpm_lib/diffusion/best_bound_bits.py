@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from dpm_lib.diffusion.categorical_kernel import CategoricalKernel
+from dpm_lib.diffusion.exact_tokens import ExactTokens
 from dpm_lib.diffusion.forward_kernels import BinomialKernel, mixed
 from dpm_lib.diffusion.reverse_kernels import BernoulliReverse
 from dpm_lib.diffusion.schedules import LearnedSchedule, Schedule, cosine
@@ -172,6 +174,24 @@ def best_schedule(book: Codebook, T: int, beta_1: float = 1e-6, start: Schedule 
 
     optimizer.step(loss)  # type: ignore[arg-type]
     return schedule.requires_grad_(False)
+
+
+class ForgottenBits(BitBound):
+    """The same limits for bits as two tokens that are forgotten, ``categorical_kernel.uniform(2)``: it flips them."""
+
+    @staticmethod
+    def fits(kernel: Any) -> bool:
+        """Whether these are limits of this kernel: two tokens, at rest each with probability 1/2."""
+        return (
+            isinstance(kernel, CategoricalKernel)
+            and kernel.vocabulary == 2 == kernel.tokens
+            and bool((kernel.jumps.rest == 0.5).all())
+        )
+
+    @staticmethod
+    def reverse(book: Codebook, kernel: Any) -> Any:
+        """The kernel that reaches them."""
+        return ExactTokens(book, kernel)
 
 
 class ExactReverse(BernoulliReverse):

@@ -3,6 +3,7 @@
 Each holds many independent laws at once, over the last axis of its parameters. ``Law`` lists what they have in common.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -115,6 +116,22 @@ class Gaussian:
         """n copies, (n, ..., d)."""
         return Gaussian(self.mean.expand(count("n", n, 0), *self.mean.shape), self.scale, self.full)
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Gaussian":
+        """The laws whose parameters (..., d) are ``change`` of these; not of a full covariance."""
+        return Gaussian(change(self.mean), change(self.scale))
+
+    def tilted(self, c: Tensor, b: Tensor, a: Tensor) -> tuple["Gaussian", Tensor]:
+        """Times exp(c_j + b_j x - a_j x^2 / 2) for each of J terms: laws (..., J, d), and log Z (..., J), nats.
+
+        Not of a full covariance. {eq}`eq-post-product`, completing the square: precisions 1/v + a add up, and the mean
+        moves by v' (b - a mu); {eq}`eq-post-normaliser`.
+        """
+        mean, variance = self.mean.unsqueeze(-2), self.scale.square().unsqueeze(-2)
+        slope, shrink = b - a * mean, 1 + a * variance
+        moved = variance / shrink * slope
+        gain = b * mean - 0.5 * a * mean.square() + 0.5 * moved * slope - 0.5 * torch.log(shrink)
+        return Gaussian(mean + moved, (variance / shrink).sqrt()), c + gain.sum(-1)
+
     def _mean_square(self, other: "Gaussian") -> Tensor:
         """E |L^-1 (x - m)|^2 for x of this law, with the other's mean m and factor L, (...)."""
         apart = self.mean - checked_width("other", other.mean, self.mean.shape[-1])
@@ -198,6 +215,19 @@ class Bernoulli:
         on = _expected(self.logits, logsigmoid(self.logits) - logsigmoid(logits))
         off = _expected(-self.logits, logsigmoid(-self.logits) - logsigmoid(-logits))
         return (on + off).sum(-1)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Bernoulli":
+        """The laws whose logits (..., d) are ``change`` of these."""
+        return Bernoulli(change(self.logits))
+
+    def tilted(self, c: Tensor, b: Tensor, a: Tensor) -> tuple["Bernoulli", Tensor]:
+        """Times exp(c_j + b_j x - a_j x^2 / 2) for each of J terms: laws (..., J, d), and log Z (..., J), nats.
+
+        {eq}`eq-post-bits`: Z = e^c prod [P(1) e^shift + P(0)], and the log-odds add up; x^2 = x.
+        """
+        logits, shift = self.logits.unsqueeze(-2), b - 0.5 * a
+        log_z = c + torch.logaddexp(logsigmoid(logits) + shift, logsigmoid(-logits)).sum(-1)
+        return Bernoulli(logits + shift), log_z
 
     def expand(self, n: int) -> "Bernoulli":
         """n copies, (n, ..., d)."""

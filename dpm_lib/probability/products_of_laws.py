@@ -129,9 +129,7 @@ class Blend:
         def chosen(value: Tensor) -> Tensor:
             return value.expand(*self.log_weights.shape, dim).gather(-2, which).squeeze(-2)
 
-        if isinstance(self.parts, Bernoulli):
-            return Bernoulli(chosen(self.parts.logits)).sample(generator)
-        return Gaussian(chosen(self.parts.mean), chosen(self.parts.scale)).sample(generator)
+        return self.parts.each(chosen).sample(generator)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log density, or probability of bits, at x (..., d): (...), nats."""
@@ -145,6 +143,17 @@ class Blend:
     def expand(self, n: int) -> "Blend":
         """n copies along a new first axis."""
         return Blend(self.log_weights.expand(n, *self.log_weights.shape), self.parts.expand(n))
+
+    def times(self, tilt: Tilt) -> tuple[Any, Tensor]:
+        """The product with a tilt, normalised, and log Z (...), nats: part k times term j has the weight w_k Z_kj.
+
+        ValueError for a tilt of another width.
+        """
+        check_width("law", self.parts.mean.shape[-1], tilt)
+        made, log_z = self.parts.tilted(tilt.c.unsqueeze(-2), tilt.b.unsqueeze(-3), tilt.a.unsqueeze(-3))
+        shape = (self.log_weights.shape[-1], tilt.c.shape[-1])
+        log_z = (self.log_weights.log_softmax(-1).unsqueeze(-1) + log_z).flatten(-2)
+        return _blended(made.each(lambda m: m.expand(*m.shape[:-3], *shape, m.shape[-1]).flatten(-3, -2)), log_z)
 
 
 def blend_of(target: Mixture | Codebook) -> Blend:
@@ -162,46 +171,25 @@ def times(law: Any, tilt: Tilt) -> tuple[Any, Tensor]:
     blend of K J laws;
     with one of each, it is a law of the same kind. ValueError where law and tilt are of different widths.
     """
-    if hasattr(law, "times"):  # a law of tokens, by a table
+    if hasattr(law, "times"):  # a blend; or a law of tokens, by a table
         return law.times(tilt)
-    check_width("law", (law.parts if isinstance(law, Blend) else law).mean.shape[-1], tilt)
-    if isinstance(law, Gaussian) and law.full:
+    check_width("law", law.mean.shape[-1], tilt)
+    if getattr(law, "full", False):
         return _times_full(law, tilt)
-    blend = isinstance(law, Blend)
-    parts, log_w = (law.parts, law.log_weights.log_softmax(-1)) if blend else (law, None)
-    c, b, a = tilt.c, tilt.b, tilt.a
-    if blend:
-        c, b, a = c.unsqueeze(-2), b.unsqueeze(-3), a.unsqueeze(-3)
-    if isinstance(parts, Bernoulli):
-        logits, shift = parts.logits.unsqueeze(-2), b - 0.5 * a  # x^2 = x
-        # eq-post-bits: Z = e^c prod [P(1) e^shift + P(0)], and the log-odds add up
-        log_z = c + torch.logaddexp(logsigmoid(logits) + shift, logsigmoid(-logits)).sum(-1)
-        made: tuple[Tensor, ...] = (logits + shift,)
-    else:
-        mean, variance = parts.mean.unsqueeze(-2), parts.scale.square().unsqueeze(-2)
-        # eq-post-product, completing the square: precisions 1/v + a add up, and the mean moves by v' (b - a mu)
-        slope, shrink = b - a * mean, 1 + a * variance
-        moved = variance / shrink * slope
-        gain = b * mean - 0.5 * a * mean.square() + 0.5 * moved * slope - 0.5 * torch.log(shrink)  # eq-post-normaliser
-        log_z = c + gain.sum(-1)
-        made = (mean + moved, (variance / shrink).sqrt())
-    if log_w is not None:  # part k times term j has the weight w_k Z_kj
-        log_z = (log_w.unsqueeze(-1) + log_z).flatten(-2)
-        made = tuple(m.expand(*m.shape[:-3], *_both(log_w, tilt), m.shape[-1]).flatten(-3, -2) for m in made)
-    kind: Any = Bernoulli if isinstance(parts, Bernoulli) else Gaussian
+    return _blended(*law.tilted(tilt.c, tilt.b, tilt.a))
+
+
+def _blended(made: Any, log_z: Tensor) -> tuple[Any, Tensor]:
+    """Laws ``made`` with parameters (..., K, d) and weights (..., K) as one law, and the log of the weights' sum."""
     if log_z.shape[-1] == 1:
-        return kind(*(m.squeeze(-2) for m in made)), log_z.squeeze(-1)
-    return Blend(log_z, kind(*made)), log_z.logsumexp(-1)
+        return made.each(lambda m: m.squeeze(-2)), log_z.squeeze(-1)
+    return Blend(log_z, made), log_z.logsumexp(-1)
 
 
 def check_width(name: str, d: int, tilt: Tilt) -> None:
     """ValueError unless ``tilt`` is a function of d coordinates: one of fewer would be stretched over all."""
     if tilt.b.shape[-1] != d:
         raise ValueError(f"{name}: has {d} coordinates, and the tilt {tilt.b.shape[-1]}")
-
-
-def _both(log_weights: Tensor, tilt: Tilt) -> tuple[int, int]:
-    return log_weights.shape[-1], tilt.c.shape[-1]
 
 
 def _times_full(law: Gaussian, tilt: Tilt) -> tuple[Gaussian, Tensor]:

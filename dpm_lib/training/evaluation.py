@@ -13,14 +13,18 @@ from dpm_lib.data.dataset import Data, Points, Strings, differences, independent
 from dpm_lib.data.images import Images
 from dpm_lib.data.text import Text
 from dpm_lib.diffusion import best_bound
-from dpm_lib.diffusion.best_bound_bits import BitBound
+from dpm_lib.diffusion.best_bound_bits import BitBound, ForgottenBits
 from dpm_lib.diffusion.best_bound_mask import MaskBound
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.probability.codebooks import Codebook
 from dpm_lib.training.image_evaluation import evaluate_images
 from dpm_lib.training.text_evaluation import evaluate_text
 
-LIMITS: tuple[Any, ...] = (BitBound, MaskBound)  # exact limits of strings, each for the kernels that it fits
+LIMITS: tuple[Any, ...] = (
+    BitBound,
+    ForgottenBits,
+    MaskBound,
+)  # exact limits of strings, each for the kernels that it fits
 
 
 def evaluate(model: DiffusionModel, data: Data, n: int | None = None, seed: int = 0) -> dict[str, Any]:
