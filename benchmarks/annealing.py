@@ -1,37 +1,33 @@
-"""AIS and SMC against the `particles` package at equal numbers of target evaluations.
+"""AIS and SMC beside particles, blackjax and PyMC at equal numbers of target evaluations. Writes annealing.json.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/annealing.py [RUNS]
+    python benchmarks/annealing.py [RUNS]
 
-Writes book/results/annealing.json. Takes about ten minutes on one core. particles 0.4 asks for numpy<2, which
-constraints.txt does not: give it an environment of its own (`pip install -e '.[bench]'`). A run of the package is its
-AdaptiveTempering with its defaults (waste-free, random walk shaped by the particles, chains of 10). All evaluations
-count, those of the pilot run that tunes AIS too. One rule for all three targets, chosen on other seeds (from 10^6).
+A run of particles is its AdaptiveTempering with its defaults; of blackjax, adaptive tempered SMC whose walk is shaped
+by the particles; of PyMC, sample_smc with its defaults, and fewer runs, since each takes seconds. All evaluations
+count, those of the pilot run that tunes AIS too. One rule of ours for all three targets, chosen on other seeds (10^6
+and above).
 """
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import common
 import numpy as np
+import peer
 import torch
 from torch import Tensor
 
-from dpm_lib.core.random import seeded
+from dpm_lib.core.random import normal, seeded
 from dpm_lib.montecarlo import ais, smc, temperature_ladder
 from dpm_lib.probability import target_densities
 from dpm_lib.probability.target_densities import Banana, Funnel, TwoClumps
 
-try:
-    import particles
-    from particles import distributions, smc_samplers
-except ModuleNotFoundError:
-    print("skipped: the package particles is not here; pip install -e '.[bench]', in an environment of its own")
-    sys.exit(0)
-
+PEERS = ("particles", "blackjax", "pymc")
+FEWER = {"pymc": 10}  # one run of so many
 TARGETS = {"2-D mixture": TwoClumps(2), "10-D banana": Banana(10), "10-D funnel": Funnel(10)}
 BUDGET, SPREAD = 40_000, 3.0  # evaluations, at least; standard deviation of the proposal
 
@@ -45,27 +41,6 @@ class Counter:
     def __call__(self, x: Tensor) -> Tensor:
         self.count += len(x)
         return self.target.log_prob(x)
-
-
-class Bridge(smc_samplers.TemperingBridge):
-    """The package's name for a path from a distribution to a log density."""
-
-    def __init__(self, log_target: Counter) -> None:
-        dim = log_target.target.dim
-        super().__init__(distributions.MvNormal(loc=np.zeros(dim), scale=SPREAD, cov=np.eye(dim)))
-        self.log_target = log_target
-
-    def logtarget(self, theta: np.ndarray) -> np.ndarray:
-        return self.log_target(torch.from_numpy(np.ascontiguousarray(theta))).numpy()
-
-
-def peer(target: Any, seed: int, n: int) -> tuple[float, int]:
-    """One run of the package with n chains: (log Z, evaluations)."""
-    np.random.seed(seed)  # noqa: NPY002 - the package draws from NumPy's global state
-    log_target = Counter(target)
-    sampler = particles.SMC(fk=smc_samplers.AdaptiveTempering(Bridge(log_target), len_chain=10), N=n)
-    sampler.run()
-    return float(sampler.logLt), log_target.count
 
 
 def ours_smc(target: Any, seed: int, n: int) -> tuple[float, int]:
@@ -86,12 +61,12 @@ def ours_ais(target: Any, seed: int, budget: float, pilot: int = 128) -> tuple[f
     return float(found.log_z), log_target.count, len(temperatures) - 1
 
 
-def size_for(run: Callable[..., tuple[float, int]], target: Any, budget: float) -> int:
+def size_for(run: Callable[[list[int], int], np.ndarray], budget: float, first: int = 1000, seeds: int = 10) -> int:
     """The number of particles whose runs cost ``budget`` on average: costs are proportional to it, nearly."""
-    n = 1000
+    n = first
     for _ in range(3):
-        cost = np.mean([run(target, 100_000 + seed, n)[1] for seed in range(10)])
-        n = round(n * budget / cost)
+        cost = run(list(range(100_000, 100_000 + seeds)), n)[:, 1].mean()
+        n = max(10, round(n * budget / cost))
     return n
 
 
@@ -106,30 +81,48 @@ def ratio_interval(ours: np.ndarray, peers: np.ndarray, draws: int = 4000) -> li
     return [round(float(q), 3) for q in np.quantile(pick(ours) / pick(peers), [0.025, 0.975])]
 
 
-def compare(target: Any, runs: int) -> dict[str, Any]:
-    """RMSE of log Z (exactly 0) of the three, at the package's mean number of evaluations."""
-    n = size_for(peer, target, 1.01 * BUDGET)
-    peers = np.array([peer(target, seed, n) for seed in range(runs)])
-    budget = peers[:, 1].mean()
-    n_smc = size_for(ours_smc, target, budget)
-    found = {
-        "AIS": np.array([ours_ais(target, seed, budget) for seed in range(runs)]),
-        "SMC": np.array([ours_smc(target, seed, n_smc) for seed in range(runs)]),
-    }
-    rows = {
-        name: {
+def compare(name: str, target: Any, runs: int, others: dict[str, peer.Peer]) -> dict[str, Any]:
+    """RMSE of log Z (exactly 0) of all, at particles' mean number of evaluations."""
+
+    def theirs(other: peer.Peer) -> Callable[[list[int], int], np.ndarray]:
+        about = {"target": type(target).__name__, "dim": target.dim, "std": SPREAD}
+        if other.name != "particles":
+            points = SPREAD * normal((5, target.dim), seeded(0))
+            found = other.ask(**about, points=points.tolist())[0]
+            np.testing.assert_allclose(found, target.log_prob(points), rtol=1e-9, err_msg=f"{other.name}, {name}")
+        return lambda seeds, n: np.array(other.ask(**about, seeds=seeds, n=n)[0])
+
+    def mine(seeds: list[int], n: int) -> np.ndarray:
+        return np.array([ours_smc(target, seed, n) for seed in seeds])
+
+    rows, found, sizes, budget = {}, {}, {}, 1.01 * BUDGET
+    for kind, other in others.items():
+        run, count = theirs(other), max(2, runs // FEWER.get(kind, 1))
+        sizes[kind] = size_for(run, budget, seeds=2 if kind in FEWER else 10)
+        found[kind] = run(list(range(count)), sizes[kind])
+        budget = found.get("particles", found[kind])[:, 1].mean()
+        print(name, kind, sizes[kind], flush=True)
+    sizes["SMC"] = size_for(mine, budget)
+    found["AIS"] = np.array([ours_ais(target, seed, budget) for seed in range(runs)])
+    found["SMC"] = mine(list(range(runs)), sizes["SMC"])
+    for kind, values in found.items():
+        rows[kind] = {
             "rmse": round(rmse(values[:, 0]), 4),
             "bias": round(float(values[:, 0].mean()), 4),
             "evaluations": round(float(values[:, 1].mean())),
+            "runs": len(values),
         }
-        for name, values in {"particles": peers, **found}.items()
-    }
-    for name, values in found.items():
-        rows[name]["ratio"] = round(rmse(values[:, 0]) / rmse(peers[:, 0]), 3)
-        rows[name]["ratio_95"] = ratio_interval(values[:, 0], peers[:, 0])
+        if kind in ("AIS", "SMC"):
+            rows[kind]["beside"] = {
+                other: {
+                    "ratio": round(rmse(values[:, 0]) / rmse(found[other][:, 0]), 3),
+                    "ratio_95": ratio_interval(values[:, 0], found[other][:, 0]),
+                }
+                for other in others
+            }
     used = np.quantile(found["AIS"][:, 2], [0.05, 0.5, 0.95])
     rows["AIS"]["temperatures"] = [round(float(K)) for K in used]  # of the runs: 5%, median, 95%
-    return {"particles_n": n, "smc_n": n_smc, "rows": rows}
+    return {"particles": sizes, "rows": rows}
 
 
 def speed(target: Any, n: int = 10_000, steps: int = 100, repeats: int = 15) -> float:
@@ -154,14 +147,22 @@ def main(runs: int = 400) -> None:
         "speed_millions": {},
         "load": {},
     }
-    for name, target in TARGETS.items():
-        record["problems"][name] = compare(target, runs)
-        record["load"][name] = round(os.getloadavg()[0], 1)  # other work on the machine, while the speed is measured
-        record["speed_millions"][name] = speed(target)
-        print(name, record["problems"][name], record["speed_millions"][name], flush=True)
-    record["particles"] = version("particles")
-    command = "OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/annealing.py"
-    common.write("annealing", record, command, numpy=np.__version__)
+    with contextlib.ExitStack() as stack:
+        others = {}
+        for name in PEERS:
+            try:
+                others[name] = stack.enter_context(peer.Peer(name))
+            except peer.Missing as missing:
+                print(f"skipped: {missing}")
+        for name, target in TARGETS.items():
+            record["problems"][name] = compare(name, target, runs, others)
+            record["load"][name] = round(
+                os.getloadavg()[0], 1
+            )  # other work on the machine, while the speed is measured
+            record["speed_millions"][name] = speed(target)
+            print(name, record["problems"][name], record["speed_millions"][name], flush=True)
+        versions = {key: value for other in others.values() for key, value in other.versions.items()}
+    common.write("annealing", record, "python benchmarks/annealing.py", **versions)
 
 
 if __name__ == "__main__":

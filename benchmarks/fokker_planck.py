@@ -1,32 +1,32 @@
-"""The finite-volume solver against py-pde on an Ornstein-Uhlenbeck process, and how it scales.
+"""The finite-volume solver beside py-pde, fplanck and FiPy on an Ornstein-Uhlenbeck process, and how it scales.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/fokker_planck.py
+    python benchmarks/fokker_planck.py
 
-Writes book/results/fokker-planck.json. Takes about two minutes on one core, most of it py-pde compiling. py-pde is in
-no requirement of the book: give it an environment of its own (`pip install py-pde`). Both solve the same equation on
-the same 400 cells of [-6, 6], from N(1, 0.3^2) to t = 1, where the density is known. A time is the least processor time
-of a solve, after one that warms up and compiles: in each of five rounds every row has its turn, of half a second or one
-solve, so that what else the machine does slows all of them alike ("load" says how much that was: 1 is this program).
-py-pde has its own steppers, and can hand over to SciPy's: all are shown. The walls reflect for both: no current,
-x p + p' = 0. (A zero slope of p, py-pde's "derivative": 0, is no wall where there is a drift: mass flows in.)
-"raw_mass_error" is what our steps alone change of the mass, at worst in one step: ``solve`` puts each step's rounding
-right, so that its "mass_error" says nothing of the steps.
+Writes book/results/fokker-planck.json. All solve the same equation on the same cells of [-6, 6], from N(1, 0.3^2) to
+t = 1, where the density is known; the walls let nothing through. A time is the least processor time of a solve on one
+thread, after one that warms up and compiles: in each of three rounds every row has its turn, so that what else the
+machine does slows all of them alike ("load" says how much that was: 1 is this program). py-pde has its own steppers,
+and can hand over to SciPy's; fplanck multiplies by the exponential of its matrix; FiPy takes implicit steps, as many
+as it needs for the error of py-pde's fastest. "cells" has times over the number of cells, and their slopes in
+logarithms. "raw_mass_error" is what our steps alone change of the mass, at worst in one step: ``solve`` puts each
+step's rounding right, so that its "mass_error" says nothing of the steps.
 """
 
+import contextlib
+import functools
 import json
 import math
 import os
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import common
 import numpy as np
+import peer
 import torch
 from scipy.stats import norm
 
@@ -38,29 +38,41 @@ WIDTH = 2 * REACH / CELLS
 X = -REACH + WIDTH * (np.arange(CELLS) + 0.5)
 START = norm.pdf(X, 1.0, 0.3)
 EXACT = norm.pdf(X, math.exp(-T), math.sqrt(0.3**2 * math.exp(-2 * T) + 1 - math.exp(-2 * T)))
-OURS = [("uniformisation", 1), ("backward-euler", 100), ("tr-bdf2", 15), ("tr-bdf2", 25), ("tr-bdf2", 50)]
-PEER: dict[str, dict[str, Any]] = {
+OURS = [
+    ("uniformisation", 1),
+    ("backward-euler", 100),
+    ("tr-bdf2", 15),
+    ("tr-bdf2", 25),
+    ("tr-bdf2", 50),
+    ("chebyshev", 1),
+]
+PYPDE: dict[str, dict[str, Any]] = {
     "Euler, adaptive": {"solver": "explicit", "adaptive": True, "dt": 1e-4},
     "Runge-Kutta 45, adaptive": {"solver": "explicit", "scheme": "rk", "adaptive": True, "dt": 1e-4},
     "SciPy RK45": {"solver": "scipy"},
     "SciPy BDF": {"solver": "scipy", "method": "BDF"},
     "SciPy LSODA": {"solver": "scipy", "method": "LSODA"},
 }
+OTHERS: dict[str, dict[str, dict[str, Any]]] = {
+    "fplanck": {"expm_multiply": {}},
+    "fipy": {"1500 implicit steps": {"steps": 1500}},
+}
+ROUNDS, TURN = 3, 0.5  # a turn is half a second, or one solve
+SIZES = (100, 200, 400, 800, 1600)
+ALONG = {"pypde": "SciPy BDF", "fplanck": "expm_multiply"}  # over the number of cells
+KINDS = {"pypde": PYPDE, **OTHERS}
+Solve = Callable[[], tuple[np.ndarray, float]]  # the density, and the processor seconds
 
 
-def timed(runs: dict[str, Callable[[], np.ndarray]]) -> dict[str, dict[str, float]]:
+def timed(runs: dict[str, Solve]) -> dict[str, dict[str, float]]:
     """Of each run the best processor time, the L1 error at t = 1, what the mass gains, and the least density."""
-    found, seconds = {name: run() for name, run in runs.items()}, dict.fromkeys(runs, math.inf)
-    for _ in range(5):
+    found, seconds = {name: run()[0] for name, run in runs.items()}, dict.fromkeys(runs, math.inf)
+    for _ in range(ROUNDS):
         for name, run in runs.items():
-            turn = time.process_time()
-            while True:
-                start = time.process_time()
-                run()
-                now = time.process_time()
-                seconds[name] = min(seconds[name], now - start)
-                if now - turn > 0.5:
-                    break
+            turn = 0.0
+            while turn <= TURN:
+                spent = run()[1]
+                seconds[name], turn = min(seconds[name], spent), turn + spent
     return {
         name: {
             "milliseconds": round(1e3 * seconds[name], 3),
@@ -70,6 +82,12 @@ def timed(runs: dict[str, Callable[[], np.ndarray]]) -> dict[str, dict[str, floa
         }
         for name, p in found.items()
     }
+
+
+def cells(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The centres of n cells, and the density that is given there."""
+    x = -REACH + 2 * REACH / n * (np.arange(n) + 0.5)
+    return x, norm.pdf(x, 1.0, 0.3)
 
 
 def raw_mass_error(process: sde.SDE, start: np.ndarray, grid: Any, method: str, steps: int) -> float:
@@ -82,24 +100,32 @@ def raw_mass_error(process: sde.SDE, start: np.ndarray, grid: Any, method: str, 
     return float(f"{worst:.1e}")
 
 
-def ours() -> dict[str, Callable[[], np.ndarray]]:
+def own(method: str, steps: int, n: int = CELLS) -> Solve:
     process = processes.ornstein_uhlenbeck()
+    x, start = cells(n)
 
-    def run(method: str, steps: int) -> Callable[[], np.ndarray]:
-        return lambda: fokker_planck.solve(process, START, X, [0.0, T], method, steps)[-1]
+    def solve() -> tuple[np.ndarray, float]:
+        begun = time.process_time()
+        p = fokker_planck.solve(process, start, x, [0.0, T], method, steps)[-1]
+        return p, time.process_time() - begun
 
-    return {f"{method}, {steps} steps": run(method, steps) for method, steps in OURS}
+    return solve
 
 
-def peer() -> dict[str, Callable[[], np.ndarray]]:
-    wall = {"type": "mixed", "value": REACH, "const": 0}  # outward slope + REACH p = 0: no current; no slope is no wall
-    equation = pde.PDE({"p": "d_dx(x * p) + laplace(p)"}, bc=wall)
-    field = pde.ScalarField(pde.CartesianGrid([[-REACH, REACH]], CELLS), START)
+def asked(other: peer.Peer, settings: dict[str, Any], n: int = CELLS) -> Solve:
+    start = cells(n)[1].tolist()
 
-    def run(settings: dict[str, Any]) -> Callable[[], np.ndarray]:
-        return lambda: equation.solve(field, t_range=T, tracker=None, **settings).data
+    def solve() -> tuple[np.ndarray, float]:
+        found = other.ask(reach=REACH, start=start, T=T, settings=settings)[0]
+        return np.array(found["p"]), found["seconds"]
 
-    return {name: run(settings) for name, settings in PEER.items()}
+    return solve
+
+
+def slope(seconds: dict[int, float]) -> float:
+    """Of the logarithms, by least squares over the three largest sizes."""
+    n, s = (np.log(list(part)[-3:]) for part in (seconds.keys(), seconds.values()))
+    return round(float(np.polyfit(n, s, 1)[0]), 2)
 
 
 def ratios(own: dict[str, Any], others: dict[str, Any]) -> dict[str, float]:
@@ -164,23 +190,48 @@ def memory() -> int:
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 
 
+def apart(case: str) -> dict[str, Any]:
+    """``scaling`` in a process of its own, whose memory is that of this case alone."""
+    done = subprocess.run([sys.executable, __file__, case], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     record: dict[str, Any] = {"problem": "Ornstein-Uhlenbeck, N(1, 0.3^2) at t = 0, 400 cells on [-6, 6], t = 1"}
     record["load"] = round(os.getloadavg()[0], 1)
-    own, others = ours(), peer()
-    rows = timed(own | others)
-    for row, (method, steps) in zip(rows.values(), OURS, strict=False):
+    mine = {f"{method}, {steps} steps": own(method, steps) for method, steps in OURS}
+    with contextlib.ExitStack() as stack:
+        peers = {}
+        for name in ("pypde", *OTHERS):
+            try:
+                peers[name] = stack.enter_context(peer.Peer(name))
+            except peer.Missing as missing:
+                print(f"skipped: {missing}")
+        rows = {(name, kind): asked(other, each) for name, other in peers.items() for kind, each in KINDS[name].items()}
+        found = timed({("ours", name): solve for name, solve in mine.items()} | rows)
+        record["cells"] = {"sizes": list(SIZES), "milliseconds": {}, "slope": {}}
+        over = {"ours": lambda n: own("chebyshev", 1, n)} | {
+            name: functools.partial(asked, peers[name], KINDS[name][kind])
+            for name, kind in ALONG.items()
+            if name in peers
+        }
+        for name, solver in over.items():
+            seconds = {n: min(solver(n)()[1] for _ in range(3)) for n in SIZES}
+            record["cells"]["milliseconds"][name] = [round(1e3 * s, 3) for s in seconds.values()]
+            record["cells"]["slope"][name] = slope(seconds)
+        versions = {key: value for other in peers.values() for key, value in other.versions.items()}
+    for (name, kind), row in found.items():
+        record.setdefault({"pypde": "py-pde"}.get(name, name), {})[kind] = row
+    for row, (method, steps) in zip(record["ours"].values(), OURS, strict=True):
         row["raw_mass_error"] = raw_mass_error(processes.ornstein_uhlenbeck(), START, X, method, steps)
-    record["ours"], record["py-pde"] = ({name: rows[name] for name in part} for part in (own, others))
-    record["faster_at_no_larger_error"] = ratios(record["ours"], record["py-pde"])
+    theirs = {kind: row for (name, kind), row in found.items() if name != "ours"}
+    record["faster_at_no_larger_error"] = ratios(record["ours"], theirs)
     record["scaling"] = {}
     for case in ("line", "plane"):
-        done = subprocess.run([sys.executable, __file__, case], capture_output=True, text=True, check=True)
-        record["scaling"][case] = json.loads(done.stdout)
-    command = "OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/fokker_planck.py"
-    record["py-pde version"], record["methods"] = version("py-pde"), list(STEPPERS)
-    common.write("fokker-planck", record, command, numpy=np.__version__, scipy=version("scipy"))
+        record["scaling"][case] = apart(case)
+    record["methods"] = list(STEPPERS)
+    common.write("fokker-planck", record, "python benchmarks/fokker_planck.py", **versions)
     print(json.dumps(record, indent=1))
 
 
@@ -189,10 +240,4 @@ if __name__ == "__main__":
         torch.set_num_threads(1)
         print(json.dumps(scaling(sys.argv[1])))
         sys.exit(0)
-    try:
-        import pde
-    except ModuleNotFoundError:
-        print("skipped: the package py-pde is not here; pip install py-pde, in an environment of its own")
-        sys.exit(0)
-    warnings.filterwarnings("ignore", category=UserWarning, module="pde")
     main()

@@ -53,7 +53,7 @@ def test_a_tested_version_is_an_allowed_one(extra):
 
 def test_what_chapters_need_is_told_once():
     """Each way to an environment builds on the extra `all`, and names no package of the chapters by itself."""
-    for way in ("book", "test", "lab", "bench"):
+    for way in ("book", "test", "lab"):
         assert "dpm_lib[all]" in EXTRAS[way] and not (names("all") & {Requirement(r).name for r in EXTRAS[way]}), way
     for path in ("requirements.txt", ".binder/requirements.txt"):
         assert "--editable .[all]" in (ROOT / path).read_text(encoding="utf-8").splitlines(), path

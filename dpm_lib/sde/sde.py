@@ -85,16 +85,19 @@ class SDE:
         sigma sigma' is half the derivative of D, by automatic differentiation. ValueError for noise that mixes
         components: a matrix, or a sigma_i that depends on an x_j with j != i.
         """
-        if self.sigma(x, t).ndim == 3:
+        sigma = self.sigma(x, t)
+        if sigma.ndim == 3:
             raise ValueError("method: milstein is for independent components here; the diffusion is a matrix")
         rises = torch.zeros_like(x)
         for i, _, slope in _slopes(self.covariance, x, t):
             rises[:, i] = slope[:, i]
+            if x.shape[1] == 1:
+                continue
             others = slope.index_fill(1, torch.tensor([i], device=x.device), 0.0)
             if others.any():
                 j = int(others.any(0).nonzero()[0])
                 raise ValueError(f"method: milstein needs sigma_{i} to depend on x_{i} alone; it moves with x_{j}")
-        return self.step(x, t, dt, dw) + 0.25 * rises * (dw.square() - _time(dt).abs())
+        return x + self.mu(x, t) * dt + sigma * dw + 0.25 * rises * (dw.square() - _time(dt).abs())
 
     @torch.no_grad()
     def simulate(

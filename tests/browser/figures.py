@@ -11,6 +11,7 @@ import torch
 from dpm_lib.core import results
 from dpm_lib.diffusion import schedules
 from dpm_lib.figures.widgets import (
+    BesideOthers,
     BitsAlong,
     Contest,
     DigitStrip,
@@ -253,3 +254,21 @@ def text_unmasking(**text: str) -> TextUnmasking:
     sizes |= {"norm.weight": (width,), "norm.bias": (width,), "out.weight": (S, width), "out.bias": (S,)}
     tensors = {name: rng.normal(size=size) for name, size in sizes.items()}
     return TextUnmasking(tensors, " abc", "ab__ c_a " * 6, **text)
+
+
+def beside(**words: Any) -> BesideOthers:
+    names = ("a solver", "another solver", "a sampler")
+    spans = ((0.01, 0.02, 0.03), (0.8, 1.0, 1.3), (1.2, 1.5, 2.0))
+    rows = [
+        {
+            "topic": name.split()[-1],
+            "name": name,
+            "what": "time",
+            "low": low,
+            "ratio": ratio,
+            "high": high,
+            "words": "Once.",
+        }
+        for name, (low, ratio, high) in zip(names, spans, strict=True)
+    ]
+    return BesideOthers(rows, **words)

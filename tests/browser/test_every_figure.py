@@ -37,6 +37,7 @@ NEED_NO_DATA = [
     widgets.Rungs,
     widgets.StepBack,
     widgets.StepsOfOneNoise,
+    widgets.TakingTurns,
     widgets.ThreePaths,
     widgets.TwoLaws,
     widgets.WalkLimit,
@@ -47,6 +48,7 @@ NEED_NO_DATA = [
 MAKERS = [
     *NEED_NO_DATA,
     figures.band,
+    figures.beside,
     figures.bits_along,
     figures.contest,
     figures.costs,

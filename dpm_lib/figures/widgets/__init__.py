@@ -14,6 +14,7 @@ from dpm_lib.figures.widgets.bits import HeartbeatPlayer, LearningCourse, OwnBit
 from dpm_lib.figures.widgets.bits_along import BitsAlong, RoundedStep
 from dpm_lib.figures.widgets.bound import ClosingGap, EntropyBand, Ledger
 from dpm_lib.figures.widgets.chains import ChainEditor, DoubleWellWalk
+from dpm_lib.figures.widgets.comparing import BesideOthers, TakingTurns
 from dpm_lib.figures.widgets.converter import LevelConverter
 from dpm_lib.figures.widgets.costs import TrainingCost
 from dpm_lib.figures.widgets.diffusion import BentPotential, StepsOfOneNoise, WalkLimit
@@ -39,6 +40,7 @@ from dpm_lib.figures.widgets.vae import Contest, Rungs
 __all__ = [
     "AnnealedParticles",
     "BentPotential",
+    "BesideOthers",
     "BiasOnALine",
     "BitsAlong",
     "BlindShare",
@@ -80,6 +82,7 @@ __all__ = [
     "ScheduleBars",
     "StepBack",
     "StepsOfOneNoise",
+    "TakingTurns",
     "TextUnmasking",
     "ThreePaths",
     "TrainingCost",
