@@ -175,8 +175,15 @@ def test_the_best_of_many_steps_come_to_the_floor():
     grid = torch.linspace(0, 1, 20_001, dtype=torch.float64)
     length = float(erasure.pair_information(h, (grid[1:] + grid[:-1]) / 2).sqrt().mean())
     assert floor == pytest.approx(length**2 / (2 * steps), rel=1e-4)
+    assert parallel_decoding.length(h) == pytest.approx(length, rel=1e-4)
     whole = floor - float(h[1] - (h[-1] - h[-2])) / 2
+    assert parallel_decoding.floor(h, steps, whole=True) == pytest.approx(whole, rel=1e-12)
     assert parallel_decoding.best_sizes(h, steps)[1] == pytest.approx(whole, rel=0.03)
+
+
+def test_total_variation_of_laws_apart_is_one():
+    one, other = torch.tensor([[0.5, 0.5], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.25, 0.75]])
+    assert total_variation(one, other) == 1.0 and total_variation(one, one) == 0.0
 
 
 @pytest.mark.equation("eq-mk-adaptive")
@@ -250,6 +257,7 @@ def test_leaps_leave_masks(law):
     kernels = [decoder.independently(leap_chance(j / n, (j + 1) / n)) for j in range(n)]
     left = float(decoder.draws(kernels)[S].sum())
     assert left == pytest.approx(math.exp(-sum(1 / k for k in range(1, n + 1))), abs=1e-12)
+    assert first_hitting.left_by_leaps(n) == pytest.approx(left, abs=1e-12)
     harmonic = sum(1 / k for k in range(1, 100_001))
     assert math.exp(-harmonic) * 100_000 == pytest.approx(0.56, abs=0.005)
 
