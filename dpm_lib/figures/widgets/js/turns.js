@@ -149,7 +149,7 @@ function render({ model, el }) {
         ),
       ),
       plot.axis(),
-      plot.upright(truth, "dpm-truth dpm-ink-limit"),
+      plot.upright(truth, "dpm-true-ratio dpm-ink-limit"),
       ...plot.marks([0.5, 0.7, 1, 1.4, 2], String, (v) => (v === 0.5 ? "start" : v === 2 ? "end" : "middle")),
     );
   }
