@@ -46,6 +46,7 @@
     form.addEventListener("change", choose);
     form.append(count);
     table.before(form);
+    table.classList.add("has-choices");
     choose();
   }
 
