@@ -34,6 +34,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
 from types import CodeType
@@ -46,7 +47,9 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST = 0.02  # of all slips may survive, each with its reason
-SLOW = 1.0  # seconds; a module's test that takes longer, or cannot run in a fork, is not asked; an equation's always is
+SLOW = 1.0  # seconds; a module's test that takes longer is asked only about what the others let pass
+SLOWEST = 15.0  # seconds that such tests may take together, the quickest first; an equation's tests are always asked
+LONGEST = 600.0  # seconds; an equation's test
 LABEL = re.compile(r"\b(?:eq|def)-[a-z0-9-]+")
 
 
@@ -163,7 +166,7 @@ class Trials:
     def __init__(self, root: Path, chosen: list[Subject], share: float, seed: int, jobs: int) -> None:
         self.root, self.chosen, self.share, self.seed, self.jobs = root, chosen, share, seed, jobs
         self.results: list[tuple[mutations.Place, str]] = []
-        self.seconds: dict[pytest.Item, float | None] = {}  # without a slip, in this process; None: not asked
+        self.seconds: dict[tuple[pytest.Item, float], float | None] = {}  # without a slip, in this process, by limit
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
@@ -199,22 +202,47 @@ class Trials:
         if not places:
             return []
         items = list(dict.fromkeys(item for test in sorted(subject.tests) for item in self.items[test]))
-        for item in items:
-            if item not in self.seconds:
-                needed = item.get_closest_marker("equation") is not None
-                start = time.monotonic()
-                end = self.run(subject, [item], None, 600 if needed else SLOW)
-                if needed and end != "survived":
-                    raise RuntimeError(f"{subject.path}::{subject.name}: fails without a slip: {item.nodeid}")
-                self.seconds[item] = time.monotonic() - start if end == "survived" else None
-        items = [item for item in items if self.seconds[item] is not None]
-        items.sort(key=self.seconds.__getitem__)  # the quickest first: one that notices is enough
-        limit = 10 + 10 * sum(self.seconds[item] for item in items)
+        slow = [item for item in items if not self.is_needed(item) and self.measured(subject, item, SLOW) is None]
+        items = [item for item in items if item not in slow]
         results = []
         for place in places:
             code = mutations.mutated(subject.path, source, place, subject.is_test)
-            results.append((place, self.run(subject, items, code, limit)))
+            end = self.asked(subject, items, code)
+            if end == "survived" and slow:
+                slow = self.affordable(subject, slow)
+                end = self.asked(subject, slow, code)
+            results.append((place, end))
         return results
+
+    def affordable(self, subject: Subject, slow: list[pytest.Item]) -> list[pytest.Item]:
+        """Of the slow tests those that can run in a fork, as many of the quickest as take `SLOWEST` together."""
+        seconds = {item: took for item in slow if (took := self.measured(subject, item, SLOWEST)) is not None}
+        items = sorted(seconds, key=seconds.__getitem__)
+        together = accumulate(seconds[item] for item in items)
+        return [item for item, total in zip(items, together, strict=True) if total <= SLOWEST]
+
+    @staticmethod
+    def is_needed(item: pytest.Item) -> bool:
+        return item.get_closest_marker("equation") is not None
+
+    def measured(self, subject: Subject, item: pytest.Item, limit: float) -> float | None:
+        """The seconds that a test takes without a slip, measured once; None: it fails, or takes longer."""
+        if (item, limit) not in self.seconds:
+            start = time.monotonic()
+            end = self.run(subject, [item], None, limit)
+            self.seconds[item, limit] = time.monotonic() - start if end == "survived" else None
+        return self.seconds[item, limit]
+
+    def asked(self, subject: Subject, items: list[pytest.Item], code: CodeType) -> str:
+        """What the tests say of a slip: the quickest first, for one that notices is enough."""
+        seconds = {}
+        for item in items:
+            limits = [LONGEST] if self.is_needed(item) else [SLOW, SLOWEST]
+            took = next((s for limit in limits if (s := self.measured(subject, item, limit)) is not None), None)
+            if took is None:
+                raise RuntimeError(f"{subject.path}::{subject.name}: fails without a slip: {item.nodeid}")
+            seconds[item] = took
+        return self.run(subject, sorted(items, key=seconds.__getitem__), code, 10 + 10 * sum(seconds.values()))
 
     def run(self, subject: Subject, items: list[pytest.Item], code: CodeType | None, limit: float) -> str:
         """`survived`, `killed` or `timeout`: the items in a fork, with ``code`` in the subject's place, or as it is."""
@@ -224,6 +252,8 @@ class Trials:
             try:
                 os.setpgid(0, 0)
                 gc.disable()
+                for stream in (1, 2):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
                 if code is not None:
                     target = inspect.unwrap(self._test(subject)) if subject.is_test else live(subject)
                     target.__code__ = code

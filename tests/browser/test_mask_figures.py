@@ -326,11 +326,11 @@ def test_a_string_goes_there_and_back(page, write_page):
     page.keyboard.press("End")
     settle(page)
     assert data(page, "string") in words and data(page, "t") == "2.000"
-    time.evaluate("(r) => { r.value = 200; r.dispatchEvent(new Event('input')); }")
+    time.evaluate("(r) => { r.value = 100; r.dispatchEvent(new Event('input')); }")
     settle(page)
     assert data(page, "string") == "____"
     assert page.locator(".dpm-is-masked").count() == 4
-    time.evaluate("(r) => { r.value = 300; r.dispatchEvent(new Event('input')); }")
+    time.evaluate("(r) => { r.value = 150; r.dispatchEvent(new Event('input')); }")
     settle(page)
     rates = page.locator(".dpm-rate").all_text_contents()
     string = data(page, "string")

@@ -114,6 +114,30 @@ def equations_are_as_large_as_the_text(page):
     assert not stops
 
 
+# Words that stand at two neighbouring places of a slider: from either end, a tenth of a second each.
+SAME_WORDS = """(range) => {
+  const say = (place) => {
+    range.value = place;
+    range.dispatchEvent(new Event("input", { bubbles: true }));
+    return range.getAttribute("aria-valuetext");
+  };
+  const here = range.value;
+  const same = [];
+  for (const [start, by] of [[Number(range.min), Number(range.step)], [Number(range.max), -Number(range.step)]]) {
+    const end = performance.now() + 100;
+    let [place, last] = [start, say(start)];
+    while (performance.now() < end && place + by >= range.min - 1e-9 && place + by <= Number(range.max) + 1e-9) {
+      place += by;
+      const words = say(place);
+      if (words === last) same.push(words);
+      last = words;
+    }
+  }
+  say(here);
+  return same.slice(0, 5).join("; ");
+}"""
+
+
 def press_until_it_moves(page, control, keys):
     """Whether one of the keys changes what the control says of itself, within a quarter of a second each."""
     handle = control.element_handle()
@@ -137,6 +161,8 @@ def every_control_does_something(page):
             play.press("Enter")
             page.wait_for_function("([figure, moved, t]) => figure.dataset[moved] !== t", arg=before)
             play.press("Enter")
+        for control in figure.locator("input[type=range]").all():
+            assert not control.evaluate(SAME_WORDS), "two neighbouring places of a slider are told by the same words"
         for control in figure.locator("input[type=range], .dpm-handle").all():
             name = control.get_attribute("aria-label") or control.evaluate("(c) => c.labels[0].textContent")
             assert press_until_it_moves(page, control, ["ArrowLeft", "ArrowLeft", "ArrowRight"]), name

@@ -263,7 +263,7 @@ function render({ model, el }) {
     format: (value) => `${value} of ${K}`,
     set: (value) => {
       k = value;
-      play.set(false);
+      place = k / K;
     },
   });
   function goTo(next) {

@@ -285,6 +285,8 @@ export function openFigure(model, el, name) {
       resume();
     });
     sight.observe(root);
+    // Whoever takes hold of time has it.
+    root.addEventListener("input", ({ target }) => playing && target.closest(".dpm-time") && set(false));
     closers.push(
       () => sight.disconnect(),
       () => cancelAnimationFrame(tick),

@@ -149,7 +149,7 @@ function render({ model, el }) {
     max: 1,
     step: 0.02,
     value: Math.log10(variance),
-    format: (v) => (10 ** v).toFixed(2),
+    format: (v) => (10 ** v).toPrecision(3),
     set: (v) => (variance = 10 ** v),
   });
   const number = figure.slider({ label: "Steps T", min: 3, max: 60, value: T, set: (v) => (T = v) });

@@ -357,7 +357,6 @@ function render({ model, el }) {
     set: (value) => {
       k = value;
       position = k / calls;
-      play.set(false);
     },
   });
   const play = figure.playButton((seconds) => {

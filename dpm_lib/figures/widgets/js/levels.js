@@ -109,7 +109,7 @@ function render({ model, el }) {
     max: Math.log(most),
     step: 0.02,
     value: Math.log(s),
-    format: (v) => `± ${Math.exp(v).toPrecision(2)} levels`,
+    format: (v) => `± ${Math.exp(v).toPrecision(3)} levels`,
     set: (v) => (s = Math.exp(v)),
   });
   const others = figure.chooser({

@@ -199,10 +199,14 @@ function render({ model, el }) {
     u = clamp(value, 0, 1);
     figure.redraw();
   };
+  const hold = (value) => {
+    play.set(false);
+    moveTo(value);
+  };
   draggable(knob, {
     keys: keySteps(0.01, 0.1, 1),
-    step: (by) => moveTo(Math.round(100 * (u + by)) / 100),
-    drag: (event) => moveTo(Math.round(200 * sharesAt(event, curve, MARGINS).x) / 200),
+    step: (by) => hold(Math.round(100 * (u + by)) / 100),
+    drag: (event) => hold(Math.round(200 * sharesAt(event, curve, MARGINS).x) / 200),
   });
   const play = figure.playButton((seconds) => moveTo(u >= 1 ? 0 : u + seconds / (isCalm() ? 2 * SECONDS : SECONDS)));
   const which = figure.chooser({

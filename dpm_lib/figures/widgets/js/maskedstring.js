@@ -21,7 +21,7 @@ import { forwardRates, handsAt, KERNELS, reversedRates, stringAt, thereAndBack }
 import { readLaw, spelled } from "./stringlaw.js";
 import { live } from "./view.js";
 
-const HALF = 200; // slider steps one way
+const HALF = 100; // slider steps one way
 const SECONDS = 6; // one way
 const REST = 1.5; // seconds, before the next path
 const BAR = 15; // pixels

@@ -105,7 +105,7 @@ function render({ model, el }) {
     max: -0.5,
     step: 0.01,
     value: logBeta,
-    format: (v) => `β₁ = ${(10 ** v).toPrecision(2)}`,
+    format: (v) => `β₁ = ${(10 ** v).toPrecision(3)}`,
     set: (next) => (logBeta = next),
     after: own,
   });

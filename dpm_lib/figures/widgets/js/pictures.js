@@ -163,10 +163,7 @@ function render({ model, el }) {
     max: tau.length - 1,
     value: k,
     format: (v) => `k = ${v}`,
-    set: (v) => {
-      play.set(false);
-      k = v;
-    },
+    set: (v) => (k = v),
   });
   const play = figure.playSteps(
     () => (tau.length - 1) / (isCalm() ? 12 : 6),

@@ -203,10 +203,7 @@ function render({ model, el }) {
     max: T,
     value: state.t,
     format: (t) => `t = ${t} of ${T}`,
-    set: (t) => {
-      play.set(false); // whoever takes hold of time has it
-      goTo(t);
-    },
+    set: goTo,
   });
   function goTo(t) {
     state = { t, direction: t >= T ? -1 : t <= 0 ? 1 : state.direction, rest: 0 };

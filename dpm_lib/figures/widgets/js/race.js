@@ -221,10 +221,7 @@ function render({ model, el }) {
     min: 0,
     max: all[place],
     value: 0,
-    set: (value) => {
-      play.set(false);
-      k = value;
-    },
+    set: (value) => (k = value),
   });
   const play = figure.playSteps(
     () => (path.length - 1) / (isCalm() ? 8 : 4),

@@ -159,10 +159,7 @@ function render({ model, el }) {
     step: 1 / 48,
     value: s,
     format: (v) => `s = ${v.toFixed(2)}`,
-    set: (v) => {
-      play.set(false);
-      s = v;
-    },
+    set: (v) => (s = v),
   });
   const play = figure.playSteps(
     () => (isCalm() ? 8 : 16),

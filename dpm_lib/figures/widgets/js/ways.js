@@ -200,10 +200,7 @@ function render({ model, el }) {
     max: 2 ** power,
     value: 0,
     format: (value) => (times ? `t = ${times[clamp(value, 0, times.length - 1)].toPrecision(2)}` : ""),
-    set: (value) => {
-      play.set(false);
-      k = value;
-    },
+    set: (value) => (k = value),
   });
   const play = figure.playSteps(
     () => (times.length - 1) / (isCalm() ? 8 : 4),
