@@ -13,9 +13,10 @@ from dpm_lib.cli import _cut_note, main
 from dpm_lib.core import results
 from dpm_lib.core.random import seeded
 from dpm_lib.data.registry import load
-from dpm_lib.diffusion import schedules
+from dpm_lib.diffusion import sampled_bound, schedules
+from dpm_lib.diffusion.forward_kernels import GaussianKernel
 from dpm_lib.interop import from_denoiser
-from dpm_lib.interop.denoiser import grey_units
+from dpm_lib.interop.denoiser import DenoiserReverse, grey_units
 from dpm_lib.training import bits
 from dpm_lib.training.bits import BitsRun
 
@@ -56,6 +57,21 @@ def test_few_calls_and_all_calls_agree(last):
         assert record["bits_per_dimension"] > 8
     assert whole["calls"] == whole["calls_of_the_full_sum"] == 150 * (29 + (last == "levels"))
     assert few["calls"] == 150 * (3 + (last == "levels")) + BitsRun(made, pictures(), made.data_set, 3)._plan().calls
+
+
+def test_the_combs_of_all_parts_are_one(monkeypatch):
+    estimate, firsts = sampled_bound.estimate, []
+    monkeypatch.setattr(sampled_bound, "estimate", lambda *args: firsts.append(args[5]) or estimate(*args))
+    made = model()
+    finished(BitsRun(made, pictures(), made.data_set, 3))
+    assert firsts == [0, bits.PART, 2 * bits.PART]
+
+
+def test_a_guess_is_cut_where_it_is_beyond():
+    kernel = GaussianKernel(3, schedules.geometric(5, 1e-3, 9.0))
+    reverse = DenoiserReverse(lambda x, t: (2 * x, None), kernel, "fixed_small", clip=0.5)
+    guess, _ = reverse.guess(torch.tensor([[-1.0, 0.2, 0.3]], dtype=torch.float64), 2, kernel)
+    assert guess.tolist() == [[-0.5, 0.4, 0.5]]
 
 
 def test_parts_in_any_order_make_the_same_numbers(tmp_path):

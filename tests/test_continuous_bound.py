@@ -83,7 +83,7 @@ def test_finite_bounds_come_to_the_limit():
             for weight, w, tau in continuous_bound._nodes(pace, 8)
         )
         close(gaps[-1], exact, rtol=2e-3)
-    assert abs(gaps[0] / gaps[1] - 1) > 0.1
+    assert max(gaps) > 1.1 * min(gaps)
 
 
 @pytest.mark.equation("eq-smp-discrete")
@@ -104,25 +104,23 @@ def test_the_finite_bound_is_that_of_the_chain(schedule):
 
 @pytest.mark.equation("eq-smp-second")
 def test_spread_is_that_of_the_draws():
+    """Of y and z, at the middles of 300 parts of u."""
     for pace, nodes in ((GEOMETRIC, 4), (OTHERS[2], 40)):
-        generator, n = rng(3), 200
+        generator, n = rng(3), 400
         values = []
-        for u in torch.rand(150, generator=generator, dtype=torch.float64):
+        for u in (torch.arange(300, dtype=torch.float64) + 0.5) / 300:  # given: the places
             log_tau = float(pace.at(u.reshape(1)))
-            i = int(torch.searchsorted(pace.u, u).clamp(1, len(pace.u) - 1))
+            i = int(torch.searchsorted(pace.u, u).clamp(min=1))
             rate = float((pace.log_tau[i] - pace.log_tau[i - 1]) / (pace.u[i] - pace.u[i - 1]))
             y = LINE.sample(n, generator)
             z = noisy(y, math.exp(log_tau), generator)
             values.append(
                 0.5 * rate * math.exp(-log_tau) * (y - LINE.posterior_mean(z, math.exp(log_tau)))[:, 0].square()
             )
-        found = torch.stack(values)
-        means = found.mean(1)
-        mean = loss(LINE, pace, nodes)
-        assert abs(float(means.mean()) - mean) < 4 * stderr(means)
-        squares = found.square().mean(1)
-        exact = spread(LINE, pace, nodes) ** 2 + mean**2
-        assert abs(float(squares.mean()) - exact) < 4 * stderr(squares)
+        found, mean = torch.stack(values), loss(LINE, pace, nodes)
+        for drawn, exact in ((found, mean), (found.square(), spread(LINE, pace, nodes) ** 2 + mean**2)):
+            error = drawn.std(1).square().mean().sqrt() / math.sqrt(drawn.numel())
+            assert abs(float(drawn.mean()) - exact) < 4 * error < 0.5 * exact
 
 
 @pytest.mark.equation("eq-smp-best-pace", "eq-smp-best-gap")

@@ -165,13 +165,13 @@ def test_stationary_law_of_a_multiplied_reversible_step():
 def test_small_multiplied_steps_settle_on_the_square():
     """Normal data, an r that is no Gaussian, a grid: the chain's own stationary law, and its distance from p r^2."""
     x = torch.linspace(-5, 5, 301).double()  # given: the grid
-    r = 1.2 + torch.sin(1.7 * x) + torch.exp(-((x - 1.0) ** 2))
+    r = 1.2 + torch.sin(1.7 * x) + torch.exp(-((x - 1.0) ** 2))  # given: any
     p = torch.exp(-(x**2) / 2)
     off = {}
     for beta in (0.08, 0.04, 0.02):
         step = torch.exp(-((x - math.sqrt(1 - beta) * x.unsqueeze(1)) ** 2) / (2 * beta)) * r
         step = step / step.sum(1, keepdim=True)
-        law = torch.linalg.matrix_power(step, 2**16)[150]
+        law = torch.linalg.matrix_power(step, 65_536)[150]
         close(law @ step, law, atol=1e-10)
         for power in (1, 2):
             limit = p * r**power / (p * r**power).sum()
@@ -203,6 +203,13 @@ def test_bits_times_evidence():
     close(weights.sum().log(), c + torch.log(((logits + b).exp() + 1) / (logits.exp() + 1)).sum())
     one = weights @ bits / weights.sum()
     close(torch.log(one / (1 - one)), logits + b)
+    a = torch.tensor([0.3, 1.1, 2.0]).double()
+    terms = torch.stack([b, -b]), torch.stack([a, a.flip(0)])
+    laws, log_z = Bernoulli(logits).tilted(torch.stack([c, -c]), *terms)
+    for j, (b, a) in enumerate(zip(*terms, strict=True)):
+        weights = Bernoulli(logits).log_prob(bits).exp() * (c * (-1) ** j + bits @ b - bits.square() @ a / 2).exp()
+        close(log_z[j], weights.sum().log())
+        close(laws.logits[j].sigmoid(), weights @ bits / weights.sum())
 
 
 @pytest.mark.equation("eq-post-guidance")

@@ -72,9 +72,8 @@ def test_labels_hidden_by_a_coin_leave_both_laws_as_they_are():
         close_mean(f(x0[hidden]), (f(Z) * of_all().log_prob(Z[:, None]).exp()).sum() * DZ)
         for c in range(3):
             close_mean(f(x0[~hidden & (label == c)]), (f(Z) * density(c)).sum() * DZ)
-    looks = coin < rho * (1 + x0.sign()) / 2
-    exact = float((Z * of_all().log_prob(Z[:, None]).exp()).sum() * DZ)
-    assert abs(float(x0[looks].mean()) - exact) > 0.3
+    looks, right = coin < rho * (x0 > 0), of_all().log_prob(Z[:, None]).exp() * (Z > 0)
+    close_mean(x0[looks], (Z * right).sum() / right.sum())
 
 
 @pytest.mark.equation("eq-st-class-bits")
@@ -84,8 +83,8 @@ def test_what_the_class_adds_to_the_log_likelihood_is_the_information():
     told = sum(float(SHARES[c] * (density(c) * density(c).clamp(min=1e-300).log()).sum() * DZ) for c in range(3))
     none = float((whole.exp() * whole).sum() * DZ)
     close(told - none, information(), rtol=1e-9)
-    assert 0 < information() < float(entropy(SHARES)) - 0.1
-    far = [torch.exp(-((Z - v) ** 2) / 0.02) / math.sqrt(0.02 * math.pi) for v in (-4.0, 0.0, 4.0)]  # no overlap
+    assert 0 < information() < float(entropy(SHARES))
+    far = [torch.exp(-((Z - v) ** 2) / 0.02) / math.sqrt(0.02 * math.pi) for v in (-4.0, 0.0, 4.0)]  # given
     mixed = sum(share * p for share, p in zip(SHARES, far, strict=True))
     gain = sum(
         float((share * p * (p.clamp(min=1e-300) / mixed.clamp(min=1e-300)).log()).sum() * DZ)
@@ -104,7 +103,7 @@ def test_a_class_never_adds_more_than_minus_the_log_of_its_share():
     K[:, 1:] -= 60  # the others say that the point is impossible
     close((K - torch.log((SHARES * K.exp()).sum(1)).unsqueeze(1))[:, 0], -SHARES[0].log())
     tight = (-SHARES.log() - gain).min(0).values
-    assert bool((tight < 0.2).all())  # and no smaller number would do
+    assert bool(((tight > -1e-12) & (tight < 0.2)).all())  # and no smaller number would do
 
 
 def pull(tau: float) -> float:
@@ -127,7 +126,7 @@ def test_what_the_class_saves_in_error_is_the_square_of_what_it_moves(tau):
 
 @pytest.mark.equation("eq-st-pull")
 def test_the_squared_pull_over_all_levels_is_the_information():
-    low, high = 1e-4, 1e5
+    low, high = 1e-4, 1e3
     found = i_mmse.integral(pull, low, high, 48)  # int pull / 2 t^2 dt = 1/2 int pull d(1/t)
     rest = 0.5 * pull(high) / high + 0.5 * pull(low) / low  # beyond, the pull is constant; below, it falls as tau^2
     close(found + rest, information(), rtol=2e-5)

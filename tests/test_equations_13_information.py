@@ -334,6 +334,7 @@ def test_the_whole_integral_does_not_ask_where_the_points_are(shift):
     target = finite_set(torch.tensor([[-1.0], [0.2], [shift]]), torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64))
     exact = -sum(w * math.log(w) for w in (0.5, 0.2, 0.3))
     close(i_mmse.mutual_information(target, nodes=96), exact, atol=1e-10)
+    close(i_mmse.mutual_information(finite_set(50 * target.centers, target.weights), nodes=96), exact, atol=1e-10)
 
 
 @pytest.mark.equation("eq-info-race")

@@ -29,6 +29,11 @@ class Known:
         return self.x0
 
 
+def kept_by(draws):
+    """In a generator's place: the mean of each draw, of which mean and width are kept."""
+    return lambda mean, width: draws.append((mean, width)) or mean
+
+
 @pytest.mark.equation("eq-smp-marginal")
 @pytest.mark.parametrize("way", [("ddim", {"eta": 0.7}), ("family", {"lam": 1.6}), ("ancestral", {}), ("ddim", {})])
 def test_whatever_is_drawn_anew_the_marginal_stays(way):
@@ -54,6 +59,12 @@ def test_the_bridge_is_that_of_brownian_motion():
         a, b, v = (float(c) for c in kernel.bridge(t, s))
         shrink_s, shrink_t = SCHEDULE.alpha_bar[s].sqrt(), SCHEDULE.alpha_bar[t].sqrt()
         close([a, b, v], [slope * shrink_s / shrink_t, shrink_s * (1 - slope), shrink_s**2 * variance])
+        x, x0, draws = randn(3, 2), randn(3, 2, seed=1), []
+        for name in ("fixed_small", "fixed_large"):
+            samplers.ancestral(Known(x0), x, [t, s, 0], kept_by(draws), variance=name)
+        mean = shrink_s * (slope * (x / shrink_t - x0) + x0)
+        close(torch.stack([draw for draw, _ in draws]), mean.expand(2, 3, 2))
+        close([width**2 for _, width in draws], [shrink_s**2 * variance, 1 - (shrink_t / shrink_s) ** 2])
 
 
 @pytest.mark.equation("eq-smp-ddim")
@@ -64,6 +75,10 @@ def test_ddims_noise_as_its_paper_has_it():
     samplers.ddim(model, randn(3, 2), levels, lambda mean, width: widths.append(width) or mean, eta=0.6)
     a, b = SCHEDULE.alpha_bar[levels[:-2]], SCHEDULE.alpha_bar[levels[1:-1]]
     close(widths, 0.6 * ((1 - b) / (1 - a)).sqrt() * (1 - a / b).sqrt())
+    most = float(((1 - a) / (1 - a / b)).sqrt().min())  # sigma^2 is at most 1 - alpha_bar
+    samplers.ddim(model, randn(3, 2), levels, rng(), eta=most - 1e-9)
+    with pytest.raises(ValueError, match=r"eta: .* need at most"):
+        samplers.ddim(model, randn(3, 2), levels, rng(), eta=most + 1e-9)
 
 
 @pytest.mark.equation("eq-smp-true-variance")
@@ -191,7 +206,7 @@ def test_a_step_of_2m_by_hand():
     lead = second + h / (2 * before) * (second - first)
     close(path[6][0], root[6] * (z * sigma[6] / sigma[15] + (1 - sigma[6] / sigma[15]) * lead))
     close(path[15][0], root[15] * (first + sigma[15] * (x / root[20] - first) / sigma[20]))
-    assert float((lead - second).abs().max()) > 0.01
+    assert not torch.allclose(lead, second, atol=0.01)
 
 
 @pytest.mark.equation("eq-smp-heun")
@@ -209,6 +224,15 @@ def test_a_step_of_heun_by_hand():
     wanted = z + (sigma[12] - sigma[20]) * (noise(z, 20) + noise(euler, 12)) / 2
     close(path[12], root[12] * wanted, rtol=1e-8)
     close(path[0], model.denoise(path[12], 12), rtol=1e-12)
+    for churn, high in ((2 * float(sigma[21] / sigma[20] - 1), 21), (5.0, 21), (0.5, 20)):  # sqrt 2 is one level more
+        draws = []
+        samplers.heun(model, x, [20, 12, 0], kept_by(draws), lambda i, t, s, x, guess: path.update({s: x}), churn)
+        z = root[high] / root[20] * x / root[high]
+        if high > 20:
+            close(draws[0][0], root[high] / root[20] * x)
+            close(draws[0][1] ** 2, root[high] ** 2 * (sigma[high] ** 2 - sigma[20] ** 2))
+        euler = z + (sigma[12] - sigma[high]) * noise(z, high)
+        close(path[12], root[12] * (z + (sigma[12] - sigma[high]) * (noise(z, high) + noise(euler, 12)) / 2), rtol=1e-8)
 
 
 def test_more_noise_than_ddpm_is_possible():

@@ -181,11 +181,6 @@ def test_the_best_of_many_steps_come_to_the_floor():
     assert parallel_decoding.best_sizes(h, steps)[1] == pytest.approx(whole, rel=0.03)
 
 
-def test_total_variation_of_laws_apart_is_one():
-    one, other = torch.tensor([[0.5, 0.5], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.25, 0.75]])
-    assert total_variation(one, other) == 1.0 and total_variation(one, one) == 0.0
-
-
 @pytest.mark.equation("eq-mk-adaptive")
 def test_any_order_that_sees_only_what_stands_is_exact(law):
     """An order drawn anew for each masked string."""

@@ -10,7 +10,7 @@ from problems import AffineNetwork, close, randn, random_generator, rng, short_s
 from scipy.integrate import quad
 from scipy.linalg import expm
 
-from dpm_lib.diffusion import jump_bound, schedules
+from dpm_lib.diffusion import bound, jump_bound, schedules
 from dpm_lib.diffusion.categorical_kernel import CategoricalKernel, Forget, Rates, mask, uniform
 from dpm_lib.diffusion.categorical_reverse import CategoricalReverse
 from dpm_lib.diffusion.exact_tokens import ExactTokens
@@ -21,6 +21,7 @@ from dpm_lib.exact import enumerated_bound
 from dpm_lib.markov import gillespie, path_measures, time_reversal
 from dpm_lib.networks.one_hot import OneHot
 from dpm_lib.probability.codebooks import Codebook
+from dpm_lib.training.text_evaluation import text_bounds
 
 ROWS = torch.tensor([[0.0, 1], [1, 1], [2, 0], [0, 2]], dtype=torch.float64)
 BOOK = Codebook(ROWS, torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64), tokens=3)
@@ -127,6 +128,18 @@ def test_under_a_mask_k_is_a_sum_of_masked_cross_entropies():
     assert float(enumerated_bound.stepwise(model, X0.unsqueeze(0))) == pytest.approx(K, rel=1e-10)
     weights = model.trajectory_weights(X0.unsqueeze(0), 4000, rng(1)).log_weights[0]
     assert abs(float(weights.mean()) - K) < 4 * float(weights.std()) / 4000**0.5
+    many = text_bounds(model, X0.expand(2000, 2), seed=1, draws=2)
+    assert abs(float(many.mean()) - K) < 4 * float(many.std()) / 2000**0.5
+
+
+@pytest.mark.equation("eq-mk-steps")
+def test_each_time_is_taken_as_often_as_any_other(monkeypatch):
+    """Of the windows of an evaluation on text, once for each comb."""
+    model = wrong_model(schedules.even(4))
+    monkeypatch.setattr(bound, "estimate", lambda model, x0, t, noise: 100.0 ** (t - 1))
+    for draws in (1, 3):
+        found = text_bounds(model, X0.expand(8, 2), draws=draws)
+        assert round(float(found.sum()) * draws) == 2 * draws * 1_010_101
 
 
 @pytest.mark.equation("eq-mk-girsanov")
@@ -158,6 +171,11 @@ def test_relative_entropy_of_paths():
 
     found = path_measures.relative_entropy_of_paths(lambda t: Q, lambda t: R, lambda t: p @ expm(Q * t), m, 0.7)
     assert found == pytest.approx(2 * seen(800) - seen(400), abs=2e-5)
+    rise = lambda t: R * math.exp(8 * t)  # noqa: E731
+    few = path_measures.relative_entropy_of_paths(lambda t: Q, rise, lambda t: p @ expm(Q * t), m, 0.7, pieces=1)
+    x, w = np.polynomial.legendre.leggauss(5)
+    costs = [path_measures.loss_rate(Q, rise(t), p @ expm(Q * t)) for t in 0.35 * (1 + x)]
+    assert few == pytest.approx(float((p * np.log(p / m)).sum() + 0.35 * w @ costs), rel=1e-12)
 
 
 @pytest.mark.equation("eq-mk-limit")
@@ -177,6 +195,16 @@ def test_the_limit_of_k_is_the_integral_and_for_a_law_its_own_logarithm(jumps):
     K = [enumerated_bound.stepwise(model(T), x0) for T in (24, 48)]
     close(2 * K[1] - K[0], end, rtol=1e-3)
     assert float(((K[0] - end) / (K[1] - end) - 2).abs().max()) < 0.1
+
+
+@pytest.mark.equation("eq-mk-limit")
+def test_the_limit_where_something_is_left_at_the_end():
+    """The exact way back from a start that is not q(x_T): K = log q(x_0) + E log pi(x_T) / q(x_T), given x_0."""
+    kernel = CategoricalKernel(2, Schedule(torch.tensor([1.0, 0.6, 0.3], dtype=torch.float64).log()), uniform(3))
+    end = enumerated_bound.limit(DiffusionModel(kernel, ExactTokens(BOOK, kernel), LearnedStep()), ROWS, nodes=32)
+    table = joint(kernel, 2)
+    log_ratio = -math.log(9) - np.log(table.sum(0))
+    close(end, BOOK.weights.log().numpy() + table @ log_ratio / BOOK.weights.numpy(), rtol=1e-5)
 
 
 @pytest.mark.equation("eq-mk-average", "eq-mk-error")

@@ -187,3 +187,8 @@ def test_first_hitting_has_the_law_and_the_times():
 def test_bad_input(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_total_variation_of_laws_apart_is_one():
+    one, other = torch.tensor([[0.5, 0.5], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.25, 0.75]])
+    assert total_variation(one, other) == 1.0 and total_variation(one, one) == 0.0

@@ -137,6 +137,13 @@ def test_gibbs_on_the_banana():
 
 
 @pytest.mark.equation("eq-mc-gibbs")
+def test_a_draw_on_a_grid_is_even_in_its_cell():
+    at_two = mcmc.grid_conditional(lambda x: -1e3 * (x[:, 1] - 2.0).square(), 1, torch.arange(5.0))
+    x = at_two(torch.zeros(4000, 2), rng(0))
+    assert ks(x, stats.uniform(1.5, 1).cdf) < KS_001
+
+
+@pytest.mark.equation("eq-mc-gibbs")
 def test_a_gibbs_sweep_in_three_coordinates():
     """Each conditional sees what was drawn before it in the sweep, and the rest of the sweep before."""
 

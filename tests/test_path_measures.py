@@ -1,5 +1,6 @@
 """Laws of paths: by their densities on simulated paths, by many small steps, and the bound that follows from them."""
 
+import itertools
 import math
 
 import numpy as np
@@ -107,6 +108,26 @@ def test_k_of_many_steps_tends_to_the_bound_of_jumps(kind):
         other = Schedule(torch.tensor([1.0, 0.9, 0.2, 0.05, 0.0], dtype=torch.float64).log())
         again = DiffusionModel(CategoricalKernel(2, other, jumps), model(8).reverse)
         close(enumerated_bound.limit(again, x0, nodes=48), end, rtol=1e-12)
+
+
+def test_with_an_edge_kernel_k_is_the_mean_over_all_paths():
+    """One token in three steps: every path listed, weighed as the model and as the forward chain weigh it."""
+    kernel = CategoricalKernel(1, Schedule(torch.tensor([1.0, 0.8, 0.5, 0.2], dtype=torch.float64).log()), uniform(3))
+    every = torch.arange(3.0, dtype=torch.float64).unsqueeze(1)
+    book = Codebook(every, torch.tensor([0.2, 0.7, 0.1], dtype=torch.float64), tokens=3)
+    model = DiffusionModel(kernel, ExactTokens(book, kernel))
+    assert model.first == 2
+    forth, back = (
+        [torch.stack([step(x, t).log_prob(every) for x in every]) for t in (1, 2, 3)]
+        for step in (kernel.step, model.reverse_step)
+    )
+    for i in range(3):
+        K = 0.0
+        for a, b, c in itertools.product(range(3), repeat=3):
+            log_q = float(forth[0][i, a] + forth[1][a, b] + forth[2][b, c])
+            log_p = -math.log(3) + float(back[2][c, b] + back[1][b, a] + back[0][a, i])
+            K += math.exp(log_q) * (log_p - log_q)
+        assert float(enumerated_bound.stepwise(model, every)[i]) == pytest.approx(K, rel=1e-10)
 
 
 def test_with_the_right_ratios_nothing_is_lost():

@@ -8,6 +8,7 @@ import torch
 from problems import rng
 
 from dpm_lib.montecarlo import ais, temperature_ladder
+from dpm_lib.montecarlo.smc import sequential_monte_carlo
 from dpm_lib.probability.target_densities import Banana, Normal, TwoClumps
 
 
@@ -41,6 +42,7 @@ def test_tuned_runs_are_unbiased(target):
 def test_one_temperature_or_many():
     target, q = TwoClumps(2), Normal(2, 3.0)
     assert [len(temperature_ladder.tune(target.log_prob, q, 128, rng(seed))[0]) - 1 for seed in range(5)] == [1] * 5
+    assert len(temperature_ladder.tune(lambda x: target.log_prob(x) + 4.0, q, 128, rng(0))[0]) == 2  # Z = e^4
     target, q = Banana(10), Normal(10, 3.0)
     assert all(len(temperature_ladder.tune(target.log_prob, q, 128, rng(seed))[0]) > 300 for seed in range(3))
     # v = c / K, as for perfect moves: K e^v at K = 4 c is the less of the two if 4 c e^(1/4) < e^c.
@@ -59,6 +61,17 @@ def test_the_excess_of_a_dragged_normal_is_the_variance_of_its_log_weight():
         back = ais.reverse_annealed_importance_sampling(log_p, q, even(steps), draws, rng(1), perfect)
         v, stderr = 1.5**2 / steps, 2 * float(back.log_weights.std()) / math.sqrt(back.n)
         assert abs(-2 * float(back.elbo + 0.7) - v) < 4 * stderr
+
+
+def test_each_temperature_has_the_step_of_the_nearest_of_the_pilot():
+    target, q, seen = TwoClumps(2), Normal(2, 3.0), []
+    sequential_monte_carlo(
+        target.log_prob, q, 64, rng(0), keep=0.8, moves=3, callback=lambda b, x, w, step: seen.append((b, step))
+    )
+    b, walk = temperature_ladder.tune(target.log_prob, q, 64, rng(0), 7)
+    assert len(seen) > 3
+    for value, step in zip(b.tolist(), walk.steps, strict=True):
+        assert torch.equal(step, min(seen, key=lambda found: abs(found[0] - value))[1])
 
 
 def test_the_number_of_temperatures_is_a_number():

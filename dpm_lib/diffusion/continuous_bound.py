@@ -74,7 +74,7 @@ class Pace:
 
     def at(self, u: Tensor) -> Tensor:
         """log tau at u (m,): (m,)."""
-        i = (torch.searchsorted(self.u, u) - 1).clamp(0, len(self.u) - 2)
+        i = (torch.searchsorted(self.u, u) - 1).clamp(min=0)
         return self.log_tau[i] + (u - self.u[i]) * (self.log_tau.diff() / self.u.diff())[i]
 
     def schedule(self, T: int) -> Schedule:

@@ -38,9 +38,9 @@ def argmax_law(p: Array, counts: Array | None = None, bits: int = 24) -> Array:
     cell = 2.0 ** -checks.count("bits", bits)
     rest, law = int(shares.argmax()), np.zeros(len(p))
     for g in set(np.flatnonzero(shares > 0)) - {rest}:
-        last = int(min(1 / cell, max(CHUNK, np.ceil(-np.expm1(-FAR * p[g]) / cell) + 1)))
-        for start in range(1, last + 1, CHUNK):
-            j = np.arange(start, min(start + CHUNK, last + 1))
+        last = int(min(1 / cell, max(CHUNK, -np.expm1(-FAR * p[g]) / cell)))
+        for start in range(0, last, CHUNK):
+            j = np.arange(start, min(start + CHUNK, last)) + 1
             with np.errstate(divide="ignore"):
                 race = -np.log1p(-np.minimum(j * cell, 1)) / p[g]  # when this group's first would arrive
                 won = (1 - (j - 1) * cell) ** m[g] - (1 - np.minimum(j * cell, 1)) ** m[g]

@@ -91,8 +91,6 @@ class SDE:
         rises = torch.zeros_like(x)
         for i, _, slope in _slopes(self.covariance, x, t):
             rises[:, i] = slope[:, i]
-            if x.shape[1] == 1:
-                continue
             others = slope.index_fill(1, torch.tensor([i], device=x.device), 0.0)
             if others.any():
                 j = int(others.any(0).nonzero()[0])
