@@ -100,7 +100,9 @@ def test_the_velocity_is_the_guess_of_the_data(path):
     x = path.a(0.4) * y + path.b(0.4) * e
     near = (x[:, 0] - 0.5).abs() < 0.02
     middle = MixtureFlow(LINE, None, path).velocity(x[near], 0.4)
-    close_mean((path.da(0.4) * y + path.db(0.4) * e)[near] - middle, 0.0)
+    off = (path.da(0.4) * y + path.db(0.4) * e)[near] - middle
+    assert float(off.abs().max()) < 20  # so that the standard error is one
+    close_mean(off, 0.0)
 
 
 @pytest.mark.equation("eq-str-parts", "eq-str-score")
@@ -164,6 +166,7 @@ def test_the_velocity_between_mixtures_is_the_mean_over_pairs(path):
     y, e = blobs().sample(draws, rng(19)), randn(draws, 2, seed=20)
     x = path.a(s) * y + path.b(s) * e
     off = path.da(s) * y + path.db(s) * e - plane.velocity(x, s)
+    assert float(off.abs().max()) < 20  # so that the standard error is one
     close_mean(off.square().sum(1) - plane.spread(x, s), 0.0)
 
 
@@ -446,7 +449,7 @@ def test_the_bias_of_training_against_distillation():
     """One step from a known f_1: the difference over (1 - rho)^2 tends to half of variance times curvature."""
     smooth = Mixture([[-0.8], [0.6]], [0.4, 0.6], 0.4)
     z = torch.linspace(-1.5, 1.5, 7, dtype=torch.float64).unsqueeze(1)
-    errors, sizes = [], []
+    errors = []
     for short in (0.08, 0.04, 0.02):
         tau = 0.5
         chain = from_tau(torch.tensor([0.0, tau * (1 - short) ** 2, tau], dtype=torch.float64))
@@ -461,8 +464,7 @@ def test_the_bias_of_training_against_distillation():
 
         curve = (first(at + 0.01) - 2 * first(at) + first(at - 0.01)) / 1e-4
         errors.append(float(torch.dist(gap, 0.5 * variance * curve)))
-        sizes.append(float(torch.dist(gap, torch.zeros_like(gap))))
-    assert errors[2] < 0.03 * sizes[2] and errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-4 and errors[0] > errors[1] > errors[2]
 
 
 @pytest.mark.equation("eq-str-jumps")
@@ -484,7 +486,7 @@ def test_jumps_by_the_exact_end_draw_from_the_data():
     law = LineLaw(x, (torch.arange(len(x), dtype=torch.float64) + 0.5) / len(x))  # given
     a = float(chain.alpha_bar[2])
     noisy = Mixture(math.sqrt(a) * NEAR.centers, NEAR.weights, a * NEAR.variance + 1 - a)
-    assert law.kolmogorov(noisy) < 1.95 / math.sqrt(len(x))
+    assert law.kolmogorov(noisy) < 1.95 / math.sqrt(len(x))  # given: one in a thousand
 
 
 @pytest.mark.equation("eq-str-jump-error")

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from problems import close_mean
 
 from dpm_lib.core.random import seeded
 from dpm_lib.diffusion import first_hitting, parallel_decoding
@@ -87,7 +88,7 @@ def test_the_integral_is_the_mean_over_orders(model):
     ]
     assert total == pytest.approx(sum(orders) / 24, abs=1e-12)
     assert -float(any_order.bound(model)[x]) == pytest.approx(total, abs=1e-12)
-    assert total > -math.log(any_order.one_at_a_time(model)[x]) + 1e-3
+    assert math.exp(-total) < 0.999 * any_order.one_at_a_time(model)[x]
 
 
 @pytest.mark.equation("eq-mk-mixture")
@@ -209,7 +210,7 @@ def test_the_law_is_nearer_than_the_loss_says(law):
         scaled.append((n * total_variation(law.joint, p), n * loss, divergence(law.joint, p) / loss))
     assert scaled[1][0] == pytest.approx(scaled[0][0], rel=0.02)
     assert scaled[1][1] == pytest.approx(scaled[0][1], rel=0.02)
-    assert scaled[1][2] < 0.75 * scaled[0][2]  # one more power of 1/n, up to a slow factor
+    assert 0.4 < scaled[1][2] / scaled[0][2] < 0.75  # one more power of 1/n, up to a slow factor
 
 
 @pytest.mark.equation("eq-mk-stay")
@@ -230,8 +231,8 @@ def test_the_times_of_first_hitting_are_those_of_uniform_clocks():
     rank = times.sort(1).values
     for k in range(d):  # the k-th of d uniforms has mean (k+1)/(d+1)
         mean = (k + 1) / (d + 1)
-        spread = math.sqrt(mean * (1 - mean) / (d + 2) / n)
-        assert abs(float(rank[:, k].mean()) - mean) < 4 * spread
+        close_mean(rank[:, k], mean)
+        close_mean((rank[:, k] - mean).square(), mean * (1 - mean) / (d + 2))
     assert abs(float((times[:, 0] < times[:, 3]).double().mean()) - 0.5) < 4 * 0.5 / n**0.5
 
 

@@ -27,7 +27,7 @@ def test_the_thue_morse_order_forgets_polynomials_below_its_level_and_no_more(le
     order = comparisons.thue_morse(level)
     k = np.arange(len(order), dtype=np.float64)
     for power in range(level):
-        assert abs(order @ (k - 3.7) ** power) < 1e-9 * max(1.0, np.abs(k).max() ** power)
+        assert abs(order @ (k - 3.7) ** power) < 1e-9 * max(1.0, np.abs(k).max() ** power)  # given: any middle
     exact = math.factorial(level) * 2 ** (level * (level - 1) // 2)
     assert abs(order @ k**level) == pytest.approx(exact)
     x = 0.83
@@ -85,8 +85,8 @@ def test_the_ratio_of_equal_errors_has_the_law_of_f():
 @pytest.mark.equation("eq-close-pair")
 def test_a_pair_on_the_same_points_forgets_what_both_share():
     points = normal((50_000, 2), seeded(3)).numpy()
-    best = -0.5 * (points**2).sum(1)
-    own = best - 0.02 - 0.1 * np.abs(points[:, 0])
+    best = -0.5 * (points**2).sum(1)  # given: any two
+    own = best - 0.02 - 0.1 * np.abs(points[:, 0])  # given
     apart = best.var(ddof=1) + own.var(ddof=1)
     shared = 2 * np.cov(best, own)[0, 1]
     assert (best - own).var(ddof=1) == pytest.approx(apart - shared, rel=1e-9)
