@@ -143,6 +143,24 @@ def test_survivors_are_listed_and_may_be_explained(project):
     assert status == 1 and "3 of them explained" in out, "explained, but too many"
     status, out = run("test_edge")
     assert status == 0 and "does not survive" not in out, out
+    assert mutants.Kept(project).found["tests/test_toy.py::test_edge"]["survived"] == []
+
+
+def test_what_hangs_on_nothing_that_changed_is_not_tried_again(project):
+    area, disc = (mutants.Subject("dpm_lib/toy.py", name, False, tests) for name, tests in (
+        ("area", {"tests/test_toy.py::test_area"}), ("Disc.edge", {"tests/test_toy.py"}),
+    ))  # fmt: skip
+    for subject in (area, disc):
+        places = mutations.places(subject.path, LIBRARY, subject.name)
+        mutants.Kept(project).keep(subject, [(place, "killed" if place.index else "survived") for place in places])
+    (first, end), *others = mutants.Kept(project).outcome(area)
+    assert (first.index, end) == (0, "survived") and {end for _, end in others} == {"killed"}
+    (project / "tests" / "test_toy.py").write_text(TEST + "\n\ndef test_other():\n    ...\n")
+    mutants._without_others.cache_clear()
+    assert mutants.Kept(project).outcome(area) is not None, "another test does not matter"
+    assert mutants.Kept(project).outcome(disc) is None, "to a function that all tests of the file may notice, it does"
+    (project / "dpm_lib" / "toy.py").write_text(LIBRARY + "\nPI = 3\n")
+    assert mutants.Kept(project).outcome(area) is None
 
 
 def test_a_whole_trial_is_recorded_as_the_status_page_reads_it(tmp_path):

@@ -11,13 +11,16 @@ A slip that no test notices is a survivor. Those that cannot be noticed (both si
 bound) are explained in `mutants.toml`, one reason for each; any other survivor, or an explanation that is out of
 date, makes this fail. It takes long, and is not part of `make test`.
 
-Tests are collected once; every slip then runs in a process of its own, forked from the one that has imported all.
+Tests are collected once; every slip then runs in a process of its own, forked from the one that has imported all. What
+became of a function's slips is kept in _build/mutants.json, and asked for again when its file or one of its tests has
+changed (``--anew``: in any case).
 """
 
 import argparse
 import ast
 import datetime
 import gc
+import hashlib
 import inspect
 import json
 import os
@@ -150,6 +153,47 @@ class Library:
         return set()
 
 
+class Kept:
+    """What became of the slips of each function, in a file, with the digest of what this hangs on."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.path = root, root / "_build" / "mutants.json"
+        self.found = json.loads(self.path.read_text(encoding="utf8")) if self.path.exists() else {}
+
+    def digest(self, subject: Subject) -> str:
+        """Of the function's file and of its tests: whole files, or a file without its other tests."""
+        content = [(self.root / subject.path).read_text(encoding="utf8")] if not subject.is_test else []
+        for test in sorted(subject.tests):
+            path, _, name = test.partition("::")
+            content.append(_without_others(self.root / path, name.split("::")[-1]))
+        return hashlib.sha256("\0".join(content).encode()).hexdigest()
+
+    def outcome(self, subject: Subject) -> list[tuple[mutations.Place, str]] | None:
+        """What is kept of a function, if nothing has changed since."""
+        kept = self.found.get(f"{subject.path}::{subject.name}")
+        if kept is None or kept["of"] != self.digest(subject):
+            return None
+        source = (self.root / subject.path).read_text(encoding="utf8")
+        places = mutations.places(subject.path, source, subject.name, subject.is_test)
+        return [(place, "survived" if place.index in kept["survived"] else "killed") for place in places]
+
+    def keep(self, subject: Subject, outcome: list[tuple[mutations.Place, str]]) -> None:
+        alive = [place.index for place, end in outcome if end == "survived"]
+        self.found[f"{subject.path}::{subject.name}"] = {"of": self.digest(subject), "survived": alive}
+        self.path.parent.mkdir(exist_ok=True)
+        self.path.write_text(json.dumps(self.found, indent=0), encoding="utf8")
+
+
+@cache
+def _without_others(path: Path, test: str) -> str:
+    """The source of a file of tests, without tests of another name; all of it where no test is named."""
+    tree = ast.parse(path.read_text(encoding="utf8"))
+    if test:
+        for node in [tree, *(n for n in tree.body if isinstance(n, ast.ClassDef))]:
+            node.body = [n for n in node.body if not getattr(n, "name", "").startswith("test_") or n.name == test]  # type: ignore[attr-defined]
+    return ast.unparse(tree)
+
+
 def live(subject: Subject):
     """The function object that the library runs."""
     thing = import_module(subject.path.removesuffix(".py").replace("/", "."))
@@ -163,8 +207,8 @@ def live(subject: Subject):
 class Trials:
     """A pytest plugin: collects once, then tries every slip in a process forked from this one."""
 
-    def __init__(self, root: Path, chosen: list[Subject], share: float, seed: int, jobs: int) -> None:
-        self.root, self.chosen, self.share, self.seed, self.jobs = root, chosen, share, seed, jobs
+    def __init__(self, root: Path, chosen: list[Subject], share: float, seed: int, jobs: int, kept: "Kept") -> None:
+        self.root, self.chosen, self.share, self.seed, self.jobs, self.kept = root, chosen, share, seed, jobs, kept
         self.results: list[tuple[mutations.Place, str]] = []
         self.seconds: dict[tuple[pytest.Item, float], float | None] = {}  # without a slip, in this process, by limit
 
@@ -189,6 +233,8 @@ class Trials:
                 for place in alive:
                     print(f"    {place.line}: {place.before} -> {place.after}", flush=True)
                 self.results += outcome
+                if self.share == 1.0:
+                    self.kept.keep(subject, outcome)
         return True
 
     def trial(self, subject: Subject) -> list[tuple[mutations.Place, str]]:
@@ -372,6 +418,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], help="functions whose file::name holds one of these texts")
     parser.add_argument("--share", type=float, default=1.0, help="this share of the slips, chosen by --seed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--anew", action="store_true", help="ask again about what has not changed, too")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     os.chdir(options.root)
@@ -381,10 +428,15 @@ def main() -> int:
     chosen = [
         s for s in subjects(options.root) if not options.only or any(o in f"{s.path}::{s.name}" for o in options.only)
     ]
-    trials = Trials(options.root, chosen, options.share, options.seed, options.jobs)
+    kept = Kept(options.root)
+    known = {(s.path, s.name): found for s in chosen if not options.anew and (found := kept.outcome(s)) is not None}
+    chosen = [s for s in chosen if (s.path, s.name) not in known]
+    trials = Trials(options.root, chosen, options.share, options.seed, options.jobs, kept)
+    trials.results += [result for found in known.values() for result in found]
+    print(f"{len(known)} functions as before, {len(chosen)} to try", flush=True)
     files = sorted({test.split("::")[0] for subject in chosen for test in subject.tests})
     arguments = ["-s", "-p", "no:terminal", "-p", "no:cacheprovider", "-W", "ignore"]
-    if (status := pytest.main([*arguments, *files], plugins=[trials])) and not trials.results:
+    if chosen and (status := pytest.main([*arguments, *files], plugins=[trials])) and not trials.results:
         return int(status)
     whole = not options.only and options.share == 1.0
     status = report(trials.results, explained(options.root / "tools" / "mutants.toml"), whole)
