@@ -331,3 +331,31 @@ def test_play_goes_on_when_a_figure_leaves_and_returns_at_once(profile, write_pa
     stopped = data(page, "t")
     page.wait_for_timeout(150)
     assert data(page, "t") == stopped
+
+
+COLOURED = """() => [...document.querySelectorAll(".dpm-figure *")].flatMap((e) => [null, "::before"].map((part) => {
+  const style = getComputedStyle(e, part);
+  const shown = part ? !["none", "normal"].includes(style.content) : e.clientWidth * e.clientHeight > 0;
+  const glyph = part && style.content.includes("—");
+  const colour = glyph ? style.color : style.backgroundColor;
+  const [r, g, b, a = 1] = colour.match(/[0-9.]+/g).map(Number);
+  const vivid = Math.max(r, g, b) - Math.min(r, g, b) > 60 && a > 0.5;  // ink, panels and lines are greys
+  return shown && vivid && !e.closest("button, input, select") ? [`${e.className} ${part ?? ""}`, colour] : null;
+})).filter(Boolean)"""
+
+
+@pytest.mark.parametrize(
+    "make", [widgets.InformationArea, widgets.MaskedString, figures.bits_along, figures.training_cost]
+)
+def test_marks_keep_their_colours_where_colours_are_forced(watch, write_page, make):
+    """Keys and bars, too, which are text and boxes to the browser: what is drawn keeps its colours by itself."""
+    watched = watch(width=900, height=740, color_scheme="light")
+    page = watched.page
+    open_figures(page, write_page, make())
+    before = page.evaluate(COLOURED)
+    page.emulate_media(forced_colors="active")
+    assert before and page.evaluate(COLOURED) == before
+    button = page.locator(".dpm-figure button:visible").first
+    button.focus()
+    assert button.evaluate("(b) => getComputedStyle(b).outlineStyle") != "none"
+    page.emulate_media(forced_colors="none")

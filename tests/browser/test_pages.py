@@ -209,6 +209,34 @@ def no_figure_is_white(page):
     assert not white
 
 
+# The spacing that a reader may ask for, WCAG 2.2, 1.4.12.
+SPACING = """* { line-height: 1.5 !important; letter-spacing: 0.12em !important; word-spacing: 0.16em !important }
+p { margin-bottom: 2em !important }"""
+CUT = """() => [...document.querySelectorAll("article *, .dpm-figure *")].filter((e) => {
+  const style = getComputedStyle(e);
+  const says = [...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.textContent.trim());
+  const cuts = (how) => how === "hidden" || how === "clip";
+  if (!says || !e.clientWidth || e.closest("math") || style.display === "inline") return false;
+  return (cuts(style.overflowX) && e.scrollWidth > e.clientWidth + 2)
+    || (cuts(style.overflowY) && e.scrollHeight > e.clientHeight + 2);
+}).slice(0, 5).map((e) => e.outerHTML.slice(0, 120))"""
+
+
+def bears_wider_spacing(page):
+    style = page.add_style_tag(content=SPACING)
+    does_not_overflow(page)
+    assert not page.evaluate(CUT)
+    style.evaluate("(node) => node.remove()")
+
+
+def bears_400_percent(page):
+    """As large as four times on a screen of 1280 pixels: 320 of them are left."""
+    size = page.viewport_size
+    page.set_viewport_size({**size, "width": 320})
+    does_not_overflow(page)
+    page.set_viewport_size(size)
+
+
 LAPTOP = {"width": 1280, "height": 740, "color_scheme": "light"}
 PHONE = {"width": 375, "height": 740, "color_scheme": "dark"}
 BY_DAY = [
@@ -219,7 +247,14 @@ BY_DAY = [
     has_nothing_that_axe_holds_against_it,
     every_control_does_something,
 ]
-BY_NIGHT = [wide_equations_are_made_smaller, does_not_overflow, no_figure_is_white, can_be_read_in_the_dark]
+BY_NIGHT = [
+    wide_equations_are_made_smaller,
+    does_not_overflow,
+    no_figure_is_white,
+    can_be_read_in_the_dark,
+    bears_wider_spacing,
+    bears_400_percent,
+]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -90,7 +90,7 @@ function render({ model, el }) {
   const curve = openPlot(figure, "", "The gap to log p, by n, on logarithmic axes");
   const detail = html("p", { class: "dpm-detail dpm-now", role: "status" });
   function drawSpread() {
-    const { bins, runs } = tally[chosen];
+    const { bins } = tally[chosen];
     const top = Math.max(...bins);
     const ends = [exact.logP - reach(), exact.logP + 0.6 * reach()];
     const plot = scales(spread, { left: 0, right: 0, top: 18, bottom: 36 }, ends, [0, top]);
@@ -116,11 +116,7 @@ function render({ model, el }) {
           ? []
           : [line(at, floor, at, floor + 4, "dpm-axis"), text(at, floor + 16, minus(v))];
       }),
-      text(
-        width / 2,
-        height - 4,
-        `log of the mean of ${NUMBERS[chosen]} weight${chosen ? "s" : ""}, less log p, bits; ${runs} runs`,
-      ),
+      text(width / 2, height - 4, `log (mean of ${NUMBERS[chosen]} weight${chosen ? "s" : ""} / p), bits`),
     );
   }
   function drawCurve() {
@@ -157,7 +153,7 @@ function render({ model, el }) {
     const n = NUMBERS[chosen];
     const { gap, error } = about(tally[chosen]);
     detail.textContent =
-      `n = ${n}: the mean is ${fixed(inBits(gap), 4)} ± ${fixed(inBits(error), 4)} bits below log p = ${fixed(inBits(exact.logP))}; ` +
+      `n = ${n}, ${tally[chosen].runs} runs: the mean is ${fixed(inBits(gap), 4)} ± ${fixed(inBits(error), 4)} bits below log p = ${fixed(inBits(exact.logP))}; ` +
       `by the delta method ${fixed(inBits(exact.variance / (2 * n)), 4)}. One weight has standard deviation ${fixed(Math.sqrt(exact.variance), 2)} of its mean.`;
     Object.assign(figure.root.dataset, { n, runs: tally[chosen].runs, gap: inBits(gap) });
   };
