@@ -204,10 +204,10 @@ def test_bits_times_evidence():
     one = weights @ bits / weights.sum()
     close(torch.log(one / (1 - one)), logits + b)
     a = torch.tensor([0.3, 1.1, 2.0]).double()
-    terms = torch.stack([b, -b]), torch.stack([a, a.flip(0)])
-    laws, log_z = Bernoulli(logits).tilted(torch.stack([c, -c]), *terms)
-    for j, (b, a) in enumerate(zip(*terms, strict=True)):
-        weights = Bernoulli(logits).log_prob(bits).exp() * (c * (-1) ** j + bits @ b - bits.square() @ a / 2).exp()
+    terms = torch.stack([c, -c]), torch.stack([b, -b]), torch.stack([a, a.flip(0)])
+    laws, log_z = Bernoulli(logits).tilted(*terms)
+    for j, (c, b, a) in enumerate(zip(*terms, strict=True)):
+        weights = Bernoulli(logits).log_prob(bits).exp() * (c + bits @ b - bits.square() @ a / 2).exp()
         close(log_z[j], weights.sum().log())
         close(laws.logits[j].sigmoid(), weights @ bits / weights.sum())
 

@@ -249,7 +249,8 @@ def test_a_trained_network_is_above_its_floor():
         best, trace = roll.posterior_mean(z, t), roll.posterior_covariance(z, t).diagonal(dim1=-2, dim2=-1).sum(1)
         guess = learned.posterior_mean(z, t)
         assert 0 < float((best - guess).square().sum(1).mean()) < 0.05 * float(trace.mean())
-        for other in (guess, guess + 0.3):  # and one that is far above it
+        far = guess + 0.3  # given
+        for other in (guess, far):
             above = (y - other).square().sum(1) - trace
             close_mean(above - (best - other).square().sum(1), 0.0)
 

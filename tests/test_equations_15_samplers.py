@@ -224,7 +224,8 @@ def test_a_step_of_heun_by_hand():
     wanted = z + (sigma[12] - sigma[20]) * (noise(z, 20) + noise(euler, 12)) / 2
     close(path[12], root[12] * wanted, rtol=1e-8)
     close(path[0], model.denoise(path[12], 12), rtol=1e-12)
-    for churn, high in ((2 * float(sigma[21] / sigma[20] - 1), 21), (5.0, 21), (0.5, 20)):  # sqrt 2 is one level more
+    one_level = 2 * float(sigma[21] / sigma[20] - 1)  # given: of two steps
+    for churn, high in ((one_level, 21), (5.0, 21), (0.5, 20)):  # never two levels, for that is more than sqrt 2
         draws = []
         samplers.heun(model, x, [20, 12, 0], kept_by(draws), lambda i, t, s, x, guess: path.update({s: x}), churn)
         z = root[high] / root[20] * x / root[high]

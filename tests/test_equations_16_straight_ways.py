@@ -101,7 +101,7 @@ def test_the_velocity_is_the_guess_of_the_data(path):
     near = (x[:, 0] - 0.5).abs() < 0.02
     middle = MixtureFlow(LINE, None, path).velocity(x[near], 0.4)
     off = (path.da(0.4) * y + path.db(0.4) * e)[near] - middle
-    assert float(off.abs().max()) < 20  # so that the standard error is one
+    assert bool((off.abs() < 20).all())  # so that the standard error is one
     close_mean(off, 0.0)
 
 
@@ -166,7 +166,7 @@ def test_the_velocity_between_mixtures_is_the_mean_over_pairs(path):
     y, e = blobs().sample(draws, rng(19)), randn(draws, 2, seed=20)
     x = path.a(s) * y + path.b(s) * e
     off = path.da(s) * y + path.db(s) * e - plane.velocity(x, s)
-    assert float(off.abs().max()) < 20  # so that the standard error is one
+    assert bool((off.abs() < 20).all())  # so that the standard error is one
     close_mean(off.square().sum(1) - plane.spread(x, s), 0.0)
 
 
