@@ -255,6 +255,16 @@ def test_never_negative_for_any_step(method, dt):
         assert p.min() >= 0 and abs(p.sum() - 1) < 1e-11
 
 
+def test_each_step_has_the_rates_at_its_middle():
+    """Two steps of what changes in time are the two that hold still there."""
+    found = fokker_planck.solve(SDE(lambda x, t: -t * x, lambda x, t: 1.0), bump, X, [0.2, 1.0], steps=2)[-1]
+    p = bump
+    for middle in (0.4, 0.8):
+        still = SDE(lambda x, t, rate=middle: -rate * x, lambda x, t: 1.0, autonomous=True)
+        p = fokker_planck.solve(still, p, X, [0.0, 0.4])[-1]
+    np.testing.assert_allclose(found, p, rtol=1e-10, atol=1e-15)
+
+
 def test_the_second_order_step_keeps_its_condition():
     spike, Q = np.zeros(61), fokker_planck.generator(OU, np.linspace(-3, 3, 61))
     spike[30] = 1.0

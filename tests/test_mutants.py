@@ -163,6 +163,14 @@ def test_what_hangs_on_nothing_that_changed_is_not_tried_again(project):
     assert mutants.Kept(project).outcome(area) is None
 
 
+def test_a_remark_on_what_is_given_changes_the_slips_of_a_test(project):
+    edge = mutants.Subject("tests/test_toy.py", "test_edge", True, {"tests/test_toy.py::test_edge"})
+    mutants.Kept(project).keep(edge, [])
+    assert mutants.Kept(project).outcome(edge) is not None
+    (project / "tests" / "test_toy.py").write_text(TEST.replace("2 * half", "2 * half  # given"))
+    assert mutants.Kept(project).outcome(edge) is None
+
+
 def test_a_whole_trial_is_recorded_as_the_status_page_reads_it(tmp_path):
     (place, *_) = mutations.places("toy.py", LIBRARY, "area")
     found = mutants.record([(place, "killed")] * 97 + [(place, "timeout")] + [(place, "survived")] * 2, tmp_path)

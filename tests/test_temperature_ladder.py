@@ -42,7 +42,7 @@ def test_tuned_runs_are_unbiased(target):
 def test_one_temperature_or_many():
     target, q = TwoClumps(2), Normal(2, 3.0)
     assert [len(temperature_ladder.tune(target.log_prob, q, 128, rng(seed))[0]) - 1 for seed in range(5)] == [1] * 5
-    assert len(temperature_ladder.tune(lambda x: target.log_prob(x) + 4.0, q, 128, rng(0))[0]) == 2  # Z = e^4
+    assert len(temperature_ladder.tune(lambda x: target.log_prob(x) + 4.0, q, 128, rng(0))[0]) == 2  # given: Z = e^4
     target, q = Banana(10), Normal(10, 3.0)
     assert all(len(temperature_ladder.tune(target.log_prob, q, 128, rng(seed))[0]) > 300 for seed in range(3))
     # v = c / K, as for perfect moves: K e^v at K = 4 c is the less of the two if 4 c e^(1/4) < e^c.

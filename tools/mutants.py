@@ -161,8 +161,9 @@ class Kept:
         self.found = json.loads(self.path.read_text(encoding="utf8")) if self.path.exists() else {}
 
     def digest(self, subject: Subject) -> str:
-        """Of the function's file and of its tests: whole files, or a file without its other tests."""
-        content = [(self.root / subject.path).read_text(encoding="utf8")] if not subject.is_test else []
+        """Of its slips, its file and its tests: whole files, or a file without its other tests and remarks."""
+        content = [place.key for place in self._places(subject)]  # a test's remark on what is given changes them
+        content += [(self.root / subject.path).read_text(encoding="utf8")] if not subject.is_test else []
         for test in sorted(subject.tests):
             path, _, name = test.partition("::")
             content.append(_without_others(self.root / path, name.split("::")[-1]))
@@ -173,9 +174,11 @@ class Kept:
         kept = self.found.get(f"{subject.path}::{subject.name}")
         if kept is None or kept["of"] != self.digest(subject):
             return None
+        return [(p, "survived" if p.index in kept["survived"] else "killed") for p in self._places(subject)]
+
+    def _places(self, subject: Subject) -> list[mutations.Place]:
         source = (self.root / subject.path).read_text(encoding="utf8")
-        places = mutations.places(subject.path, source, subject.name, subject.is_test)
-        return [(place, "survived" if place.index in kept["survived"] else "killed") for place in places]
+        return mutations.places(subject.path, source, subject.name, subject.is_test)
 
     def keep(self, subject: Subject, outcome: list[tuple[mutations.Place, str]]) -> None:
         alive = [place.index for place, end in outcome if end == "survived"]
