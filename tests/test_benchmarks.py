@@ -26,6 +26,7 @@ import straight
 import swiss_roll
 import swiss_roll_limits
 import text
+import text_counts
 import torch
 from runs import quick
 from test_image_recipes import little
@@ -36,6 +37,7 @@ from dpm_lib.data.text import Text, encode
 from dpm_lib.diffusion import schedules
 from dpm_lib.diffusion.forward_kernels import GaussianKernel
 from dpm_lib.diffusion.model import DiffusionModel
+from dpm_lib.networks import opinion_pool
 from dpm_lib.networks.text_network import load
 from dpm_lib.probability.swiss_roll import SwissRoll
 from dpm_lib.training import catalogue, checkpoints, loop, trainer
@@ -389,3 +391,10 @@ def test_text(place, monkeypatch):
     difference = record["models"]["masked"]["bits"] - record["models"]["causal"]["bits"]
     assert record["masked_less"]["causal"]["bits"] == pytest.approx(difference)
     assert load(place / "text.safetensors")[0].sizes["characters"] == 4
+    monkeypatch.setattr(text_counts, "ORDER", 3)
+    text_counts.measure()
+    counted = same_form(place, "text-counts")
+    assert counted["pool_less"]["network"]["bits"] == pytest.approx(
+        counted["models"]["pool"]["bits"] - counted["models"]["network"]["bits"]
+    )
+    assert opinion_pool.load(place / "text-pool.safetensors")[1]["order"] == 3

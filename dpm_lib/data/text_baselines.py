@@ -58,15 +58,19 @@ class KneserNey:
 
     def log2_prob(self, part: Tensor) -> Tensor:
         """log2 p of each character given those before it, (characters,) for a text (characters,), float64, bits."""
-        p = np.full(len(part), 1 / self.characters)
-        for length, order in enumerate(self.orders, 1):
-            codes = self._codes(part, length)
-            context, known = _places(order.contexts, codes // self.characters)
-            at, seen = _places(order.codes, codes)
+        return torch.from_numpy(np.log2(self.prob(self._codes(part, self.order), self.order)))
+
+    def prob(self, codes: NDArray[np.int64], length: int) -> NDArray[np.float64]:
+        """p of the last of ``length`` characters given those before it; strings by their codes (m,), float64 (m,)."""
+        p = np.full(len(codes), 1 / self.characters)
+        for n, order in enumerate(self.orders[:length], 1):
+            ends = codes % self.characters**n
+            context, known = places(order.contexts, ends // self.characters)
+            at, seen = places(order.codes, ends)
             counts = np.where(seen, order.counts[at], 0)
             own = (counts - order.discounts[np.minimum(counts, 3)]) / order.totals[context]
             p = np.where(known, own + order.kept_back[context] * p, p)
-        return torch.from_numpy(np.log2(p))
+        return p
 
     def _codes(self, part: Tensor, length: int) -> NDArray[np.int64]:
         """The string that ends at each place, as one number, (characters,)."""
@@ -92,8 +96,8 @@ def _discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.clip(d, 0.05 * np.arange(4) / 3, [0.0, 0.95, 1.95, 2.95])
 
 
-def _places(known: NDArray[np.int64], codes: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Where each code stands among the ``known``, which are sorted, and whether it does."""
+def places(known: NDArray[np.int64], codes: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Where each code (m,) stands among the ``known`` (k,), which are sorted, and whether it does, (m,) each."""
     at = np.minimum(np.searchsorted(known, codes), len(known) - 1)
     return at, known[at] == codes
 
