@@ -305,34 +305,6 @@ def test_the_rational_step_is_for_a_line_and_says_what_it_cannot():
         fokker_planck.solve(OU, far, np.linspace(-6, 6, 121), [0, 0.1], "chebyshev", walls=True)
 
 
-def test_the_rational_function_is_exp_below_zero():
-    x = -np.append(0, np.logspace(-8, 9, 2000))
-    found = 2 * sum(c / (x - z) for z, c in CHEBYSHEV).real
-    assert np.abs(found - np.exp(x)).max() < 1e-13
-
-
-@pytest.mark.parametrize("dt", [1e-3, 1.0, 1e4])
-def test_the_rational_step_against_the_exponential(dt):
-    """The error is at most 1e-13 sqrt(sum p^2 / pi), and what may be negative no more; from a spike in a tail, too."""
-    x = np.linspace(-3, 3, 61)
-    for process in (OU, WELLS, FAT):
-        Q, rest = fokker_planck.generator(process, x), fokker_planck.stationary(process, x) * 0.1
-        for place in (3, 30):
-            spike = np.eye(61)[place]
-            exact, found = spike @ expm(dt * Q.toarray()), chebyshev(Q, dt)(spike)
-            most = 1e-13 / np.sqrt(rest[place])
-            assert np.abs(found - exact).sum() < most + 1e-13 * (1 + dt) and -found.clip(max=0).sum() <= most
-
-
-def test_the_rational_step_is_for_a_line_and_says_what_it_cannot():
-    plane = fokker_planck.generator(WHIRL, PLANE)
-    with pytest.raises(ValueError, match="chebyshev is for a line of at least 3 cells: choose uniformisation"):
-        chebyshev(plane, 0.1)
-    far = np.eye(121)[0] / 0.1  # where pi is exp(-18)
-    with pytest.raises(ValueError, match=r"negative mass of .*Take uniformisation"):
-        fokker_planck.solve(OU, far, np.linspace(-6, 6, 121), [0, 1e-3], "chebyshev", walls=True)
-
-
 @pytest.mark.parametrize("method", list(STEPPERS))
 def test_orders_in_time_against_the_matrix_exponential(method):
     x = np.linspace(-3, 3, 41)
