@@ -497,3 +497,8 @@ def test_bad_masks_and_looks_are_refused():
             conditioning.law_on_grid(NORMAL, Constant(SPOT), bad)
     with pytest.raises(TypeError, match="repeat the run"):
         _ = conditioning.tilt(PLANE, SPOT, n=4, generator=rng(0)).log_z_stderr
+
+
+def test_a_law_of_another_kind_is_named():
+    with pytest.raises(TypeError, match="law: Mixture: need a law of points, bits or tokens"):
+        conditioning.first_order(Constant(lambda x: x.sum(-1)), blobs(), randn(2, 2), 1)

@@ -15,6 +15,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from dpm_lib.core import checks
 from dpm_lib.diffusion.model import DiffusionModel
 from dpm_lib.diffusion.twists import Annealed, Constant, Ending, Expected, Last, PlugIn, Twist, guess, through
 from dpm_lib.probability.categorical import Categorical
-from dpm_lib.probability.distributions import Bernoulli
+from dpm_lib.probability.distributions import Bernoulli, Gaussian
 from dpm_lib.probability.products_of_laws import Blend, Tilt, times
 from dpm_lib.probability.resampling import ResampledSamples, effective_size, resample
 from dpm_lib.probability.token_tilt import TokenTilt
@@ -185,22 +186,51 @@ def first_order(psi: Twist, law: Any, x_next: Tensor, t: int, farthest: float = 
     A line that would move the step, in length, by more than ``farthest`` sqrt(d) of its standard deviations is made
     less steep: so far away it is no guide. For bits the line goes through log psi_t at x_{t+1} and at its d neighbours
     with one bit flipped; for tokens see ``by_tokens``. It is level where there is no gradient, or where psi_0 is zero:
-    then the step is left alone,
-    and what is off is in the weight. ValueError for a slope that is NaN or infinite.
+    then the step is left alone, and what is off is in the weight. ValueError for a slope that is NaN or infinite.
     """
-    if isinstance(law, Categorical):
-        return by_tokens(psi, law, x_next, t)
-    if isinstance(law.parts if isinstance(law, Blend) else law, Bernoulli):
-        at, value = x_next, _finite(psi(x_next, t), x_next, t)
-        slope = (_flipped(psi, at, t) - value.unsqueeze(-1)) * (1 - 2 * at)
-        slope = torch.where(torch.isinf(slope), 0.0, slope)  # a neighbour where r vanishes
-    else:
-        with torch.enable_grad():
-            at = law.mean.detach().clone().requires_grad_()
-            value = _finite(psi(at, t), at, t)
-            slope = torch.autograd.grad(value.sum(), at)[0] if value.requires_grad else torch.zeros_like(at)
-        at, value = at.detach(), value.detach()
-        slope = slope * (farthest * at.shape[-1] ** 0.5 / _length(law, slope)).clamp(max=1).unsqueeze(-1)
+    return _expansion(law, psi, x_next, t, farthest)
+
+
+@singledispatch
+def _expansion(law: Any, psi: Twist, x_next: Tensor, t: int, farthest: float) -> Tilt:
+    """``first_order`` for one kind of law; a new kind registers its own. TypeError for one that has none."""
+    raise TypeError(f"law: {type(law).__name__}: need a law of points, bits or tokens, or a blend of them")
+
+
+@_expansion.register
+def _of_points(law: Gaussian, psi: Twist, x_next: Tensor, t: int, farthest: float) -> Tilt:
+    """Along the gradient at the mean of ``law``, which may be a blend of Gaussians; no farther than it may go."""
+    with torch.enable_grad():
+        at = law.mean.detach().clone().requires_grad_()
+        value = _finite(psi(at, t), at, t)
+        slope = torch.autograd.grad(value.sum(), at)[0] if value.requires_grad else torch.zeros_like(at)
+    at, value = at.detach(), value.detach()
+    slope = slope * (farthest * at.shape[-1] ** 0.5 / law.reach(slope)).clamp(max=1).unsqueeze(-1)
+    return _line(at, value, slope, t)
+
+
+@_expansion.register
+def _of_bits(law: Bernoulli, psi: Twist, x_next: Tensor, t: int, farthest: float) -> Tilt:
+    """Through x_{t+1} and its neighbours."""
+    value = _finite(psi(x_next, t), x_next, t)
+    slope = (_flipped(psi, x_next, t) - value.unsqueeze(-1)) * (1 - 2 * x_next)
+    return _line(x_next, value, torch.where(torch.isinf(slope), 0.0, slope), t)  # infinite where r vanishes beside
+
+
+@_expansion.register
+def _of_tokens(law: Categorical, psi: Twist, x_next: Tensor, t: int, farthest: float) -> Tilt:
+    """Through x_{t+1} and where one of its tokens is another."""
+    return by_tokens(psi, law, x_next, t)
+
+
+@_expansion.register
+def _of_a_blend(law: Blend, psi: Twist, x_next: Tensor, t: int, farthest: float) -> Tilt:
+    """As its parts, with the mean of the blend."""
+    return _expansion.dispatch(type(law.parts))(law, psi, x_next, t, farthest)
+
+
+def _line(at: Tensor, value: Tensor, slope: Tensor, t: int) -> Tilt:
+    """exp of the line with this slope (n, d) through ``value`` (n,) at ``at`` (n, d); level where value is -inf."""
     lost = torch.isneginf(value)
     value, slope = torch.where(lost, 0.0, value), torch.where(lost.unsqueeze(-1), 0.0, slope)
     bad = ~torch.isfinite(slope)
@@ -254,16 +284,6 @@ def law_on_grid(model: DiffusionModel, psi: Twist, x: Tensor) -> Tensor:
         log_step = model.reverse_step(points, t).log_prob(points.unsqueeze(1))  # to, from
         p = (log_step + psi(points, t - 1).unsqueeze(1)).softmax(0) @ p
     return p / float(x[1] - x[0])
-
-
-def _length(law: Any, slope: Tensor) -> Tensor:
-    """How far the slope (n, d) moves a Gaussian ``law``, or the parts of a blend, in standard deviations: (n,)."""
-    parts = law.parts if isinstance(law, Blend) else law
-    if parts.full:
-        return (parts.scale.mT @ slope.unsqueeze(-1)).squeeze(-1).norm(dim=-1)
-    along = slope.unsqueeze(-2) if isinstance(law, Blend) else slope
-    length = (parts.scale * along).norm(dim=-1)
-    return length.amax(-1) if isinstance(law, Blend) else length
 
 
 def _default(log_r: Any, method: str) -> str:

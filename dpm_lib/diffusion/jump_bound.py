@@ -23,6 +23,7 @@ def rates(kernel: CategoricalKernel, xt: Tensor, log_ratios: Tensor) -> Tensor:
     """Q_{k x_i} r_k, (..., d, n): how fast token i of x_t (..., d) becomes k, backwards; 0 for k = x_i.
 
     ``log_ratios`` (..., d, n) are those of ``CategoricalKernel.ratios``, NaN where no jump leads to.
+    ValueError for what is no token. {eq}`eq-mk-reverse`
     """
     index = token_index("xt", xt, kernel.tokens)
     ahead = kernel.jumps.Q.T[index]
@@ -34,7 +35,7 @@ def loss_rate(kernel: CategoricalKernel, x0: Tensor, xt: Tensor, t: int | Tensor
     """The divergence per unit of s = -log alpha_bar, (...), nats, at x_t (..., d) that came from x_0 (..., d).
 
     Times ``t`` are places in the kernel's schedule, which says the level alone. ``log_ratios`` (..., d, n) are the
-    model's. ValueError for a time outside of 1..T, and for what is no token.
+    model's. ValueError for a time outside of 1..T, and for what is no token. {eq}`eq-mk-limit`
     """
     own = kernel.marginal(x0, t).log_p
     index = token_index("xt", xt, kernel.tokens).unsqueeze(-1)

@@ -120,6 +120,11 @@ class Gaussian:
         """The laws whose parameters (..., d) are ``change`` of these; not of a full covariance."""
         return Gaussian(change(self.mean), change(self.scale))
 
+    def reach(self, slope: Tensor) -> Tensor:
+        """How far exp(slope x), slope (..., d), moves the law, in standard deviations: (...). {eq}`eq-post-guidance`"""
+        moved = (self.scale.mT @ slope.unsqueeze(-1)).squeeze(-1) if self.full else self.scale * slope
+        return moved.norm(dim=-1)
+
     def tilted(self, c: Tensor, b: Tensor, a: Tensor) -> tuple["Gaussian", Tensor]:
         """Times exp(c_j + b_j x - a_j x^2 / 2) for each of J terms: laws (..., J, d), and log Z (..., J), nats.
 

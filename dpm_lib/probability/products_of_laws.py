@@ -140,6 +140,10 @@ class Blend:
         """(..., d)."""
         return (self.log_weights.softmax(-1).unsqueeze(-1) * self.parts.mean).sum(-2)
 
+    def reach(self, slope: Tensor) -> Tensor:
+        """How far exp(slope x), slope (..., d), moves the part that it moves farthest, in its deviations: (...)."""
+        return self.parts.reach(slope.unsqueeze(-2)).amax(-1)
+
     def expand(self, n: int) -> "Blend":
         """n copies along a new first axis."""
         return Blend(self.log_weights.expand(n, *self.log_weights.shape), self.parts.expand(n))
