@@ -104,7 +104,7 @@ bench: $(STAMP)
 
 # Slips that the tests of the checked equations do not notice. ONLY="text" chooses functions.
 mutants: $(STAMP)
-	PYTHONPATH=book/_ext:tests $(BIN)/python tools/mutants.py --jobs 2 $(if $(ONLY),--only $(ONLY))
+	PYTHONPATH=book/_ext:tests $(BIN)/python tools/mutants.py --jobs 2 $(if $(ONLY),--only $(ONLY)) $(if $(ANEW),--anew)
 
 outputs: $(STAMP)
 	$(BIN)/python tools/refresh_outputs.py

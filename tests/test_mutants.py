@@ -152,7 +152,9 @@ def test_what_hangs_on_nothing_that_changed_is_not_tried_again(project):
     ))  # fmt: skip
     for subject in (area, disc):
         places = mutations.places(subject.path, LIBRARY, subject.name)
-        mutants.Kept(project).keep(subject, [(place, "killed" if place.index else "survived") for place in places])
+        kept = mutants.Kept(project)
+        outcome = [(place, "killed" if place.index else "survived") for place in places]
+        kept.keep(subject, outcome, kept.digest(subject))
     (first, end), *others = mutants.Kept(project).outcome(area)
     assert (first.index, end) == (0, "survived") and {end for _, end in others} == {"killed"}
     (project / "tests" / "test_toy.py").write_text(TEST + "\n\ndef test_other():\n    ...\n")
@@ -165,7 +167,7 @@ def test_what_hangs_on_nothing_that_changed_is_not_tried_again(project):
 
 def test_a_remark_on_what_is_given_changes_the_slips_of_a_test(project):
     edge = mutants.Subject("tests/test_toy.py", "test_edge", True, {"tests/test_toy.py::test_edge"})
-    mutants.Kept(project).keep(edge, [])
+    mutants.Kept(project).keep(edge, [], mutants.Kept(project).digest(edge))
     assert mutants.Kept(project).outcome(edge) is not None
     (project / "tests" / "test_toy.py").write_text(TEST.replace("2 * half", "2 * half  # given"))
     assert mutants.Kept(project).outcome(edge) is None

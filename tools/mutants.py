@@ -180,9 +180,10 @@ class Kept:
         source = (self.root / subject.path).read_text(encoding="utf8")
         return mutations.places(subject.path, source, subject.name, subject.is_test)
 
-    def keep(self, subject: Subject, outcome: list[tuple[mutations.Place, str]]) -> None:
+    def keep(self, subject: Subject, outcome: list[tuple[mutations.Place, str]], of: str) -> None:
+        """Note the outcome, and the digest ``of`` what it was before the trial began."""
         alive = [place.index for place, end in outcome if end == "survived"]
-        self.found[f"{subject.path}::{subject.name}"] = {"of": self.digest(subject), "survived": alive}
+        self.found[f"{subject.path}::{subject.name}"] = {"of": of, "survived": alive}
         self.path.parent.mkdir(exist_ok=True)
         self.path.write_text(json.dumps(self.found, indent=0), encoding="utf8")
 
@@ -225,6 +226,7 @@ class Trials:
         for item in session.items:
             self.items[item.nodeid.split("[")[0]].append(item)
             self.items[item.nodeid.split("::")[0]].append(item)
+        of = {(s.path, s.name): self.kept.digest(s) for s in self.chosen}
         with ProcessPoolExecutor(
             self.jobs, mp_context=get_context("fork"), initializer=_adopt, initargs=(self,)
         ) as pool:
@@ -237,7 +239,7 @@ class Trials:
                     print(f"    {place.line}: {place.before} -> {place.after}", flush=True)
                 self.results += outcome
                 if self.share == 1.0:
-                    self.kept.keep(subject, outcome)
+                    self.kept.keep(subject, outcome, of[subject.path, subject.name])
         return True
 
     def trial(self, subject: Subject) -> list[tuple[mutations.Place, str]]:
