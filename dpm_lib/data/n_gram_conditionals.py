@@ -29,7 +29,7 @@ class NGramConditionals:
 
     At a hidden place it is the n-gram ``model``'s p(character | all that is seen); at a seen one, all characters have
     the same. A string begins after line ends, as the model has it. ValueError for a model of order 1, which no
-    neighbour tells anything. {eq}`eq-mk-any-order`
+    neighbour tells anything. {eq}`eq-mk-backoff`
     """
 
     def __init__(self, model: KneserNey) -> None:
