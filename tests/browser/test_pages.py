@@ -216,7 +216,7 @@ CUT = """() => [...document.querySelectorAll("article *, .dpm-figure *")].filter
   const style = getComputedStyle(e);
   const says = [...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.textContent.trim());
   const cuts = (how) => how === "hidden" || how === "clip";
-  if (!says || !e.clientWidth || e.closest("math") || style.display === "inline") return false;
+  if (!says || !e.clientWidth || e.closest(".math") || style.display === "inline") return false; // a formula scrolls
   return (cuts(style.overflowX) && e.scrollWidth > e.clientWidth + 2)
     || (cuts(style.overflowY) && e.scrollHeight > e.clientHeight + 2);
 }).slice(0, 5).map((e) => e.outerHTML.slice(0, 120))"""
