@@ -359,3 +359,16 @@ def test_marks_keep_their_colours_where_colours_are_forced(watch, write_page, ma
     button.focus()
     assert button.evaluate("(b) => getComputedStyle(b).outlineStyle") != "none"
     page.emulate_media(forced_colors="none")
+
+
+@pytest.mark.parametrize(("make", "words"), [(widgets.LossWeights, "Cut at {}."), (figures.bits_along, "noise of {}:")])
+def test_a_slider_tells_the_place_where_it_is(watch, write_page, make, words):
+    """Also where its words come from the figure, and not from its own number: they were those of the place before."""
+    page = watch(width=900, height=740, color_scheme="light").page
+    open_figures(page, write_page, make())
+    slider = page.locator("input[type=range]").first
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        slider.press(key)
+        settle(page)
+        said = slider.get_attribute("aria-valuetext")
+        assert words.format(said) in page.locator(".dpm-figure").text_content(), (key, said)

@@ -404,8 +404,8 @@ function slider({ label, min, max, step = 1, value, format = String, wide = fals
     attribute(range, "aria-valuetext", shown);
   };
   range.addEventListener("input", () => {
-    show();
     act(range.valueAsNumber);
+    show(); // after it, for the words may depend on what has been set
   });
   show();
   const kind = `dpm-control dpm-range${wide ? " dpm-time" : ""}`;
